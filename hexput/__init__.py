@@ -1,0 +1,1 @@
+"""Hexput: a small scripting language, and its WebSocket runtime and client."""

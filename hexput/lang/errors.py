@@ -1,0 +1,80 @@
+"""Every error of the language: what went wrong, in the script author's words, and where.
+
+A `HexputError` is the script's fault. It has a `type` (a name that programs can test), a `message` (bare, without the
+place), and a `line` and a `column` (1-based; columns count code points). `str(error)` is the whole sentence for people.
+
+`HostFunctionNotFound` and `HostCallFailed` are not errors of a script: an implementation of the host call raises them,
+and the runtime turns them into an `ExecutionError` at the place of the call.
+"""
+
+from __future__ import annotations
+
+
+class HexputError(Exception):
+    """A script was refused or failed; base of `ParseError` and `ExecutionError`.
+
+    Args:
+        type: a name for programs, such as `SyntaxError` or `FunctionNotFoundError`.
+        message: what happened, without the place.
+        line: 1-based line in the source, or None when there is no place.
+        column: 1-based column in code points, or None when there is no place.
+    """
+
+    def __init__(self, type: str, message: str, line: int | None = None, column: int | None = None) -> None:
+        super().__init__(message)
+        self.type = type
+        self.message = message
+        self.line = line
+        self.column = column
+
+    @property
+    def text(self) -> str:
+        """The whole sentence, the place included."""
+        return f"{self.message}{self._place()}"
+
+    def to_json(self) -> dict[str, str | int | None]:
+        """The error as a JSON object: type, message, line, column."""
+        return {"type": self.type, "message": self.message, "line": self.line, "column": self.column}
+
+    def _place(self) -> str:
+        return "" if self.line is None else f" at line {self.line}, column {self.column}"
+
+    def __str__(self) -> str:
+        return self.text
+
+
+class ParseError(HexputError):
+    """The source is not a program, or uses a construct that its options refuse. Its type is `SyntaxError`."""
+
+    def __init__(self, message: str, line: int, column: int) -> None:
+        super().__init__("SyntaxError", message, line, column)
+
+    @property
+    def text(self) -> str:
+        """For example `Error parsing AST: Unexpected token: ')', expected an expression at line 1, column 5`."""
+        return f"Error parsing AST: {self.message}{self._place()}"
+
+
+class ExecutionError(HexputError):
+    """A script failed while it ran."""
+
+    @property
+    def text(self) -> str:
+        """For example `Execution error at line 1, column 9: Division by zero`."""
+        return f"Execution error{self._place()}: {self.message}"
+
+
+class HostFunctionNotFound(Exception):
+    """Raised by an implementation of the host call: it knows no function called `name`."""
+
+    def __init__(self, name: str) -> None:
+        super().__init__(f"Function '{name}' not found")
+        self.name = name
+
+
+class HostCallFailed(Exception):
+    """Raised by an implementation of the host call: the function was found, and failed with `message`."""
+
+    def __init__(self, message: str) -> None:
+        super().__init__(message)
+        self.message = message

@@ -1,0 +1,117 @@
+"""The options of a script: how its tree is shown, and which constructs it may not use.
+
+`FEATURES` is the one table of the `no_*` options; the parser, the tests and the documentation read it.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import Any
+
+from msgspec import Struct
+from msgspec.structs import fields
+
+from hexput.lang.errors import ParseError
+from hexput.lang.nodes import BinaryExpression, Node, UnaryExpression, children
+
+
+class Options(Struct, frozen=True):
+    """What a request says about its script. Everything is allowed unless a `no_*` option says otherwise.
+
+    `minify` and `include_source_mapping` shape the tree that a parse request is answered with (see `dump_tree`).
+    """
+
+    minify: bool = True
+    include_source_mapping: bool = False
+    no_object_constructions: bool = False
+    no_array_constructions: bool = False
+    no_object_navigation: bool = False
+    no_variable_declaration: bool = False
+    no_loops: bool = False
+    no_object_keys: bool = False
+    no_callbacks: bool = False
+    no_conditionals: bool = False
+    no_return_statements: bool = False
+    no_loop_control: bool = False
+    no_operators: bool = False
+    no_equality: bool = False
+    no_assignments: bool = False
+
+    @classmethod
+    def from_json(cls, mapping: Mapping[str, Any]) -> Options:
+        """Options from a decoded JSON object; keys that are no option are ignored.
+
+        Raises:
+            ValueError: an option is neither true nor false; the message names it.
+        """
+        known = {name: mapping[name] for name in _OPTION_NAMES if name in mapping}
+        for name, value in known.items():
+            if not isinstance(value, bool):
+                raise ValueError(f"option '{name}' must be true or false")  # noqa: TRY004 - it is data, not a caller's slip
+        return cls(**known)
+
+
+class Feature(Struct, frozen=True):
+    """One `no_*` option.
+
+    Attributes:
+        option: the field of `Options` that refuses it.
+        noun: how an error names it.
+        covers: the constructs that it refuses: `TYPE`s of nodes, or names of operators.
+    """
+
+    option: str
+    noun: str
+    covers: tuple[str, ...]
+
+
+FEATURES = (
+    Feature("no_object_constructions", "Object constructions", ("OBJECT_EXPRESSION",)),
+    Feature("no_array_constructions", "Array constructions", ("ARRAY_EXPRESSION",)),
+    Feature(
+        "no_object_navigation",
+        "Object navigation",
+        ("MEMBER_EXPRESSION", "MEMBER_ASSIGNMENT_EXPRESSION", "MEMBER_CALL_EXPRESSION"),
+    ),
+    Feature("no_variable_declaration", "Variable declarations", ("VARIABLE_DECLARATION",)),
+    Feature("no_loops", "Loop statements", ("LOOP_STATEMENT",)),
+    Feature("no_object_keys", "Object keys", ("KEYS_OF_EXPRESSION",)),
+    Feature("no_callbacks", "Callbacks", ("CALLBACK_DECLARATION", "INLINE_CALLBACK_EXPRESSION")),
+    Feature("no_conditionals", "Conditional statements", ("IF_STATEMENT",)),
+    Feature("no_return_statements", "Return statements", ("RETURN_STATEMENT",)),
+    Feature("no_loop_control", "Loop control", ("END_STATEMENT", "CONTINUE_STATEMENT")),
+    Feature("no_operators", "Operators", ("Plus", "Minus", "Multiply", "Divide", "Modulo", "Negate")),
+    Feature(
+        "no_equality",
+        "Equality operators",
+        ("Equal", "NotEqual", "Less", "Greater", "LessEqual", "GreaterEqual"),
+    ),
+    Feature("no_assignments", "Assignments", ("ASSIGNMENT_EXPRESSION", "MEMBER_ASSIGNMENT_EXPRESSION")),
+)
+
+
+def refuse(tree: Node, options: Options) -> None:
+    """Check a tree against its options.
+
+    Raises:
+        ParseError: at the first construct, in the order of the source, that an option refuses.
+    """
+    refused: dict[str, str] = {}
+    for feature in FEATURES:
+        if getattr(options, feature.option):
+            for construct in feature.covers:
+                refused.setdefault(construct, feature.noun)
+    if not refused:
+        return
+    todo = [tree]
+    while todo:
+        node = todo.pop()
+        construct = node.operator if isinstance(node, (BinaryExpression, UnaryExpression)) else node.TYPE
+        if construct in refused:
+            line, column, _, _ = node.span
+            noun = refused[construct]
+            raise ParseError(f"Feature disabled: {noun} is not allowed with current settings", line, column)
+        todo += reversed(list(children(node)))
+
+
+_OPTION_NAMES = tuple(field.name for field in fields(Options))

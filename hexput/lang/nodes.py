@@ -1,0 +1,392 @@
+"""The syntax tree: one class a node, and the tree's JSON form.
+
+Nodes are plain frozen data. A node's fields are those of its JSON form, under the same names; its class attribute `TYPE`
+is the JSON `type`. Each node carries a `span`, `(start_line, start_column, end_line, end_column)`: 1-based, columns count
+code points, the end is exclusive, and a statement's span includes its `;`. Nodes compare and hash by identity; `equals`
+compares what two trees say, wherever it was written.
+
+A tree may be deeper than Python's recursion limit: a chain of 5,000 additions is 5,000 nodes deep. So nothing here
+recurses, and what walks a tree must not either. Only nesting (`Program` to the innermost bracket, block or callback) is
+bounded, by the parser.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from json.encoder import encode_basestring
+from typing import ClassVar
+
+from msgspec import Struct
+
+Span = tuple[int, int, int, int]
+
+
+class Node(Struct, frozen=True, eq=False):
+    """Base of all nodes."""
+
+    TYPE: ClassVar[str]
+    span: Span
+
+    def __repr__(self) -> str:
+        """Shallow, because a tree can be deeper than the recursion limit."""
+        return f"<{type(self).__name__} at {self.span[0]}:{self.span[1]}>"
+
+
+class Statement(Node, frozen=True, eq=False):
+    """Base of the nodes that stand as statements."""
+
+
+class Expression(Node, frozen=True, eq=False):
+    """Base of the nodes that have a value."""
+
+
+class Program(Node, frozen=True, eq=False):
+    """A whole script; its span is that of its statements, or (1, 1, 1, 1) when it has none."""
+
+    TYPE = "PROGRAM"
+    statements: tuple[Statement, ...]
+
+
+class Block(Node, frozen=True, eq=False):
+    """A body: `{ … }` of an if, a loop or a callback."""
+
+    TYPE = "BLOCK"
+    statements: tuple[Statement, ...]
+
+
+class VariableDeclaration(Statement, frozen=True, eq=False):
+    """`let name = value;`"""
+
+    TYPE = "VARIABLE_DECLARATION"
+    name: str
+    value: Expression
+
+
+class ExpressionStatement(Statement, frozen=True, eq=False):
+    """`expression;`"""
+
+    TYPE = "EXPRESSION_STATEMENT"
+    expression: Expression
+
+
+class IfStatement(Statement, frozen=True, eq=False):
+    """`if condition body else else_body`; an `else if` is an else_body that holds the one IfStatement."""
+
+    TYPE = "IF_STATEMENT"
+    condition: Expression
+    body: Block
+    else_body: Block | None
+
+
+class BlockStatement(Statement, frozen=True, eq=False):
+    """A block that stands alone; blocks make no scope."""
+
+    TYPE = "BLOCK"
+    block: Block
+
+
+class CallbackDeclaration(Statement, frozen=True, eq=False):
+    """`callback name(params) body`; a nameless one has a name that no other name in the program has."""
+
+    TYPE = "CALLBACK_DECLARATION"
+    name: str
+    params: tuple[str, ...]
+    body: Block
+
+
+class ReturnStatement(Statement, frozen=True, eq=False):
+    """`return value;`; a bare `return;` has a NullLiteral as its value."""
+
+    TYPE = "RETURN_STATEMENT"
+    value: Expression
+
+
+class LoopStatement(Statement, frozen=True, eq=False):
+    """`loop variable in iterable body`"""
+
+    TYPE = "LOOP_STATEMENT"
+    variable: str
+    iterable: Expression
+    body: Block
+
+
+class EndStatement(Statement, frozen=True, eq=False):
+    """`end;` leaves the loop."""
+
+    TYPE = "END_STATEMENT"
+
+
+class ContinueStatement(Statement, frozen=True, eq=False):
+    """`continue;`"""
+
+    TYPE = "CONTINUE_STATEMENT"
+
+
+class StringLiteral(Expression, frozen=True, eq=False):
+    """A string, its escapes resolved; it may hold lone surrogates."""
+
+    TYPE = "STRING_LITERAL"
+    value: str
+
+
+class NumberLiteral(Expression, frozen=True, eq=False):
+    """A finite number: an int when it is whole and within ±2**53, else a float."""
+
+    TYPE = "NUMBER_LITERAL"
+    value: int | float
+
+
+class BooleanLiteral(Expression, frozen=True, eq=False):
+    """`true` or `false`"""
+
+    TYPE = "BOOLEAN_LITERAL"
+    value: bool
+
+
+class NullLiteral(Expression, frozen=True, eq=False):
+    """`null`"""
+
+    TYPE = "NULL_LITERAL"
+
+
+class Identifier(Expression, frozen=True, eq=False):
+    """A variable that is read."""
+
+    TYPE = "IDENTIFIER"
+    name: str
+
+
+class BinaryExpression(Expression, frozen=True, eq=False):
+    """`left operator right`; operator is one of `BINARY_OPERATORS`' values."""
+
+    TYPE = "BINARY_EXPRESSION"
+    left: Expression
+    operator: str
+    right: Expression
+
+
+class UnaryExpression(Expression, frozen=True, eq=False):
+    """`!operand` (operator `Not`) or `-operand` (`Negate`)."""
+
+    TYPE = "UNARY_EXPRESSION"
+    operator: str
+    operand: Expression
+
+
+class AssignmentExpression(Expression, frozen=True, eq=False):
+    """`target = value`"""
+
+    TYPE = "ASSIGNMENT_EXPRESSION"
+    target: str
+    value: Expression
+
+
+class MemberAssignmentExpression(Expression, frozen=True, eq=False):
+    """`object.property = value`, or `object[property_expr] = value` when computed."""
+
+    TYPE = "MEMBER_ASSIGNMENT_EXPRESSION"
+    object: Expression
+    property: str | None
+    property_expr: Expression | None
+    computed: bool
+    value: Expression
+
+
+class MemberExpression(Expression, frozen=True, eq=False):
+    """`object.property`, or `object[property_expr]` when computed."""
+
+    TYPE = "MEMBER_EXPRESSION"
+    object: Expression
+    property: str | None
+    property_expr: Expression | None
+    computed: bool
+
+
+class CallExpression(Expression, frozen=True, eq=False):
+    """`callee(arguments)`"""
+
+    TYPE = "CALL_EXPRESSION"
+    callee: str
+    arguments: tuple[Expression, ...]
+
+
+class MemberCallExpression(Expression, frozen=True, eq=False):
+    """`object.property(arguments)`, or `object[property_expr](arguments)` when computed."""
+
+    TYPE = "MEMBER_CALL_EXPRESSION"
+    object: Expression
+    property: str | None
+    property_expr: Expression | None
+    computed: bool
+    arguments: tuple[Expression, ...]
+
+
+class InlineCallbackExpression(Expression, frozen=True, eq=False):
+    """`callback name(params) body` where an expression stands; a nameless one gets a name as a declaration does."""
+
+    TYPE = "INLINE_CALLBACK_EXPRESSION"
+    name: str
+    params: tuple[str, ...]
+    body: Block
+
+
+class ArrayExpression(Expression, frozen=True, eq=False):
+    """`[elements]`"""
+
+    TYPE = "ARRAY_EXPRESSION"
+    elements: tuple[Expression, ...]
+
+
+class Property(Node, frozen=True, eq=False):
+    """`key: value` in an object literal."""
+
+    TYPE = "PROPERTY"
+    key: str
+    value: Expression
+
+
+class ObjectExpression(Expression, frozen=True, eq=False):
+    """`{ properties }`; of two equal keys both are kept, and the last one wins when it is run."""
+
+    TYPE = "OBJECT_EXPRESSION"
+    properties: tuple[Property, ...]
+
+
+class KeysOfExpression(Expression, frozen=True, eq=False):
+    """`keysOf object`"""
+
+    TYPE = "KEYS_OF_EXPRESSION"
+    object: Expression
+
+
+BINARY_OPERATORS = {
+    "+": "Plus",
+    "-": "Minus",
+    "*": "Multiply",
+    "/": "Divide",
+    "%": "Modulo",
+    "==": "Equal",
+    "!=": "NotEqual",
+    "<": "Less",
+    ">": "Greater",
+    "<=": "LessEqual",
+    ">=": "GreaterEqual",
+    "&&": "And",
+    "||": "Or",
+}
+"""How a binary operator is written, and its name in the tree."""
+
+UNARY_OPERATORS = {"!": "Not", "-": "Negate"}
+"""How a unary operator is written, and its name in the tree."""
+
+
+def number_text(value: float) -> str:
+    """A finite number in JavaScript's Number-to-string form: `15`, `0.1`, `1e+21`, `5e-324`; `0` for minus zero."""
+    if isinstance(value, int):
+        return str(value)
+    if value.is_integer() and abs(value) < 1e21:
+        # Beyond 2**53 JavaScript prints the shortest digits that give the number back, then zeros; so does repr.
+        mantissa, _, exponent = repr(value).partition("e")
+        if not exponent:
+            return str(int(value))
+        digits, _, fraction = mantissa.partition(".")
+        return digits + fraction + "0" * (int(exponent) - len(fraction))
+    mantissa, _, exponent = repr(value).partition("e")
+    if not exponent:
+        return mantissa
+    power = int(exponent)
+    if power < -6 or power >= 21:
+        return f"{mantissa.removesuffix('.0')}e{power:+d}"
+    # Only -5 and -6 are left: Python writes 1e-06 where JavaScript writes 0.000001.
+    sign = "-" if value < 0 else ""
+    return f"{sign}0.{'0' * (-power - 1)}{mantissa.removeprefix('-').replace('.', '')}"
+
+
+def children(node: Node) -> Iterator[Node]:
+    """The nodes directly below `node`, in the order of the source."""
+    for name in node.__struct_fields__:
+        value = getattr(node, name)
+        if isinstance(value, Node):
+            yield value
+        elif name in _NODE_LISTS:
+            yield from value
+
+
+def equals(one: Node, other: Node) -> bool:
+    """Whether two trees say the same, wherever in their sources they stand."""
+    return dump_tree(one) == dump_tree(other)
+
+
+def dump_tree(tree: Node, *, include_source_mapping: bool = False, minify: bool = True) -> bytes:
+    """The tree as JSON text in UTF-8, `type` first; fields that are absent (None) are left out.
+
+    Args:
+        include_source_mapping: give every node a `location`.
+        minify: False spreads the text over lines, indented by two.
+
+    A lone surrogate in a string is written as a `\\udXXX` escape.
+    """
+    out: list[str] = []
+    # What is still to be written, the next thing last: a piece of text, or a node with its depth of indentation.
+    todo: list[str | tuple[Node, int]] = [(tree, 0)]
+    colon = ":" if minify else ": "
+    while todo:
+        item = todo.pop()
+        if isinstance(item, str):
+            out.append(item)
+            continue
+        node, depth = item
+        inner = "" if minify else "\n" + "  " * (depth + 1)
+        outer = "" if minify else "\n" + "  " * depth
+        todo.append(outer + "}")
+        fields: list[str | tuple[Node, int]] = [f'{{{inner}"type"{colon}"{node.TYPE}"']
+        for name in node.__struct_fields__[1:]:
+            value = getattr(node, name)
+            if value is None:
+                continue
+            label = f',{inner}"{name}"{colon}'
+            if isinstance(value, Node):
+                fields += (label, (value, depth + 1))
+            elif isinstance(value, tuple):
+                fields.append(label)
+                fields += _dump_list(value, depth + 1, inner, minify)
+            else:
+                fields.append(label + _dump_plain(value))
+        if include_source_mapping:
+            fields.append(_dump_location(node.span, inner, colon, minify))
+        fields.reverse()
+        todo += fields
+    # Surrogates are all that UTF-8 cannot carry, and the handler's way of writing them is JSON's.
+    return "".join(out).encode("utf-8", "backslashreplace")
+
+
+_NODE_LISTS = frozenset({"statements", "arguments", "elements", "properties"})
+
+
+def _dump_plain(value: str | bool | float) -> str:
+    if isinstance(value, str):
+        return encode_basestring(value)
+    if isinstance(value, bool):
+        return "true" if value else "false"
+    return number_text(value)
+
+
+def _dump_list(
+    values: tuple[Node | str, ...], depth: int, outer: str, minify: bool
+) -> list[str | tuple[Node, int]]:
+    if not values:
+        return ["[]"]
+    inner = "" if minify else "\n" + "  " * (depth + 1)
+    items: list[str | tuple[Node, int]] = []
+    for value in values:
+        items.append("," + inner if items else "[" + inner)
+        items.append((value, depth + 1) if isinstance(value, Node) else encode_basestring(value))
+    items.append(outer + "]")
+    return items
+
+
+def _dump_location(span: Span, inner: str, colon: str, minify: bool) -> str:
+    deeper = "" if minify else inner + "  "
+    names = ("start_line", "start_column", "end_line", "end_column")
+    places = ",".join(f'{deeper}"{name}"{colon}{place}' for name, place in zip(names, span, strict=True))
+    return f',{inner}"location"{colon}{{{places}{inner}}}'
