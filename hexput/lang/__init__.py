@@ -1,4 +1,4 @@
-"""The Hexput language: pure functions from source to meaning. No I/O, and nothing imported from other rooms."""
+"""The Hexput language: pure functions from source to meaning. No I/O, and nothing of other rooms."""
 
 from hexput.lang.errors import ExecutionError, HexputError, HostCallFailed, HostFunctionNotFound, ParseError
 from hexput.lang.features import Options

@@ -1,10 +1,11 @@
 """Every error of the language: what went wrong, in the script author's words, and where.
 
-A `HexputError` is the script's fault. It has a `type` (a name that programs can test), a `message` (bare, without the
-place), and a `line` and a `column` (1-based; columns count code points). `str(error)` is the whole sentence for people.
+A `HexputError` is the script's fault. It has a `type` (a name that programs can test), a `message` (bare,
+without the place), and a `line` and a `column` (1-based; columns count code points). `str(error)` is the
+whole sentence for people.
 
-`HostFunctionNotFound` and `HostCallFailed` are not errors of a script: an implementation of the host call raises them,
-and the runtime turns them into an `ExecutionError` at the place of the call.
+`HostFunctionNotFound` and `HostCallFailed` are not errors of a script: an implementation of the host call
+raises them, and the runtime turns them into an `ExecutionError` at the place of the call.
 """
 
 from __future__ import annotations
@@ -20,7 +21,13 @@ class HexputError(Exception):
         column: 1-based column in code points, or None when there is no place.
     """
 
-    def __init__(self, type: str, message: str, line: int | None = None, column: int | None = None) -> None:
+    def __init__(
+        self,
+        type: str,  # noqa: A002 - the name that the error has everywhere
+        message: str,
+        line: int | None = None,
+        column: int | None = None,
+    ) -> None:
         super().__init__(message)
         self.type = type
         self.message = message
@@ -51,7 +58,7 @@ class ParseError(HexputError):
 
     @property
     def text(self) -> str:
-        """For example `Error parsing AST: Unexpected token: ')', expected an expression at line 1, column 5`."""
+        """For example `Error parsing AST: Unexpected end of input at line 1, column 5`."""
         return f"Error parsing AST: {self.message}{self._place()}"
 
 

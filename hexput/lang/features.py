@@ -18,7 +18,8 @@ from hexput.lang.nodes import BinaryExpression, Node, UnaryExpression, children
 class Options(Struct, frozen=True):
     """What a request says about its script. Everything is allowed unless a `no_*` option says otherwise.
 
-    `minify` and `include_source_mapping` shape the tree that a parse request is answered with (see `dump_tree`).
+    `minify` and `include_source_mapping` shape the tree that a parse request is answered with (see
+    `dump_tree`).
     """
 
     minify: bool = True
@@ -47,7 +48,7 @@ class Options(Struct, frozen=True):
         known = {name: mapping[name] for name in _OPTION_NAMES if name in mapping}
         for name, value in known.items():
             if not isinstance(value, bool):
-                raise ValueError(f"option '{name}' must be true or false")  # noqa: TRY004 - it is data, not a caller's slip
+                raise ValueError(f"option '{name}' must be true or false")  # noqa: TRY004 - it is data
         return cls(**known)
 
 

@@ -1,13 +1,13 @@
 """The syntax tree: one class a node, and the tree's JSON form.
 
-Nodes are plain frozen data. A node's fields are those of its JSON form, under the same names; its class attribute `TYPE`
-is the JSON `type`. Each node carries a `span`, `(start_line, start_column, end_line, end_column)`: 1-based, columns count
-code points, the end is exclusive, and a statement's span includes its `;`. Nodes compare and hash by identity; `equals`
-compares what two trees say, wherever it was written.
+Nodes are plain frozen data. A node's fields are those of its JSON form, under the same names; its class
+attribute `TYPE` is the JSON `type`. Each node carries a `span`, `(start_line, start_column, end_line,
+end_column)`: 1-based, columns count code points, the end is exclusive, and a statement's span includes its
+`;`. Nodes compare and hash by identity; `equals` compares what two trees say, wherever it was written.
 
-A tree may be deeper than Python's recursion limit: a chain of 5,000 additions is 5,000 nodes deep. So nothing here
-recurses, and what walks a tree must not either. Only nesting (`Program` to the innermost bracket, block or callback) is
-bounded, by the parser.
+A tree may be deeper than Python's recursion limit: a chain of 5,000 additions is 5,000 nodes deep. So nothing
+here recurses, and what walks a tree must not either. Only nesting (`Program` to the innermost bracket, block
+or callback) is bounded, by the parser.
 """
 
 from __future__ import annotations
@@ -222,7 +222,7 @@ class MemberCallExpression(Expression, frozen=True, eq=False):
 
 
 class InlineCallbackExpression(Expression, frozen=True, eq=False):
-    """`callback name(params) body` where an expression stands; a nameless one gets a name as a declaration does."""
+    """`callback name(params) body` where an expression stands; its name is as a declaration's."""
 
     TYPE = "INLINE_CALLBACK_EXPRESSION"
     name: str
@@ -281,11 +281,11 @@ UNARY_OPERATORS = {"!": "Not", "-": "Negate"}
 
 
 def number_text(value: float) -> str:
-    """A finite number in JavaScript's Number-to-string form: `15`, `0.1`, `1e+21`, `5e-324`; `0` for minus zero."""
+    """A finite number in JavaScript's Number-to-string form: `15`, `0.1`, `1e+21`, and `0` for minus zero."""
     if isinstance(value, int):
         return str(value)
     if value.is_integer() and abs(value) < 1e21:
-        # Beyond 2**53 JavaScript prints the shortest digits that give the number back, then zeros; so does repr.
+        # Beyond 2**53 JavaScript prints the shortest digits that give the number back, then zeros.
         mantissa, _, exponent = repr(value).partition("e")
         if not exponent:
             return str(int(value))
@@ -318,16 +318,17 @@ def equals(one: Node, other: Node) -> bool:
 
 
 def dump_tree(tree: Node, *, include_source_mapping: bool = False, minify: bool = True) -> bytes:
-    """The tree as JSON text in UTF-8, `type` first; fields that are absent (None) are left out.
+    r"""The tree as JSON text in UTF-8, `type` first; fields that are absent (None) are left out.
 
     Args:
         include_source_mapping: give every node a `location`.
         minify: False spreads the text over lines, indented by two.
 
-    A lone surrogate in a string is written as a `\\udXXX` escape.
+    A lone surrogate in a string is written as a `\udXXX` escape.
     """
     out: list[str] = []
-    # What is still to be written, the next thing last: a piece of text, or a node with its depth of indentation.
+    # What is still to be written, the next thing last: a piece of text, or a node with its depth of
+    # indentation.
     todo: list[str | tuple[Node, int]] = [(tree, 0)]
     colon = ":" if minify else ": "
     while todo:
