@@ -1,0 +1,265 @@
+"""Every `JEFE_*` variable: one table, which the code, the documentation and the tests read.
+
+A field of `Settings` is a setting: the field `max_time` is the variable `JEFE_MAX_TIME`. Its annotation says
+what it means, in which unit, and which values are accepted; nothing about a setting is written down anywhere
+else (docs/settings.md is printed from here).
+
+Rules: a value that does not parse, or is out of its bounds, is an error that names the variable, the value
+and what is accepted; a setting is never silently corrected. A variable that is set but empty counts as not
+set. An unknown `JEFE_*` variable is a warning, with the name that was probably meant.
+"""
+
+import difflib
+from collections.abc import Iterator, Mapping
+from typing import Annotated, Any, Literal, Self, get_args, get_origin, get_type_hints
+
+import msgspec
+from msgspec import Meta
+
+PREFIX = "JEFE_"
+
+_KIB = 1024
+_MIB = 1024 * _KIB
+
+
+class SettingsError(ValueError):
+    """A setting cannot be used; the text is a sentence for the person who set it."""
+
+
+class Settings(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
+    """What a supervisor is told at its start. `Settings()` is all defaults; see `Settings.from_environment`.
+
+    Raises `SettingsError` when two settings contradict each other.
+    """
+
+    max_input_size: Annotated[
+        int,
+        Meta(
+            ge=_KIB,
+            le=1024 * _MIB,
+            description="The largest request that is read, at every entrance and again in the child.",
+            extra={"unit": "bytes"},
+        ),
+    ] = 5 * _MIB
+    min_procs: Annotated[
+        int,
+        Meta(
+            ge=1,
+            le=1024,
+            description="How many child processes are kept ready, idle or not.",
+            extra={"unit": "processes"},
+        ),
+    ] = 1
+    max_procs: Annotated[
+        int,
+        Meta(
+            ge=1,
+            le=1024,
+            description="How many child processes there may be at once.",
+            extra={"unit": "processes"},
+        ),
+    ] = 4
+    recycle_after: Annotated[
+        int,
+        Meta(
+            ge=0,
+            le=2**53,
+            description="After so many runs a child is replaced by a fresh one; 0: never.",
+            extra={"unit": "runs"},
+        ),
+    ] = 100
+    max_time: Annotated[
+        int,
+        Meta(
+            ge=0,
+            le=2**31,
+            description="How long a script may run, not counting its waiting for host calls; 0: unlimited.",
+            extra={"unit": "ms"},
+        ),
+    ] = 250
+    max_mem: Annotated[
+        int,
+        Meta(
+            ge=0,
+            le=2**31,
+            description="How much a child may grow during a run; 0: unlimited.",
+            extra={"unit": "KiB"},
+        ),
+    ] = 10 * 1024
+    max_mem_percent: Annotated[
+        float,
+        Meta(
+            ge=0,
+            le=1,
+            description="How much of the machine's memory a child may hold during a run; 0: not watched.",
+            extra={"unit": "share"},
+        ),
+    ] = 0.0
+    max_in_flight: Annotated[
+        int,
+        Meta(
+            ge=1,
+            le=2**20,
+            description="How many requests of one client are worked on at once; more are not read yet.",
+            extra={"unit": "requests"},
+        ),
+    ] = 1024
+    max_queue: Annotated[
+        int,
+        Meta(
+            ge=1,
+            le=2**24,
+            description="How many runs may wait for a child; further ones are refused.",
+            extra={"unit": "runs"},
+        ),
+    ] = 10_000
+    debug: Annotated[
+        bool,
+        Meta(
+            description="Log at level debug, and show the details of an unexpected error.",
+            extra={"unit": "yes or no"},
+        ),
+    ] = False
+    log_level: Annotated[
+        Literal["debug", "info", "warning", "error", "critical"],
+        Meta(
+            description="The least important level that is still logged (on stderr).", extra={"unit": "level"}
+        ),
+    ] = "warning"
+    log_format: Annotated[
+        Literal["console", "json"],
+        Meta(
+            description="How a log line looks: for a person, or one JSON object a line.",
+            extra={"unit": "format"},
+        ),
+    ] = "console"
+
+    def __post_init__(self) -> None:
+        if self.min_procs > self.max_procs:
+            raise SettingsError(
+                f"{PREFIX}MIN_PROCS ({self.min_procs}) must not be larger than "
+                f"{PREFIX}MAX_PROCS ({self.max_procs})"
+            )
+
+    @classmethod
+    def from_environment(cls, environ: Mapping[str, str]) -> Self:
+        """Read the settings from `JEFE_*` variables, such as `os.environ`.
+
+        Raises `SettingsError` when a value does not parse, is out of bounds, or contradicts another one.
+        """
+        values: dict[str, object] = {}
+        for setting in table():
+            text = environ.get(setting.variable, "").strip()
+            if text:
+                values[setting.field] = setting.read(text)
+        return cls(**values)  # type: ignore[arg-type]  # each value was converted to its field's type
+
+
+class Setting(msgspec.Struct, frozen=True):
+    """One row of the table: what `Settings` says about one of its fields."""
+
+    field: str
+    type: Any
+    """The annotation, bounds included, in the form that msgspec converts to."""
+    default: int | float | bool | str
+    unit: str
+    help: str
+    least: int | float | None = None
+    most: int | float | None = None
+
+    @property
+    def variable(self) -> str:
+        """The environment variable, for instance `JEFE_MAX_TIME`."""
+        return PREFIX + self.field.upper()
+
+    @property
+    def accepted(self) -> str:
+        """What the setting accepts, in words."""
+        base = get_args(self.type)[0]
+        if get_origin(base) is Literal:
+            *others, last = get_args(base)
+            return f"{', '.join(others)} or {last}"
+        if base is bool:
+            return "true, false, yes, no, 1 or 0"
+        number = "a whole number" if base is int else "a number"
+        return f"{number} from {self.least} to {self.most}"
+
+    def read(self, text: str) -> int | float | bool | str:
+        """Turn the variable's text into the setting's value. Raises `SettingsError`."""
+        base = get_args(self.type)[0]
+        plain = text.lower() if base is bool or get_origin(base) is Literal else text
+        if base is bool:
+            plain = {"yes": "true", "no": "false"}.get(plain, plain)
+        try:
+            value: int | float | bool | str = msgspec.convert(plain, self.type, strict=False)
+        except msgspec.ValidationError:
+            shown = text if len(text) <= 60 else text[:57] + "..."
+            unit = "" if base is bool or get_origin(base) is Literal else f" ({self.unit})"
+            raise SettingsError(f"{self.variable} is {shown!r}, but must be {self.accepted}{unit}") from None
+        return value
+
+
+def _rows() -> Iterator[Setting]:
+    hints = get_type_hints(Settings, include_extras=True)
+    for field in msgspec.structs.fields(Settings):
+        meta = next(part for part in get_args(hints[field.name]) if isinstance(part, Meta))
+        yield Setting(
+            field=field.name,
+            type=hints[field.name],
+            default=field.default,
+            unit=(meta.extra or {})["unit"],
+            help=meta.description or "",
+            least=meta.ge,
+            most=meta.le,
+        )
+
+
+_TABLE = tuple(_rows())
+
+
+def table() -> tuple[Setting, ...]:
+    """Every setting, in the order of the documentation."""
+    return _TABLE
+
+
+def unknown_variables(environ: Mapping[str, str]) -> str | None:
+    """One sentence about the `JEFE_*` variables that are no settings; None when there are none."""
+    known = {setting.variable for setting in table()}
+    unknown = sorted(name for name in environ if name.startswith(PREFIX) and name not in known)
+    if not unknown:
+        return None
+    parts = []
+    for name in unknown[:10]:
+        meant = difflib.get_close_matches(name, known, n=1, cutoff=0.8)
+        parts.append(f"{name!r}"[1:-1] + (f" (did you mean {meant[0]}?)" if meant else ""))
+    if len(unknown) > 10:
+        parts.append(f"{len(unknown) - 10} more")
+    return f"unknown settings are ignored: {', '.join(parts)}"
+
+
+def as_markdown() -> str:
+    """The table as a page of the documentation."""
+    lines = [
+        "# Settings",
+        "",
+        "Printed by `jefe settings --markdown`; do not edit by hand.",
+        "",
+        "Jefe is set by environment variables. A value that is not accepted stops the start with a sentence",
+        "that names the variable. A variable that is empty counts as not set. `jefe settings` prints",
+        "what is in force.",
+        "",
+        "| variable | default | unit | accepted | meaning |",
+        "| --- | --- | --- | --- | --- |",
+    ]
+    lines += [
+        f"| `{row.variable}` | `{shown(row.default)}` | {row.unit} | {row.accepted} | {row.help} |"
+        for row in table()
+    ]
+    return "\n".join(lines) + "\n"
+
+
+def shown(value: int | float | bool | str) -> str:
+    """A setting's value as it would be written in its variable."""
+    if isinstance(value, bool):
+        return "true" if value else "false"
+    return f"{value:g}" if isinstance(value, float) else str(value)

@@ -1,0 +1,27 @@
+# Shared by scripts/jefe and scripts/test: `set_up run` or `set_up dev` makes sure that $python is an interpreter
+# with Jefe installed. POSIX sh, because a machine with Python need not have bash.
+#
+# When nothing changed this costs two `cat`s: no Python and no pip is started. set_up.py says what a stamp is.
+
+root=$(CDPATH='' cd -- "$(dirname -- "$script")/.." && pwd -P) || exit 1
+python=$root/.venv/bin/python
+
+ready() {
+    [ -x "$python" ] && [ "$(cat "$root/.venv/jefe-ready-$1" 2>/dev/null)" = "$root
+$(cat "$root/pyproject.toml")" ]
+}
+
+set_up() {
+    if ready "$1"; then
+        return
+    fi
+    for candidate in python3 python3.14 python3.13 python3.12 python3.11 python; do
+        if "$candidate" -I -c 'import sys; sys.exit(sys.version_info < (3, 11))' </dev/null >/dev/null 2>&1; then
+            # Standard input belongs to the command that follows, standard output is protocol.
+            "$candidate" -I "$root/scripts/set_up.py" "$1" </dev/null >&2
+            return
+        fi
+    done
+    echo 'jefe: needs Python 3.11 or newer, and found none; install it, or put it on the PATH' >&2
+    return 1
+}

@@ -1,0 +1,134 @@
+"""Make, or repair, the virtual environment `.venv` at the root of the checkout, with Jefe installed in it.
+
+Called by lib.sh with any Python 3.11 or newer; uses the standard library alone, and writes to stderr only.
+
+The environment is ready when a stamp says so: a file that holds the path of the checkout and the text of
+pyproject.toml as they were when the installation began. The stamp is removed before anything is changed and
+written last, so that an interrupted set-up is seen, and repaired, the next time. Two set-ups at once are kept
+apart by a lock on the checkout's folder; the kernel releases it however its holder ends, so never stale.
+"""
+
+import fcntl
+import os
+import shutil
+import subprocess
+import sys
+from pathlib import Path
+
+ROOT = Path(__file__).resolve().parent.parent
+VENV = ROOT / ".venv"
+PYTHON = VENV / "bin" / "python"
+UNFINISHED = VENV / "jefe-unfinished"
+KINDS = ("run", "dev")
+"""What is installed: what running needs, or what developing needs as well."""
+
+
+class SetUpError(Exception):
+    """The set-up cannot go on; the text is a sentence for the user."""
+
+
+def say(text: str) -> None:
+    print(f"jefe: {text}", file=sys.stderr, flush=True)
+
+
+def stamp(kind: str) -> Path:
+    return VENV / f"jefe-ready-{kind}"
+
+
+def is_ready(kind: str) -> bool:
+    try:
+        return PYTHON.exists() and stamp(kind).read_text() == stamp_text()
+    except OSError:
+        return False
+
+
+def stamp_text() -> str:
+    return f"{ROOT}\n{(ROOT / 'pyproject.toml').read_text()}"
+
+
+def is_usable() -> bool:
+    """Whether there is an environment that can be installed into, rather than one to be made anew."""
+    if UNFINISHED.exists() or not PYTHON.exists():
+        return False
+    probe = "import sys, pip; print(sys.prefix); sys.exit(sys.version_info < (3, 11))"
+    answer = subprocess.run(
+        [PYTHON, "-I", "-c", probe], stdin=subprocess.DEVNULL, capture_output=True, text=True, check=False
+    )
+    return answer.returncode == 0 and Path(answer.stdout.strip()) == VENV and not was_moved()
+
+
+def was_moved() -> bool:
+    """Whether the checkout was elsewhere when its environment, which holds that path, was made."""
+    return any(stamp(kind).exists() and not stamp(kind).read_text().startswith(f"{ROOT}\n") for kind in KINDS)
+
+
+def run(what: str, *command: str | Path) -> None:
+    """Run a command of the set-up; `what` completes the sentence "could not ..."."""
+    ended = subprocess.run(command, stdin=subprocess.DEVNULL, stdout=sys.stderr, check=False)
+    if ended.returncode != 0:
+        raise SetUpError(f"could not {what} (see above); run the command again to try once more")
+
+
+def make() -> None:
+    version = ".".join(map(str, sys.version_info[:3]))
+    say(f"making {VENV} with Python {version}")
+    if VENV.is_symlink() or VENV.is_file():
+        VENV.unlink()
+    elif VENV.exists():
+        shutil.rmtree(VENV)
+    VENV.mkdir()
+    UNFINISHED.touch()
+    # The interpreter by its own name, not by a link such as python3, which one day leads to another version.
+    interpreter = os.path.realpath(getattr(sys, "_base_executable", sys.executable))
+    run(
+        "make a virtual environment; on Debian and Ubuntu it needs the package python3-venv",
+        *(interpreter, "-m", "venv", VENV),
+    )
+
+
+def set_up(kind: str) -> None:
+    """Make everything ready for `kind`. Raises SetUpError."""
+    if is_ready(kind):  # somebody else did it while this process waited for the lock
+        return
+    if stamp("dev").exists():
+        kind = "dev"  # a new pyproject.toml must not turn a developer's environment into a user's
+    if not is_usable():
+        make()
+    # What is read now is what gets installed: a change while pip works makes the next start set up again.
+    text = stamp_text()
+    UNFINISHED.touch()
+    for each in KINDS:
+        stamp(each).unlink(missing_ok=True)
+    say("installing Jefe and the libraries it needs (only once, it takes a little)")
+    quiet = ["--quiet", "--disable-pip-version-check", "--no-input"]
+    what = f"{ROOT}[dev]" if kind == "dev" else str(ROOT)
+    run("install the libraries; is the network there?", *(PYTHON, "-m", "pip", "install", *quiet, "-e", what))
+    for each in KINDS[: KINDS.index(kind) + 1]:
+        stamp(each).write_text(text)
+    UNFINISHED.unlink()
+    say("ready")
+
+
+def main() -> int:
+    try:
+        lock = os.open(ROOT, os.O_RDONLY)
+        try:
+            fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except BlockingIOError:
+            say("another set-up is at work; waiting for it")
+            fcntl.flock(lock, fcntl.LOCK_EX)
+        set_up(sys.argv[1])
+    except SetUpError as error:
+        say(str(error))
+        return 1
+    except OSError as error:
+        say(f"could not set up {VENV}: {error}")
+        return 1
+    except KeyboardInterrupt:
+        say("set-up interrupted; the next start repairs it")
+        return 130
+    return 0
+
+
+if __name__ == "__main__":
+    sys.exit(main())

@@ -1,0 +1,104 @@
+"""The settings: every variable is read, checked, and documented from one table."""
+
+import pytest
+
+from jefe.settings import Settings, SettingsError, table, unknown_variables
+
+
+def test_defaults() -> None:
+    settings = Settings.from_environment({})
+    assert settings == Settings()
+    assert settings.max_input_size == 5 * 1024 * 1024
+    assert (settings.min_procs, settings.max_procs, settings.recycle_after) == (1, 4, 100)
+    assert (settings.max_time, settings.max_mem, settings.max_mem_percent) == (250, 10240, 0.0)
+
+
+@pytest.mark.parametrize(
+    ("variable", "text", "field", "value"),
+    [
+        ("JEFE_MAX_TIME", "1000", "max_time", 1000),
+        ("JEFE_MAX_TIME", " 0 ", "max_time", 0),
+        ("JEFE_MAX_TIME", "", "max_time", 250),
+        ("JEFE_MAX_MEM_PERCENT", "0.5", "max_mem_percent", 0.5),
+        ("JEFE_MAX_MEM_PERCENT", "1", "max_mem_percent", 1.0),
+        ("JEFE_DEBUG", "yes", "debug", True),
+        ("JEFE_DEBUG", "TRUE", "debug", True),
+        ("JEFE_DEBUG", "1", "debug", True),
+        ("JEFE_DEBUG", "no", "debug", False),
+        ("JEFE_DEBUG", "0", "debug", False),
+        ("JEFE_LOG_LEVEL", "INFO", "log_level", "info"),
+        ("JEFE_LOG_FORMAT", "json", "log_format", "json"),
+    ],
+)
+def test_a_value_is_read(variable: str, text: str, field: str, value: object) -> None:
+    read = getattr(Settings.from_environment({variable: text}), field)
+    assert read == value
+    assert type(read) is type(value)
+
+
+@pytest.mark.parametrize(
+    ("variable", "text", "sentence"),
+    [
+        (
+            "JEFE_MAX_PROCS",
+            "many",
+            "JEFE_MAX_PROCS is 'many', but must be a whole number from 1 to 1024 (processes)",
+        ),
+        (
+            "JEFE_MAX_PROCS",
+            "0",
+            "JEFE_MAX_PROCS is '0', but must be a whole number from 1 to 1024 (processes)",
+        ),
+        (
+            "JEFE_MAX_MEM_PERCENT",
+            "1.5",
+            "JEFE_MAX_MEM_PERCENT is '1.5', but must be a number from 0 to 1 (share)",
+        ),
+        (
+            "JEFE_MAX_MEM_PERCENT",
+            "nan",
+            "JEFE_MAX_MEM_PERCENT is 'nan', but must be a number from 0 to 1 (share)",
+        ),
+        ("JEFE_DEBUG", "maybe", "JEFE_DEBUG is 'maybe', but must be true, false, yes, no, 1 or 0"),
+        ("JEFE_LOG_FORMAT", "xml", "JEFE_LOG_FORMAT is 'xml', but must be console or json"),
+        ("JEFE_MIN_PROCS", "5", "JEFE_MIN_PROCS (5) must not be larger than JEFE_MAX_PROCS (4)"),
+    ],
+)
+def test_a_wrong_value_is_a_sentence(variable: str, text: str, sentence: str) -> None:
+    with pytest.raises(SettingsError) as caught:
+        Settings.from_environment({variable: text})
+    assert str(caught.value) == sentence
+
+
+@pytest.mark.parametrize("row", table(), ids=lambda row: row.variable)
+def test_every_setting_is_described_and_reads_its_own_default(row: object) -> None:
+    from jefe.settings import Setting, shown
+
+    assert isinstance(row, Setting)
+    assert row.unit
+    assert row.help.endswith(".")
+    assert row.read(shown(row.default)) == row.default
+    with pytest.raises(SettingsError, match=row.variable):
+        row.read("-1")
+
+
+@pytest.mark.parametrize(
+    "row", [row for row in table() if row.most is not None], ids=lambda row: row.variable
+)
+def test_bounds_are_inclusive(row: object) -> None:
+    from jefe.settings import Setting
+
+    assert isinstance(row, Setting)
+    assert row.least is not None
+    assert row.most is not None
+    assert row.read(str(row.least)) == row.least
+    assert row.read(str(row.most)) == row.most
+    for outside in (row.least - 1, row.most + 1):
+        with pytest.raises(SettingsError, match=row.variable):
+            row.read(str(outside))
+
+
+def test_an_unknown_variable_is_a_warning_with_what_was_meant() -> None:
+    assert unknown_variables({"JEFE_MAX_TIME": "1", "PATH": "/bin"}) is None
+    warning = unknown_variables({"JEFE_MAX_TIMES": "1", "JEFE_ZZZ": "1"})
+    assert warning == "unknown settings are ignored: JEFE_MAX_TIMES (did you mean JEFE_MAX_TIME?), JEFE_ZZZ"
