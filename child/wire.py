@@ -1,4 +1,4 @@
-"""The child protocol as bytes: framing, message shapes, encoders. No I/O; imports nothing of ours.
+"""The child protocol as bytes: framing, message shapes, encoders. No I/O.
 
 Source: the child protocol document, and docs/protocols.md section 1. Both ends use this module: the child
 decodes requests and encodes answers, the supervisor and the pipe front the other way round.
@@ -18,13 +18,13 @@ JSON text travels as `bytes`, and empty bytes mean "absent": no JSON text is emp
 """
 
 import enum
-import json
-import re
 from collections.abc import Mapping
-from typing import Annotated, Any, Final, Literal, NoReturn, TypeVar
+from typing import Annotated, Any, Final, Literal, TypeVar
 
 import msgspec
 from msgspec import Meta, Raw
+
+from child import surrogates
 
 CRLF: Final = b"\r\n"
 
@@ -295,6 +295,10 @@ _response_decoder: Final = msgspec.json.Decoder(Response)
 _id_decoder: Final = msgspec.json.Decoder(_IdOnly)
 _FIRST_OF_ID: Final = frozenset(b'"-0123456789')
 
+# For the slow way of decoding, see `surrogates`: which members are raw, and which hold such members.
+_RAW_MEMBERS: Final = frozenset({"id", "sandbox", "result", "response", "arguments", "tree"})
+_NESTED_MEMBERS: Final = frozenset({"call"})
+
 
 def decode_request(line: bytes) -> AnyRequest:
     """Decode one line, given without its CRLF.
@@ -374,53 +378,9 @@ def _decode(decoder: msgspec.json.Decoder[_T], line: bytes) -> _T:
     except msgspec.ValidationError:
         raise
     except msgspec.DecodeError:
-        # Perhaps an unpaired surrogate ("\ud800"): legal JSON, and legal in a script, but refused here.
-        if rb"\u" not in line:
+        if rb"\u" not in line:  # so it is not for an unpaired surrogate
             raise
-    return msgspec.convert(_members(line.decode()), decoder.type)
-
-
-# The slow way, for messages with unpaired surrogates: which members stay raw, and which hold such members.
-_RAW_MEMBERS: Final = frozenset({"id", "sandbox", "result", "response", "arguments", "tree"})
-_NESTED_MEMBERS: Final = frozenset({"call"})
-_blank: Final = re.compile(r"[ \t\n\r]*")
-
-
-def _refuse_constant(name: str) -> NoReturn:
-    raise ValueError(f"JSON is malformed: {name}")
-
-
-_json_decoder: Final = json.JSONDecoder(parse_constant=_refuse_constant)
-
-
-def _members(text: str) -> dict[str, Any]:
-    """The members of a JSON object, by the standard library's decoder; the raw ones as `Raw`."""
-    members: dict[str, Any] = {}
-
-    def skip_blank(at: int) -> int:
-        return _blank.match(text, at).end()  # type: ignore[union-attr]  # it matches everywhere
-
-    def expect(characters: str, at: int) -> int:
-        at = skip_blank(at)
-        if text[at : at + 1] not in characters or at >= len(text):
-            raise ValueError(f"JSON is malformed: expected one of {characters} (character {at})")
-        return at
-
-    at = expect('"}', expect("{", 0) + 1)
-    while text[at] != "}":
-        name, at = _json_decoder.raw_decode(text, at)
-        start = skip_blank(expect(":", at) + 1)
-        members[name], at = _json_decoder.raw_decode(text, start)
-        if name in _RAW_MEMBERS:
-            members[name] = Raw(text[start:at].encode())
-        elif name in _NESTED_MEMBERS:
-            members[name] = _members(text[start:at])
-        at = expect(",}", at)
-        if text[at] == ",":
-            at = expect('"', at + 1)
-    if skip_blank(at + 1) != len(text):
-        raise ValueError("JSON is malformed: trailing characters")
-    return members
+    return msgspec.convert(surrogates.decode(line.decode(), _RAW_MEMBERS, _NESTED_MEMBERS), decoder.type)
 
 
 # --------------------------------------------------------------------------------------------- encoding
@@ -489,16 +449,8 @@ _encoder: Final = msgspec.json.Encoder()
 
 
 def _encode(value: Any) -> bytes:
-    """A message or a plain value as JSON text; the slow way, if it holds an unpaired surrogate."""
+    """A message or a plain value as JSON text."""
     try:
         return _encoder.encode(value)
     except UnicodeEncodeError:
-        if not isinstance(value, msgspec.Struct):
-            return json.dumps(value).encode()
-    config = value.__struct_config__
-    members = [] if config.tag_field is None else [(config.tag_field, _encode(config.tag))]
-    for field in msgspec.structs.fields(value):
-        member = getattr(value, field.name)
-        if member is not field.default:
-            members.append((field.encode_name, bytes(member) if isinstance(member, Raw) else _encode(member)))
-    return b"{" + b",".join(_encode(name) + b":" + text for name, text in members) + b"}"
+        return surrogates.encode(value)

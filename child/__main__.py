@@ -1,0 +1,97 @@
+"""`python -m child`: a child process on its standard streams; see docs/protocols.md, section 1."""
+
+import os
+import signal
+import sys
+import traceback
+from collections.abc import Mapping
+from typing import Final
+
+from child.engines import load_engines
+from child.loop import serve
+
+HELP: Final = """\
+usage: python -m child
+
+Compiles and runs untrusted scripts. Reads requests from standard input and writes answers to standard
+output, one JSON object a line, each ended by CRLF: {"cmd":"compile","scriptName":NAME,"script":SOURCE},
+{"cmd":"run", "scriptName":NAME,"sandbox":{...}}, {"cmd":"remove","scriptName":NAME}; docs/protocols.md
+describes them all. Quits with status 0 when its input ends, and with status 1 and a reason on standard
+error when a request is malformed or longer than JEFE_MAX_INPUT_SIZE bytes (5 MiB unless set). Usually a
+supervisor starts it, not a person.
+"""
+
+DEFAULT_MAX_INPUT_SIZE: Final = 5 * 1024 * 1024  # bytes
+_MOST: Final = 1024 * 1024 * 1024  # bytes; a bound for what one request can make a child hold
+_TRUE: Final = frozenset({"1", "true", "yes"})
+
+
+class BadSetting(Exception):
+    """An environment variable cannot be used; the text is a sentence for the person who set it."""
+
+
+def max_input_size(environ: Mapping[str, str]) -> int:
+    """The longest request in bytes, from `JEFE_MAX_INPUT_SIZE`. Raises BadSetting."""
+    text = environ.get("JEFE_MAX_INPUT_SIZE", "").strip()
+    if not text:
+        return DEFAULT_MAX_INPUT_SIZE
+    if not (text.isascii() and text.isdigit() and len(text) < 20 and 1 <= int(text) <= _MOST):
+        shown = ascii(text if len(text) <= 60 else text[:57] + "...")
+        raise BadSetting(
+            f"JEFE_MAX_INPUT_SIZE is {shown}, but must be a whole number from 1 to {_MOST} (bytes)"
+        )
+    return int(text)
+
+
+def take_streams() -> tuple[int, int]:
+    """Take the standard streams for the protocol: where to read requests, and where to write answers.
+
+    What is left in their places cannot disturb the protocol: standard input is empty, and whatever is
+    written to standard output goes to standard error. Raises OSError if a stream is closed.
+    """
+    source, sink = os.dup(0), os.dup(1)
+    nothing = os.open(os.devnull, os.O_RDWR)
+    os.dup2(nothing, 0)
+    try:
+        os.dup2(2, 1)
+    except OSError:  # standard error is closed
+        os.dup2(nothing, 1)
+        os.dup2(nothing, 2)
+    os.close(nothing)
+    sys.stdout = sys.stderr
+    for descriptor in (source, sink):
+        os.set_blocking(descriptor, True)
+    return source, sink
+
+
+def main(arguments: list[str]) -> int:
+    """Run a child; return its exit status (2 if it could not start)."""
+    if arguments:
+        asked = arguments in (["--help"], ["-h"])
+        (sys.stdout if asked else sys.stderr).write(HELP)
+        return 0 if asked else 2
+    # A terminal's Ctrl-C goes to the whole group; it is the supervisor that decides what becomes of its
+    # children.
+    signal.signal(signal.SIGINT, signal.SIG_IGN)
+    debug = os.environ.get("JEFE_DEBUG", "").strip().lower() in _TRUE
+    try:
+        size = max_input_size(os.environ)
+        source, sink = take_streams()
+    except (BadSetting, OSError) as error:
+        sys.stderr.write(f"child: {error}\n")
+        return 2
+    try:
+        return serve(load_engines(), size, source, sink, debug=debug)
+    except Exception as error:  # noqa: BLE001 - nobody above would tell it in a sentence
+        if debug:
+            traceback.print_exc()
+        sys.stderr.write(f"child: internal error: {type(error).__name__}\n")
+        return 70
+
+
+if __name__ == "__main__":
+    status = main(sys.argv[1:])
+    sys.stderr.flush()
+    sys.stdout.flush()
+    # Without this, each waiting run would be unwound first, and its script could take its time over that.
+    os._exit(status)

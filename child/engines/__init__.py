@@ -1,0 +1,120 @@
+"""What a language must offer to be run in a child, and which languages there are.
+
+An engine turns a source text into a `Program`; a program is run as often as one likes. Engines are
+synchronous and know neither the protocol nor each other. Everything that an engine will ever import or
+open, it imports and opens when it is made: later the child may not open anything any more.
+"""
+
+from collections.abc import Callable, Mapping
+from typing import Any, Protocol
+
+HostCall = Callable[[str, bytes], bytes]
+"""`call(name, arguments)`: the script's way out of the child.
+
+`arguments` is JSON text of an array; what comes back is JSON text of a value. The call may return much
+later: other runs have the CPU in between. It raises `HostFunctionNotFound` or `HostCallFailed`, which the
+engine turns into a failure of the script at the place of the call, and which nothing else may swallow.
+"""
+
+
+class HostFunctionNotFound(Exception):
+    """The host has no function called `name`, or the run may not make host calls."""
+
+    def __init__(self, name: str) -> None:
+        super().__init__(f"Function '{name}' not found")
+        self.name = name
+
+
+class HostCallFailed(Exception):
+    """The host function failed; `message` is for the script's author."""
+
+    def __init__(self, message: str) -> None:
+        super().__init__(message)
+        self.message = message
+
+
+class ScriptFault(Exception):
+    """A script was refused or failed, by its own fault.
+
+    Args:
+        type: a name for programs, such as `SyntaxError`.
+        message: what happened, in the script author's words, without the place.
+        line: where, from 1; None if there is no place.
+        column: where in the line, from 1; None if there is no place.
+    """
+
+    def __init__(
+        self,
+        type: str,  # noqa: A002 - the name that it has on the wire
+        message: str,
+        line: int | None = None,
+        column: int | None = None,
+    ) -> None:
+        super().__init__(message)
+        self.type = type
+        self.message = message
+        self.line = line
+        self.column = column
+
+
+class Outcome(Protocol):
+    """What a run yields, as JSON text.
+
+    Attributes:
+        result: the value that it returned; None if it returned none.
+        sandbox: an object, the variables that it hands back.
+    """
+
+    @property
+    def result(self) -> bytes | None: ...  # noqa: D102 - see the class
+
+    @property
+    def sandbox(self) -> bytes: ...  # noqa: D102 - see the class
+
+
+class Program(Protocol):
+    """A compiled script. Its runs share nothing."""
+
+    def run(self, sandbox: bytes | None, call: HostCall, value_of: str) -> Outcome:
+        """Run the script.
+
+        Args:
+            sandbox: JSON text of an object, the variables given to the script; None is none.
+            call: the host call.
+            value_of: `return` or `expression`, see `child.wire.Run`.
+
+        Raises:
+            ScriptFault: the script failed.
+        """
+        ...
+
+
+class Engine(Protocol):
+    """One language.
+
+    Attributes:
+        name: what a request calls it.
+        replayable: whether a run does the same again when it is given the same sandbox and host-call results.
+    """
+
+    name: str
+    replayable: bool
+
+    def compile(self, source: str, options: dict[str, Any]) -> Program:
+        """Compile a source text. Raises ScriptFault if it is no program."""
+        ...
+
+    def parse(self, source: str, options: dict[str, Any]) -> bytes:
+        """The syntax tree of a source text, as JSON text. Raises ScriptFault if it is no program."""
+        ...
+
+
+Engines = Mapping[str, Engine]
+"""The languages of a child, by name."""
+
+
+def load_engines() -> Engines:
+    """Make every engine there is, ready for its first script."""
+    from child.engines.hexput import HexputEngine  # here, since engines import the names above
+
+    return {engine.name: engine for engine in (HexputEngine(),)}

@@ -1,0 +1,99 @@
+"""The Hexput language as an engine: an adapter over `hexput.lang`, and a small cache of compiled scripts.
+
+The cache serves the same text under many names, and names that come and go. It is bounded in scripts and in
+the size of each, so it cannot grow a child by more than a few megabytes.
+"""
+
+from collections import OrderedDict
+from typing import Any
+
+from hexput.lang.parser import parse
+
+from child.engines import HostCall, HostCallFailed, HostFunctionNotFound, Outcome, ScriptFault
+from hexput import lang
+from hexput.lang.compiler import Script, compile_script
+
+_MAX_CACHED = 64  # scripts
+_MAX_CACHED_SOURCE = 16 * 1024  # characters; a larger script is compiled each time
+
+
+class HexputProgram:
+    """A compiled Hexput script."""
+
+    __slots__ = ("_script",)
+
+    def __init__(self, script: Script) -> None:
+        self._script = script
+
+    def run(self, sandbox: bytes | None, call: HostCall, value_of: str) -> Outcome:
+        """Run the script, see `child.engines.Program`."""
+
+        def host_call(name: str, arguments: bytes) -> bytes:
+            try:
+                return call(name, arguments)
+            except HostFunctionNotFound as error:
+                raise lang.HostFunctionNotFound(error.name) from None
+            except HostCallFailed as error:
+                raise lang.HostCallFailed(error.message) from None
+
+        try:
+            return self._script.run(sandbox, host_call, value_of=value_of)
+        except lang.HexputError as error:
+            raise _fault(error) from None
+
+
+class HexputEngine:
+    """The Hexput language."""
+
+    name = "hexput"
+    replayable = True
+
+    def __init__(self) -> None:
+        self._cache: OrderedDict[tuple[str, lang.Options], HexputProgram] = OrderedDict()
+        # The first script makes the language's libraries import and build what they put off: do it now.
+        self.parse("1;", {})
+        self.compile("1;", {}).run(None, _no_host, "return")
+
+    def compile(self, source: str, options: dict[str, Any]) -> HexputProgram:
+        """Compile a source text, unless it was compiled lately. Raises ScriptFault."""
+        key = (source, _options(options))
+        program = self._cache.get(key)
+        if program is None:
+            try:
+                program = HexputProgram(compile_script(*key))
+            except lang.HexputError as error:
+                raise _fault(error) from None
+            if len(source) > _MAX_CACHED_SOURCE:
+                return program
+            self._cache[key] = program
+            if len(self._cache) > _MAX_CACHED:
+                self._cache.popitem(last=False)
+        self._cache.move_to_end(key)
+        return program
+
+    def parse(self, source: str, options: dict[str, Any]) -> bytes:
+        """The syntax tree of a source text, as JSON text. Raises ScriptFault."""
+        wanted = _options(options)
+        try:
+            return lang.dump_tree(
+                parse(source, wanted),
+                include_source_mapping=wanted.include_source_mapping,
+                minify=wanted.minify,
+            )
+        except lang.HexputError as error:
+            raise _fault(error) from None
+
+
+def _no_host(name: str, arguments: bytes) -> bytes:
+    raise HostFunctionNotFound(name)
+
+
+def _options(options: dict[str, Any]) -> lang.Options:
+    try:
+        return lang.Options.from_json(options)
+    except ValueError as error:
+        raise ScriptFault("OptionError", str(error)) from None
+
+
+def _fault(error: lang.HexputError) -> ScriptFault:
+    return ScriptFault(error.type, error.message, error.line, error.column)

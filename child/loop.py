@@ -1,0 +1,321 @@
+"""The child's loop: requests in, answers out, synchronous; everything but `serve` works without a process.
+
+- Lines are handled one after the other, and each is answered before the next one is looked at: by a
+  response, or by a host call. (Only a `compile` or `remove` without an id that succeeds is not answered at
+  all.)
+- An answer is written at once, never gathered: the supervisor holds the oldest unanswered line responsible
+  for the CPU and the memory that the child takes, so an answer that is ready must not stand behind a script
+  that runs.
+- A run that may make host calls is a greenlet. A host call switches back here, and the `resume` with its
+  result switches into the run again; so any number of runs can wait, each on the script that it began with.
+- Whatever a script does, its request is answered and the child lives on. Whatever breaks the protocol is
+  answered, and ends the child.
+"""
+
+import os
+import sys
+import time
+import traceback
+from collections.abc import Callable
+from functools import partial
+from typing import Final, NamedTuple, NoReturn, TypeVar
+
+import msgspec
+from greenlet import getcurrent, greenlet  # type: ignore[import-untyped]
+
+from child import wire
+from child.engines import Engine, Engines, HostCallFailed, HostFunctionNotFound, Outcome, Program, ScriptFault
+from child.wire import Thrown
+
+READ_SIZE: Final = 256 * 1024
+
+_T = TypeVar("_T")
+
+
+class ProtocolBroken(Exception):
+    """The child was sent what it must not be sent, and has said so: it must quit. The text says why."""
+
+
+class _Refused(Exception):
+    """The request that is being handled cannot be carried out, for this reason; `extra` stands beside it."""
+
+    def __init__(self, reason: str, **extra: object) -> None:
+        self.reason = reason
+        self.extra = extra
+
+
+class _Figures:
+    """How many runs ended, and the milliseconds of their own time."""
+
+    __slots__ = ("runs", "time_taken")
+
+    def __init__(self) -> None:
+        self.runs = 0
+        self.time_taken = 0.0
+
+    def add(self, time_taken: float) -> None:
+        self.runs += 1
+        self.time_taken += time_taken
+
+
+class _Script:
+    """What a name stands for, until it is compiled anew or removed."""
+
+    __slots__ = ("figures", "program")
+
+    def __init__(self, program: Program) -> None:
+        self.program = program
+        self.figures = _Figures()
+
+
+class _Run:
+    """A run that has begun."""
+
+    __slots__ = ("greenlet", "id", "script", "time_taken")
+
+    def __init__(self, run_id: bytes, script: _Script) -> None:
+        self.id = run_id
+        self.script = script
+        self.time_taken = 0.0  # milliseconds of its own so far
+        self.greenlet: greenlet | None = None  # only if it may make host calls
+
+
+class _HostCall(NamedTuple):
+    """What a run's greenlet switches to the loop with; it is resumed with a `wire.Resume`."""
+
+    name: str
+    arguments: bytes
+
+
+class Loop:
+    """The state of one child: its scripts, its waiting runs, and the line that it is receiving.
+
+    Args:
+        engines: the languages it knows.
+        max_input_size: the longest line it takes, in bytes.
+        write: is called with each answer, a whole line.
+        debug: whether the traceback of an engine's own error is shown on stderr.
+    """
+
+    def __init__(
+        self,
+        engines: Engines,
+        max_input_size: int,
+        write: Callable[[bytes], object],
+        *,
+        debug: bool = False,
+    ) -> None:
+        self._engines = engines
+        self._max_input_size = max_input_size
+        self._write = write
+        self._debug = debug
+        self._framer = wire.Framer(max_input_size)
+        self._scripts: dict[str, _Script] = {}
+        self._waiting: dict[bytes, _Run] = {}  # by id
+        self._figures = _Figures()
+        self._handlers: dict[type[wire.Request], Callable[..., None]] = {
+            wire.Compile: self._compile,
+            wire.Run: self._run,
+            wire.Remove: self._remove,
+            wire.Parse: self._parse,
+            wire.Stats: self._stats,
+            wire.Resume: self._resume,
+        }
+
+    def feed(self, data: bytes) -> None:
+        """Take the next bytes of input; handle and answer every line that they complete.
+
+        Raises:
+            ProtocolBroken: a line was malformed or too long. The lines before it have been answered, and so
+            has
+                it; those after it are lost.
+        """
+        for line in self._framer.feed(data):
+            if line is wire.OVERSIZED:
+                self._write(wire.refused(b"", wire.INPUT_TOO_LARGE))
+                raise ProtocolBroken(
+                    f"{wire.INPUT_TOO_LARGE}: more than {self._max_input_size} bytes (JEFE_MAX_INPUT_SIZE) "
+                    "without a CRLF"
+                )
+            try:
+                request = wire.decode_request(line)
+            except wire.MalformedRequest as error:
+                self._break_off(error.detail, error.id)
+            try:
+                self._handlers[type(request)](request)
+            except _Refused as refusal:
+                self._write(wire.refused(bytes(request.id), refusal.reason, refusal.extra))
+
+    def end(self) -> None:
+        """Take the end of input; drop waiting runs. Raises ProtocolBroken if it ended inside a line."""
+        if self._framer.unfinished:
+            self._break_off("the input ended inside a request; a request ends with CRLF")
+
+    def _break_off(self, detail: str, request_id: bytes = b"") -> NoReturn:
+        self._write(wire.refused(request_id, wire.MALFORMED_REQUEST))
+        raise ProtocolBroken(f"{wire.MALFORMED_REQUEST}: {detail}")
+
+    # Requests
+
+    def _compile(self, request: wire.Compile) -> None:
+        engine = self._engine(request.language)
+        program = self._attempt(partial(engine.compile, request.script, request.options))
+        self._scripts[request.script_name] = _Script(program)
+        self._accept(request)
+
+    def _remove(self, request: wire.Remove) -> None:
+        self._script(request.script_name)
+        del self._scripts[request.script_name]
+        self._accept(request)
+
+    def _parse(self, request: wire.Parse) -> None:
+        engine = self._engine(request.language)
+        tree = self._attempt(partial(engine.parse, request.script, request.options))
+        self._write(wire.responded(bytes(request.id), b'{"tree":' + tree + b"}"))
+
+    def _stats(self, request: wire.Stats) -> None:
+        if request.script_name is None:
+            figures, more = self._figures, {"scripts": len(self._scripts), "waiting": len(self._waiting)}
+        else:
+            figures, more = self._script(request.script_name).figures, {}
+        response = {"runs": figures.runs, "timeTaken": round(figures.time_taken, 3), **more}
+        self._write(wire.responded(bytes(request.id), msgspec.json.encode(response)))
+
+    def _run(self, request: wire.Run) -> None:
+        run = _Run(bytes(request.id), self._script(request.script_name))
+        sandbox = bytes(request.sandbox) or None
+        if request.calls and run.id:
+            if run.id in self._waiting:
+                raise _Refused(wire.DUPLICATE_RUN)
+            run.greenlet = greenlet(run.script.program.run)
+            self._advance(run, partial(run.greenlet.switch, sandbox, _call_host, request.value_of))
+        else:
+            self._advance(run, partial(run.script.program.run, sandbox, _refuse_host_call, request.value_of))
+
+    def _resume(self, request: wire.Resume) -> None:
+        run = self._waiting.pop(bytes(request.id), None)
+        if run is None or run.greenlet is None:
+            raise _Refused(wire.NO_SUCH_RUN)
+        self._advance(run, partial(run.greenlet.switch, request))
+
+    # What they have in common
+
+    def _advance(self, run: _Run, step: Callable[[], Outcome | _HostCall]) -> None:
+        """Give a run the CPU until it ends or makes a host call; answer that. No script runs but in here."""
+        outcome: Outcome | _HostCall | Thrown
+        started = time.perf_counter()
+        try:
+            outcome = step()
+        except Exception as error:  # noqa: BLE001 - whatever an engine raises, the child lives on
+            outcome = self._thrown(error)
+        run.time_taken += (time.perf_counter() - started) * 1000
+        if isinstance(outcome, _HostCall):
+            self._waiting[run.id] = run
+            self._write(wire.called(run.id, outcome.name, outcome.arguments))
+            return
+        run.script.figures.add(run.time_taken)
+        self._figures.add(run.time_taken)
+        if isinstance(outcome, Thrown):
+            self._write(wire.threw(run.id, outcome, run.time_taken))
+        else:
+            self._write(wire.finished(run.id, outcome.sandbox, outcome.result, run.time_taken))
+
+    def _accept(self, request: wire.Request) -> None:
+        if request_id := bytes(request.id):
+            self._write(wire.accepted(request_id))
+
+    def _script(self, name: str) -> _Script:
+        script = self._scripts.get(name)
+        if script is None:
+            raise _Refused(wire.NO_SUCH_SCRIPT)
+        return script
+
+    def _engine(self, language: str) -> Engine:
+        engine = self._engines.get(language)
+        if engine is None:
+            known = ", ".join(sorted(self._engines))
+            raise _Refused(f"{wire.UNKNOWN_LANGUAGE}'{language[:40]}' (known: {known})")
+        return engine
+
+    def _attempt(self, action: Callable[[], _T]) -> _T:
+        """Have an engine read a source text; its failure is a refusal of the request."""
+        try:
+            return action()
+        except ScriptFault as fault:
+            place = "" if fault.line is None else f" at line {fault.line}, column {fault.column}"
+            beside = {"type": fault.type, "line": fault.line, "column": fault.column}
+            raise _Refused(
+                f"{wire.SYNTAX_ERROR}{fault.message}{place}",
+                **{name: value for name, value in beside.items() if value is not None},
+            ) from None
+        except (MemoryError, RecursionError):
+            reason = f"{wire.SYNTAX_ERROR}the script is too large, or nested too deeply"
+            raise _Refused(reason, type="SyntaxError") from None
+        except Exception as error:  # noqa: BLE001 - see _advance
+            self._show(error)
+            raise _Refused(f"{wire.INTERNAL_ERROR}the language failed on this script") from None
+
+    def _thrown(self, error: Exception) -> Thrown:
+        """The failure of a run as the caller is told it."""
+        if isinstance(error, ScriptFault):
+            return Thrown(type=error.type, message=error.message, line=error.line, column=error.column)
+        if isinstance(error, MemoryError):
+            return Thrown(type="MemoryError", message="The script needs more memory than there is")
+        if isinstance(error, RecursionError):
+            return Thrown(type="RecursionError", message="The script is nested too deeply")
+        self._show(error)
+        return Thrown(type="InternalError", message="The language failed while it ran this script")
+
+    def _show(self, error: Exception) -> None:
+        if self._debug:
+            traceback.print_exception(error, file=sys.stderr)
+
+
+def _call_host(name: str, arguments: bytes) -> bytes:
+    """The host call of a run that is a greenlet: let the loop make it, and wait for the answer."""
+    loop = getcurrent().parent
+    assert loop is not None  # this is called by runs, and the loop's greenlet is the parent of each
+    answer: wire.Resume = loop.switch(_HostCall(name, arguments))
+    if answer.error is None:
+        return bytes(answer.result)
+    if answer.type == wire.FUNCTION_NOT_FOUND:
+        raise HostFunctionNotFound(name)
+    raise HostCallFailed(answer.error)
+
+
+def _refuse_host_call(name: str, arguments: bytes) -> bytes:
+    """The host call of a run that may make none."""
+    raise HostFunctionNotFound(name)
+
+
+def serve(engines: Engines, max_input_size: int, source: int, sink: int, *, debug: bool = False) -> int:
+    """Read requests from one file descriptor and write answers to another, until either ends.
+
+    Args:
+        engines: the languages to offer.
+        max_input_size: the longest request, in bytes.
+        source: where requests come from, blocking.
+        sink: where answers go, blocking.
+        debug: see `Loop`.
+
+    Returns:
+        The exit status of the process: 0 if the input ended, or nobody wants the output any more; 1 if the
+        protocol was broken, after a line on stderr that says how.
+    """
+
+    def write(line: bytes) -> None:
+        written = os.write(sink, line)
+        while written < len(line):  # a signal, or a descriptor that takes less
+            written += os.write(sink, memoryview(line)[written:])
+
+    loop = Loop(engines, max_input_size, write, debug=debug)
+    try:
+        while data := os.read(source, READ_SIZE):
+            loop.feed(data)
+        loop.end()
+    except ProtocolBroken as broken:
+        print(broken, file=sys.stderr, flush=True)  # noqa: T201 - for the person who sent it
+        return 1
+    except (BrokenPipeError, ConnectionResetError):
+        return 0
+    return 0
