@@ -35,7 +35,7 @@ class Settings(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=
     max_input_size: Annotated[
         int,
         Meta(
-            ge=_KIB,
+            ge=1,
             le=1024 * _MIB,
             description="The largest request that is read, at every entrance and again in the child.",
             extra={"unit": "bytes"},

@@ -1,0 +1,65 @@
+"""Shows people where in a source something is: the line, and a caret under the place.
+
+The source is hostile: control characters are shown as a replacement, so that nothing in it steers the
+terminal. Tabs and wide characters take the room that a terminal gives them; a long line is cut around the
+place.
+"""
+
+import unicodedata
+
+from jefe.logs import is_control
+
+WIDTH = 96
+"""How many terminal cells of a line are shown, at most."""
+
+_LEAD = 64  # of which, before the place
+_TAB = " " * 4
+_CUT = "…"
+
+
+def excerpt(source: str, line: int, column: int) -> tuple[str, str] | None:
+    """The line of a place, and the line with its caret; None when the source has no such line.
+
+    Args:
+        source: the whole text; a newline ends a line.
+        line: 1-based.
+        column: 1-based, in code points; past the end of the line means its end.
+    """
+    lines = source.split("\n", max(line, 0))
+    if line < 1 or column < 1 or len(lines) < line:
+        return None
+    text = lines[line - 1].removesuffix("\r")
+    place = min(column - 1, len(text))
+    # A line may be megabytes long: no more of it is measured than could be seen.
+    first, last = max(0, place - WIDTH), place + WIDTH
+    before = [_cells(char) for char in text[first:place]]
+    after = [_cells(char) for char in text[place:last]]
+    cut_before, cut_after = first > 0, last < len(text)
+    if cut_before or cut_after or _width(before) + _width(after) > WIDTH:
+        while _width(before) > _LEAD:
+            before.pop(0)
+            cut_before = True
+        while _width(before) + _width(after) > WIDTH - 2 * len(_CUT):
+            after.pop()
+            cut_after = True
+    if cut_before:
+        before.insert(0, (_CUT, 1))
+    if cut_after:
+        after.append((_CUT, 1))
+    shown = "".join(text for text, _ in before + after)
+    return shown.rstrip(), " " * _width(before) + "^"
+
+
+def _cells(char: str) -> tuple[str, int]:
+    """What is shown for a character, and how many cells it takes."""
+    if char == "\t":
+        return _TAB, len(_TAB)
+    if is_control(char):
+        return "\ufffd", 1
+    if unicodedata.category(char) in ("Mn", "Me", "Cf"):
+        return char, 0
+    return char, 2 if unicodedata.east_asian_width(char) in "WF" else 1
+
+
+def _width(cells: list[tuple[str, int]]) -> int:
+    return sum(width for _, width in cells)

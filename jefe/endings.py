@@ -1,0 +1,164 @@
+"""How the command ends: with which status, by which signal, and never with a traceback.
+
+    0    all went well
+    1    a script failed, or something went wrong that is nobody's usage
+    2    wrong usage: an option, a file that cannot be read, a setting
+    128+ a signal asked for the end (130: Ctrl-C, 143: SIGTERM), or nobody reads the output any more (141)
+
+A first signal cancels the work, which ends cleanly: the children are gone before this process. A second one
+does not wait.
+"""
+
+import os
+import select
+import signal
+import sys
+import traceback
+from collections.abc import Awaitable, Callable, Sequence
+from typing import TypeVar
+
+import click
+
+from jefe.logs import harmless
+from jefe.settings import SettingsError
+
+T = TypeVar("T")
+
+FAILED = 1
+MISUSED = 2
+UNREAD = 128 + signal.SIGPIPE
+
+
+class Misuse(Exception):
+    """The command was asked for something impossible; the text is a sentence for the user. Status 2."""
+
+
+def conclude(command: click.Command, arguments: Sequence[str] | None) -> int:
+    """Run the command and return its status, whatever happens in it. `arguments`: default `sys.argv`."""
+    hold_standard_descriptors()
+    try:
+        status = command.main(args=arguments, prog_name="jefe", standalone_mode=False)
+        if sys.stdout is not None:
+            sys.stdout.flush()
+    except SystemExit as ending:
+        return ending.code if isinstance(ending.code, int) else FAILED
+    except BaseException as error:  # noqa: BLE001 - whatever it is, a user gets a sentence
+        return _explain(_unwrap(error))
+    else:
+        return status if isinstance(status, int) else 0
+
+
+def drive(work: Callable[[], Awaitable[T]]) -> T:
+    """Run async work to its end. Raises SystemExit with the signal's status when a signal ended it."""
+    import trio
+
+    # What the parent chose to ignore (nohup, a shell's background job) stays ignored.
+    numbers = [
+        number
+        for number in (signal.SIGINT, signal.SIGTERM, signal.SIGHUP)
+        if number == signal.SIGTERM or signal.getsignal(number) is not signal.SIG_IGN
+    ]
+    caught = 0
+    results: list[T] = []
+
+    async def watch(scope: trio.CancelScope) -> None:
+        nonlocal caught
+        async for number in signals:
+            if caught:
+                os._exit(128 + number)
+            caught = number
+            scope.cancel()
+
+    async def guarded() -> None:
+        async with trio.open_nursery() as nursery:
+            with trio.CancelScope() as scope:
+                nursery.start_soon(watch, scope)
+                results.append(await work())
+            nursery.cancel_scope.cancel()
+
+    with trio.open_signal_receiver(*numbers) as signals:
+        trio.run(guarded)
+    if caught:
+        raise SystemExit(128 + caught)
+    return results[0]
+
+
+def say(text: str) -> None:
+    """One line on stderr for the user; nothing in it steers the terminal. Silent when stderr has gone."""
+    try:
+        click.echo(harmless(text), err=True)
+    except (OSError, ValueError):
+        pass
+
+
+def write_out(data: bytes, fd: int = 1) -> None:
+    """Write everything to standard output at once, blocking. Raises OSError."""
+    rest = memoryview(data)
+    while rest:
+        try:
+            rest = rest[os.write(fd, rest) :]
+        except BlockingIOError:
+            select.select([], [fd], [])
+
+
+def hold_standard_descriptors() -> None:
+    """Occupy those of the descriptors 0, 1 and 2 that are closed, before something else gets their number.
+
+    What takes their place cannot be used: writing to a closed standard output stays an error.
+    """
+    for fd, mode in ((0, os.O_WRONLY), (1, os.O_RDONLY), (2, os.O_RDWR)):
+        try:
+            os.fstat(fd)
+        except OSError:
+            os.open(os.devnull, mode)
+    if sys.stderr is None:
+        sys.stderr = open(2, "w", closefd=False)  # noqa: SIM115 - for the life of the process
+
+
+def _unwrap(error: BaseException) -> BaseException:
+    while isinstance(error, BaseExceptionGroup):
+        # Several things at once: the first one is told, the rest mostly follows from it.
+        error = error.exceptions[0]
+    return error
+
+
+def _explain(error: BaseException) -> int:
+    if isinstance(error, click.ClickException):
+        context = getattr(error, "ctx", None)
+        say(f"jefe: {_sentence(error.format_message())}")
+        if context is not None:
+            say(f"Try '{context.command_path} --help'.")
+        return MISUSED
+    if isinstance(error, Misuse | SettingsError):
+        say(f"jefe: {error}")
+        return MISUSED
+    if isinstance(error, KeyboardInterrupt | click.Abort):
+        return 128 + signal.SIGINT
+    if isinstance(error, BrokenPipeError):
+        _forget_output()
+        return UNREAD
+    if isinstance(error, OSError) and error.filename is None:
+        say(f"jefe: cannot write the output: {error.strerror or error}")
+        _forget_output()
+        return FAILED
+    if _debug():
+        traceback.print_exception(error)
+    else:
+        say(f"jefe: unexpected error: {type(error).__name__}: {error} (set JEFE_DEBUG=1 for details)")
+    return FAILED
+
+
+def _sentence(text: str) -> str:
+    """Click's sentences, in one line, and begun as ours are."""
+    text = " ".join(text.split()).removesuffix(".")
+    return text[:1].lower() + text[1:]
+
+
+def _forget_output() -> None:
+    """Keep Python from flushing, and complaining once more, when it exits."""
+    os.dup2(os.open(os.devnull, os.O_WRONLY), 1)
+
+
+def _debug() -> bool:
+    # Not from Settings: what went wrong may be the settings.
+    return os.environ.get("JEFE_DEBUG", "").strip().lower() in ("1", "true", "yes")

@@ -1,0 +1,105 @@
+"""Standard input and output as trio streams, for the pipe front.
+
+Both ends may be shared with other processes (a terminal with the shell) or with stderr (`2>&1`), and whether
+a file blocks belongs to all who share it. So that is never changed. A pipe is opened once more, where the
+system allows it, and only our own opening of it does not block; anything else is waited for until it is
+ready, and then no more is moved than is sure not to block.
+"""
+
+import os
+import select
+import stat
+from collections.abc import Awaitable, Callable
+
+import trio
+
+CHUNK = 64 * 1024
+"""How many bytes are read at once, at most."""
+
+
+def standard_input(fd: int = 0) -> trio.abc.ReceiveStream:
+    """A stream that reads `fd`, of any kind; a line typed at a terminal ends as the protocol's do."""
+    return _own_pipe(fd, os.O_RDONLY) or StandardInput(fd, typed=os.isatty(fd))
+
+
+def standard_output(fd: int = 1) -> trio.abc.SendStream:
+    """A stream that writes `fd`, of any kind."""
+    return _own_pipe(fd, os.O_WRONLY) or StandardOutput(fd)
+
+
+def _own_pipe(fd: int, mode: int) -> trio.lowlevel.FdStream | None:
+    try:
+        if not stat.S_ISFIFO(os.fstat(fd).st_mode):
+            return None
+        return trio.lowlevel.FdStream(os.open(f"/proc/self/fd/{fd}", mode | os.O_NONBLOCK | os.O_CLOEXEC))
+    except OSError:  # no /proc here, or the pipe is another user's, or nobody reads it any more
+        return None
+
+
+class StandardInput(trio.abc.ReceiveStream):
+    """Reads a file descriptor of any kind: a pipe, a file, a socket, a terminal.
+
+    Args:
+        fd: the file descriptor; it is not closed.
+        typed: whether people type the lines: then a newline ends a line, and is read as CRLF.
+    """
+
+    def __init__(self, fd: int, *, typed: bool = False) -> None:
+        self._fd = fd
+        self._typed = typed
+
+    async def receive_some(self, max_bytes: int | None = None) -> bytes:
+        """The next bytes, empty at the end of input. Raises `trio.BrokenResourceError`."""
+        while True:
+            await _ready(trio.lowlevel.wait_readable, self._fd)
+            try:
+                data = os.read(self._fd, min(max_bytes or CHUNK, CHUNK))
+            except BlockingIOError:
+                continue
+            except OSError as error:
+                raise trio.BrokenResourceError(f"cannot read standard input: {error.strerror}") from error
+            return data.replace(b"\n", b"\r\n") if self._typed else data
+
+    async def aclose(self) -> None:
+        """Do nothing: the descriptor belongs to the process."""
+        await trio.lowlevel.checkpoint()
+
+
+class StandardOutput(trio.abc.SendStream):
+    """Writes a file descriptor of any kind.
+
+    Args:
+        fd: the file descriptor; it is not closed.
+    """
+
+    def __init__(self, fd: int) -> None:
+        self._fd = fd
+
+    async def send_all(self, data: bytes | bytearray | memoryview) -> None:
+        """Write everything. Raises `trio.BrokenResourceError` when nobody reads, or the disk is full."""
+        rest = memoryview(data)
+        while rest:
+            await _ready(trio.lowlevel.wait_writable, self._fd)
+            try:
+                # A pipe that is ready takes PIPE_BUF bytes; more of them could block.
+                rest = rest[os.write(self._fd, rest[: select.PIPE_BUF]) :]
+            except BlockingIOError:
+                continue
+            except OSError as error:
+                raise trio.BrokenResourceError(f"cannot write standard output: {error.strerror}") from error
+
+    async def wait_send_all_might_not_block(self) -> None:
+        """Wait until there is room."""
+        await _ready(trio.lowlevel.wait_writable, self._fd)
+
+    async def aclose(self) -> None:
+        """Do nothing: the descriptor belongs to the process."""
+        await trio.lowlevel.checkpoint()
+
+
+async def _ready(wait: Callable[[int], Awaitable[None]], fd: int) -> None:
+    try:
+        await wait(fd)
+    except OSError:
+        # A regular file cannot be waited for, and need not be; a closed descriptor fails when it is used.
+        await trio.lowlevel.checkpoint()
