@@ -18,6 +18,7 @@ JSON text travels as `bytes`, and empty bytes mean "absent": no JSON text is emp
 """
 
 import enum
+import sys
 from collections.abc import Mapping
 from typing import Annotated, Any, Final, Literal, TypeVar
 
@@ -27,6 +28,10 @@ from msgspec import Meta, Raw
 from child import surrogates
 
 CRLF: Final = b"\r\n"
+
+# The decoders count each level of nesting as a call. A script may hand back 1,000 levels, and the supervisor
+# must be able to read them, however deep in calls it is itself.
+sys.setrecursionlimit(max(sys.getrecursionlimit(), 5000))
 
 # Why a request could not be carried out: the `reason` of an answer with "ok":false.
 MALFORMED_REQUEST: Final = "malformed request"

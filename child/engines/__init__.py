@@ -6,7 +6,10 @@ open, it imports and opens when it is made: later the child may not open anythin
 """
 
 from collections.abc import Callable, Mapping
-from typing import Any, Protocol
+from typing import Any, Literal, Protocol
+
+ValueOf = Literal["return", "expression"]
+"""What a run yields, see `child.wire.Run`."""
 
 HostCall = Callable[[str, bytes], bytes]
 """`call(name, arguments)`: the script's way out of the child.
@@ -75,13 +78,13 @@ class Outcome(Protocol):
 class Program(Protocol):
     """A compiled script. Its runs share nothing."""
 
-    def run(self, sandbox: bytes | None, call: HostCall, value_of: str) -> Outcome:
+    def run(self, sandbox: bytes | None, call: HostCall, value_of: ValueOf) -> Outcome:
         """Run the script.
 
         Args:
             sandbox: JSON text of an object, the variables given to the script; None is none.
             call: the host call.
-            value_of: `return` or `expression`, see `child.wire.Run`.
+            value_of: what the run yields.
 
         Raises:
             ScriptFault: the script failed.

@@ -9,9 +9,9 @@ from typing import Any
 
 from hexput.lang.parser import parse
 
-from child.engines import HostCall, HostCallFailed, HostFunctionNotFound, Outcome, ScriptFault
+from child.engines import HostCall, HostCallFailed, HostFunctionNotFound, Outcome, ScriptFault, ValueOf
 from hexput import lang
-from hexput.lang.compiler import Script, compile_script
+from hexput.lang.script import Script, compile_script
 
 _MAX_CACHED = 64  # scripts
 _MAX_CACHED_SOURCE = 16 * 1024  # characters; a larger script is compiled each time
@@ -25,7 +25,7 @@ class HexputProgram:
     def __init__(self, script: Script) -> None:
         self._script = script
 
-    def run(self, sandbox: bytes | None, call: HostCall, value_of: str) -> Outcome:
+    def run(self, sandbox: bytes | None, call: HostCall, value_of: ValueOf) -> Outcome:
         """Run the script, see `child.engines.Program`."""
 
         def host_call(name: str, arguments: bytes) -> bytes:

@@ -1,0 +1,359 @@
+import json
+
+import pytest
+
+from child import wire
+from child.engines import HostCallFailed, HostFunctionNotFound, ScriptFault
+from child.loop import Loop, ProtocolBroken
+from tests.child.fake_engine import FakeEngine
+
+MAX_INPUT_SIZE = 10_000
+
+
+class Child:
+    """A loop with a fake engine, spoken to in decoded messages."""
+
+    def __init__(self, *, debug=False, **bodies):
+        self.raw = []
+        self.loop = Loop({"fake": FakeEngine(**bodies)}, MAX_INPUT_SIZE, self.raw.append, debug=debug)
+
+    def send(self, *requests):
+        """Send requests in one chunk; return the answers, timings checked and taken out."""
+        start = len(self.raw)
+        self.loop.feed(b"".join(json.dumps(request).encode() + b"\r\n" for request in requests))
+        return self.answers(start)
+
+    def answers(self, start=0):
+        answers = []
+        for line in self.raw[start:]:
+            assert line.endswith(b"\r\n")
+            answer = json.loads(line)
+            if "timeTaken" in answer:
+                assert answer.pop("timeTaken") >= 0
+            answers.append(answer)
+        return answers
+
+
+def compile_(name, body=None, **more):
+    return {"cmd": "compile", "scriptName": name, "script": body or name, "language": "fake", **more}
+
+
+def run(name, **more):
+    return {"cmd": "run", "scriptName": name, **more}
+
+
+def done(sandbox=None, **more):
+    return {"ok": True, "response": {"sandbox": sandbox or {}}, **more}
+
+
+def nothing(sandbox, call):
+    return None
+
+
+def echo(sandbox, call):
+    """Return what the host function returns."""
+    return call("f", b"[1]")
+
+
+def fault(sandbox, call):
+    raise ScriptFault("TypeError", "No", 3, 4)
+
+
+# Scripts by name
+
+
+def test_compile_and_remove_succeed_silently_without_an_id():
+    assert Child(a=nothing).send(compile_("a"), {"cmd": "remove", "scriptName": "a"}) == []
+
+
+def test_every_answer_carries_the_id_of_its_request():
+    assert Child(a=nothing, b=fault).send(
+        compile_("a", id=1),
+        run("a", id="two"),
+        compile_("b"),
+        run("b", id=2.5),
+        {"cmd": "remove", "scriptName": "a", "id": 3},
+        {"cmd": "remove", "scriptName": "a", "id": 4},
+        {"cmd": "parse", "script": "a", "language": "fake", "id": 5},
+        {"cmd": "stats", "scriptName": "b", "id": 6},
+    ) == [
+        {"ok": True, "id": 1},
+        done(id="two"),
+        {
+            "ok": True,
+            "response": {"exception": {"type": "TypeError", "message": "No", "line": 3, "column": 4}},
+            "id": 2.5,
+        },
+        {"ok": True, "id": 3},
+        {"ok": False, "reason": "no such script", "id": 4},
+        {"ok": True, "response": {"tree": {"type": "PROGRAM"}}, "id": 5},
+        {"ok": True, "response": {"runs": 1, "timeTaken": pytest.approx(0, abs=1e6)}, "id": 6},
+    ]
+
+
+def test_a_run_answers_its_sandbox_and_its_result():
+    child = Child(a=lambda sandbox, call: b"42", b=nothing)
+    assert child.send(compile_("a"), compile_("b"), run("a", sandbox={"x": [1]}), run("b")) == [
+        {"ok": True, "response": {"sandbox": {"x": [1]}, "result": 42}},
+        done(),
+    ]
+
+
+def test_what_nobody_compiled_cannot_be_run_or_removed_or_measured():
+    answers = Child().send(
+        run("a"), {"cmd": "remove", "scriptName": "a"}, {"cmd": "stats", "scriptName": "a"}
+    )
+    assert answers == [{"ok": False, "reason": "no such script"}] * 3
+
+
+def test_a_syntax_error_says_where_and_leaves_the_older_script_alone():
+    child = Child(a=nothing)
+    syntax_error = {
+        "ok": False,
+        "reason": "syntax error: Unexpected ? at line 1, column 2",
+        "type": "SyntaxError",
+        "line": 1,
+        "column": 2,
+    }
+    assert child.send(compile_("a"), compile_("a", "?"), run("a")) == [syntax_error, done()]
+    assert child.send({"cmd": "parse", "script": "?", "language": "fake"}) == [syntax_error]
+
+
+def test_an_unknown_language_is_refused_by_name():
+    answers = Child().send(
+        compile_("a", language="cobol"), {"cmd": "parse", "script": "1", "language": "x" * 9000}
+    )
+    assert answers[0] == {"ok": False, "reason": "unknown language: 'cobol' (known: fake)"}
+    assert len(answers[1]["reason"]) < 100
+
+
+def test_a_script_that_is_compiled_again_is_replaced():
+    child = Child(one=lambda *_: b"1", two=lambda *_: b"2")
+    answers = child.send(compile_("a", "one"), run("a"), compile_("a", "two"), run("a"))
+    assert [answer["response"]["result"] for answer in answers] == [1, 2]
+
+
+def test_stats_count_runs_that_ended():
+    child = Child(a=nothing, b=fault, c=echo)
+    child.send(compile_("a"), compile_("b"), compile_("c"))
+    child.send(run("a"), run("a"), run("b"), run("c", id=1, calls=True), run("nobody"))
+    everything, a, c = child.send(
+        {"cmd": "stats"}, {"cmd": "stats", "scriptName": "a"}, {"cmd": "stats", "scriptName": "c"}
+    )
+    assert everything["response"].pop("timeTaken") >= a["response"].pop("timeTaken") >= 0
+    assert everything["response"] == {"runs": 3, "scripts": 3, "waiting": 1}
+    assert a["response"] == {"runs": 2}
+    assert c["response"]["runs"] == 0
+
+
+# Host calls
+
+
+def test_a_host_call_is_answered_by_a_resume():
+    child = Child(a=echo)
+    assert child.send(compile_("a"), run("a", id=1, calls=True)) == [
+        {"id": 1, "call": {"name": "f", "arguments": [1]}}
+    ]
+    assert child.send({"cmd": "resume", "id": 1, "result": {"x": None}}) == [
+        {"ok": True, "response": {"sandbox": {}, "result": {"x": None}}, "id": 1}
+    ]
+
+
+def test_a_run_may_make_many_host_calls():
+    child = Child(a=lambda sandbox, call: call("g", b"[%b]" % call("f", b"[]")))
+    assert child.send(compile_("a"), run("a", id=1, calls=True))[0]["call"]["name"] == "f"
+    assert child.send({"cmd": "resume", "id": 1, "result": 5})[0]["call"] == {"name": "g", "arguments": [5]}
+    assert child.send({"cmd": "resume", "id": 1, "result": None})[0]["response"]["result"] is None
+
+
+def tell(sandbox, call):
+    """Return what became of a host call."""
+    try:
+        call("f", b"[]")
+    except HostFunctionNotFound as error:
+        return json.dumps(["not found", error.name]).encode()
+    except HostCallFailed as error:
+        return json.dumps(["failed", error.message]).encode()
+
+
+@pytest.mark.parametrize(
+    ("resume", "result"),
+    [
+        ({"error": "no luck"}, ["failed", "no luck"]),
+        ({"error": ""}, ["failed", ""]),
+        ({"error": "x", "result": 1}, ["failed", "x"]),
+        ({"error": "x", "type": "SomeError"}, ["failed", "x"]),
+        ({"error": "x", "type": "FunctionNotFoundError"}, ["not found", "f"]),
+    ],
+)
+def test_a_host_call_can_fail(resume, result):
+    child = Child(a=tell)
+    child.send(compile_("a"), run("a", id=1, calls=True))
+    assert child.send({"cmd": "resume", "id": 1, **resume})[0]["response"]["result"] == result
+
+
+@pytest.mark.parametrize("more", [{}, {"id": 1}, {"calls": True}, {"id": 1, "calls": False}])
+def test_a_run_that_may_not_make_host_calls_finds_no_function(more):
+    answers = Child(a=tell).send(compile_("a"), run("a", **more))
+    assert answers[0]["response"]["result"] == ["not found", "f"]
+
+
+def test_a_thousand_runs_wait_and_are_resumed_in_reverse_order():
+    child = Child(a=echo)
+    child.send(compile_("a"))
+    answers = child.send(*(run("a", id=n, calls=True) for n in range(1000)))
+    assert [answer["id"] for answer in answers] == list(range(1000))
+    answers = child.send(*({"cmd": "resume", "id": n, "result": n} for n in reversed(range(1000))))
+    assert [(answer["id"], answer["response"]["result"]) for answer in answers] == [
+        (n, n) for n in reversed(range(1000))
+    ]
+    assert child.send({"cmd": "stats"})[0]["response"]["waiting"] == 0
+
+
+@pytest.mark.parametrize("meanwhile", [compile_("a", "other"), {"cmd": "remove", "scriptName": "a"}])
+def test_a_waiting_run_finishes_on_the_script_that_it_began_with(meanwhile):
+    child = Child(a=lambda sandbox, call: b'"old %b"' % call("f", b"[]"), other=lambda *_: b'"new"')
+    child.send(compile_("a"), run("a", id=1, calls=True), meanwhile)
+    answer = child.send({"cmd": "resume", "id": 1, "result": 7})[0]
+    assert answer["response"]["result"] == "old 7"
+
+
+def test_an_id_that_waits_is_not_taken_twice_and_is_free_afterwards():
+    child = Child(a=echo)
+    resume = {"cmd": "resume", "id": 1, "result": 7}
+    child.send(compile_("a"))
+    first, second = child.send(run("a", id=1, calls=True), run("a", id=1, calls=True))
+    assert first["call"]["name"] == "f"
+    assert second == {"ok": False, "reason": wire.DUPLICATE_RUN, "id": 1}
+    assert child.send(resume)[0]["response"]["result"] == 7
+    assert "call" in child.send(run("a", id=1, calls=True))[0]
+
+
+@pytest.mark.parametrize("waiting_id", [1, "1", 1.0, 123456789012345678901234567890, "\u00e9"])
+def test_only_the_same_id_resumes_a_run(waiting_id):
+    child = Child(a=echo)
+    child.send(compile_("a"), run("a", id=waiting_id, calls=True))
+    for other in [2, "2", -1, "1.0"]:
+        assert child.send({"cmd": "resume", "id": other, "result": 0}) == [
+            {"ok": False, "reason": "no such run", "id": other}
+        ]
+    answer = child.send({"cmd": "resume", "id": waiting_id, "result": 7})[0]
+    assert (answer["id"], type(answer["id"])) == (waiting_id, type(waiting_id))
+
+
+def test_a_resume_without_an_id_resumes_nothing():
+    child = Child(a=echo)
+    child.send(compile_("a"), run("a", id=1, calls=True))
+    assert child.send({"cmd": "resume", "result": 7}) == [{"ok": False, "reason": "no such run"}]
+
+
+def test_a_run_that_throws_after_a_host_call_is_answered():
+    def body(sandbox, call):
+        call("f", b"[]")
+        raise ScriptFault("T", "m")
+
+    child = Child(a=body)
+    child.send(compile_("a"), run("a", id=1, calls=True))
+    answer = child.send({"cmd": "resume", "id": 1, "result": 7})[0]
+    assert answer == {"ok": True, "response": {"exception": {"type": "T", "message": "m"}}, "id": 1}
+
+
+# Order
+
+
+def test_an_answer_is_written_before_the_next_script_runs():
+    child = Child(a=lambda sandbox, call: str(len(child.raw)).encode())
+    answers = child.send(compile_("a"), *[run("a")] * 5)
+    assert [answer["response"]["result"] for answer in answers] == [0, 1, 2, 3, 4]
+
+
+def test_answers_come_in_the_order_of_the_lines():
+    child = Child(a=nothing, b=fault, c=echo)
+    child.send(compile_("a"), compile_("b"), compile_("c"))
+    requests = [run(name, id=n, calls=True) for n, name in enumerate("abcd" * 50)]
+    assert [answer["id"] for answer in child.send(*requests)] == list(range(200))
+
+
+# What goes wrong
+
+
+@pytest.mark.parametrize(
+    ("error", "thrown"),
+    [
+        (MemoryError(), "MemoryError"),
+        (RecursionError(), "RecursionError"),
+        (KeyError("secret"), "InternalError"),
+    ],
+)
+@pytest.mark.parametrize("more", [{}, {"calls": True}])
+def test_whatever_an_engine_raises_is_the_answer_to_that_run_alone(error, thrown, more, capsys):
+    def body(sandbox, call):
+        raise error
+
+    child = Child(a=body, b=nothing)
+    answers = child.send(compile_("a"), compile_("b"), run("a", id=1, **more), run("b"))
+    assert answers[0]["response"]["exception"]["type"] == thrown
+    assert "secret" not in json.dumps(answers)
+    assert answers[1] == done()
+    assert capsys.readouterr() == ("", "")
+
+
+def test_a_traceback_is_shown_on_stderr_for_who_wants_to_debug(capsys):
+    child = Child(a=lambda *_: 1 / 0, debug=True)
+    child.send(compile_("a"), run("a"))
+    out, err = capsys.readouterr()
+    assert out == ""
+    assert "ZeroDivisionError" in err
+
+
+@pytest.mark.parametrize(
+    ("source", "reason"),
+    [("broken engine", "internal error: "), ("too large", "syntax error: the script is too large")],
+)
+def test_a_source_that_breaks_an_engine_is_refused(source, reason):
+    answer = Child().send(compile_("a", source, id=1))[0]
+    assert (answer["ok"], answer["id"]) == (False, 1)
+    assert answer["reason"].startswith(reason)
+
+
+@pytest.mark.parametrize(
+    ("line", "answer"),
+    [
+        (b"", {}),
+        (b"nonsense", {}),
+        (b'{"cmd":"run","id":7}', {"id": 7}),
+    ],
+)
+def test_a_malformed_request_is_answered_after_those_before_it_and_ends_the_child(line, answer):
+    child = Child(a=nothing)
+    child.send(compile_("a"))
+    with pytest.raises(ProtocolBroken, match=r"^malformed request: .+$"):
+        child.loop.feed(
+            b'{"cmd":"run","scriptName":"a"}\r\n' + line + b'\r\n{"cmd":"run","scriptName":"a"}\r\n'
+        )
+    assert child.answers() == [done(), {"ok": False, "reason": "malformed request", **answer}]
+
+
+def test_too_much_input_is_answered_before_it_ends_and_ends_the_child():
+    child = Child(a=nothing)
+    child.send(compile_("a"))
+    child.loop.feed(b'{"cmd":"run","scriptName":"a"}\r\n' + b"x" * MAX_INPUT_SIZE)
+    with pytest.raises(ProtocolBroken, match=r"^input too large: .*10000 bytes \(JEFE_MAX_INPUT_SIZE\)"):
+        child.loop.feed(b"x")
+    assert child.answers() == [done(), {"ok": False, "reason": "input too large"}]
+
+
+def test_an_input_that_ends_inside_a_request_is_malformed():
+    child = Child(a=nothing)
+    child.loop.feed(b'{"cmd":"stats"}')
+    with pytest.raises(ProtocolBroken, match="CRLF"):
+        child.loop.end()
+    assert child.answers() == [{"ok": False, "reason": "malformed request"}]
+
+
+def test_an_input_that_ends_after_a_request_is_fine():
+    child = Child(a=echo)
+    child.send(compile_("a"), run("a", id=1, calls=True))
+    child.loop.feed(b"\n")
+    child.loop.end()
+    assert len(child.raw) == 1
