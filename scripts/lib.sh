@@ -1,10 +1,9 @@
-# Shared by scripts/jefe and scripts/test: `set_up run` or `set_up dev` makes sure that $python is an interpreter
-# with Jefe installed. POSIX sh, because a machine with Python need not have bash.
+# Shared by scripts/jefe and scripts/test. POSIX sh, because a machine with Python need not have bash.
 #
-# When nothing changed this costs two `cat`s: no Python and no pip is started. set_up.py says what a stamp is.
-
-root=$(CDPATH='' cd -- "$(dirname -- "$script")/.." && pwd -P) || exit 1
-python=$root/.venv/bin/python
+# The caller says in $folder where the scripts are. `set_up run` or `set_up dev` then makes sure that $python is an
+# interpreter with Jefe installed, and with what developing needs.
+#
+# When nothing changed, set_up costs two `cat`s: neither Python nor pip is started. What a stamp is, says set_up.py.
 
 ready() {
     [ -x "$python" ] && [ "$(cat "$root/.venv/jefe-ready-$1" 2>/dev/null)" = "$root
@@ -17,7 +16,7 @@ set_up() {
     fi
     for candidate in python3 python3.14 python3.13 python3.12 python3.11 python; do
         if "$candidate" -I -c 'import sys; sys.exit(sys.version_info < (3, 11))' </dev/null >/dev/null 2>&1; then
-            # Standard input belongs to the command that follows, standard output is protocol.
+            # Standard input belongs to the command that follows, and standard output is protocol.
             "$candidate" -I "$root/scripts/set_up.py" "$1" </dev/null >&2
             return
         fi
@@ -25,3 +24,6 @@ set_up() {
     echo 'jefe: needs Python 3.11 or newer, and found none; install it, or put it on the PATH' >&2
     return 1
 }
+
+root=$(CDPATH='' cd -- "$folder/.." && pwd -P) || exit 1
+python=$root/.venv/bin/python
