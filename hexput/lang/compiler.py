@@ -1,0 +1,335 @@
+"""From nodes to a Python code object, built from `ast` nodes and never from text: the program, callbacks,
+statements.
+
+The program becomes a function `program(run, sandbox)` that gives back its result and its variables; a
+callback becomes a function within it. Variables are Python's locals and cells, under their own name with a
+`$` before it, which no name of ours has: so nothing in a script can collide with, or name, anything but a
+variable. Each Python node carries the place of the node it came from in its line and column attributes: an
+error knows its place from the traceback, and running costs nothing for it.
+
+Python refuses more than 20 loops within each other in one function; so some are put into functions of their
+own.
+"""
+
+from __future__ import annotations
+
+import ast
+from collections.abc import Callable
+from types import CodeType
+from typing import Any
+
+from hexput.lang.errors import ParseError
+from hexput.lang.expressions import CHECKS, Expressions
+from hexput.lang.nodes import (
+    AssignmentExpression,
+    Block,
+    BlockStatement,
+    CallbackDeclaration,
+    ContinueStatement,
+    EndStatement,
+    Expression,
+    ExpressionStatement,
+    IfStatement,
+    InlineCallbackExpression,
+    LoopStatement,
+    Program,
+    ReturnStatement,
+    Statement,
+    VariableDeclaration,
+)
+from hexput.lang.pynodes import LOAD, At, assign, at_of, call, constant, function, is_not, name_of, store
+from hexput.lang.runtime import MAX_CALL_DEPTH
+from hexput.lang.scopes import Kind, Scope, Scopes, accumulators, analyse
+from hexput.lang.values import SECRET_KEY
+
+SCRIPT_FILENAME = "<script>"
+"""The file name in the code objects of scripts, by which a traceback tells their frames from ours."""
+
+_MAX_LOOPS = 15  # nested in one function; Python refuses 21, and other constructs want some
+
+
+def build(program: Program, *, value_of_expression: bool) -> CodeType:
+    """The code object of the function `program(run, sandbox)`.
+
+    It returns `(result, locals)`. The result is the value of the `return` that was reached; else, with
+    `value_of_expression`, that of the last expression statement of the program; else what `NOTHING` names.
+
+    Raises:
+        ParseError: the program is too large or too deep for Python's compiler.
+    """
+    scopes = analyse(program)
+    making = _ProgramFunction(program, scopes, value_of_expression)
+    try:
+        module = compile(ast.Module([making.define()], []), SCRIPT_FILENAME, "exec", dont_inherit=True)
+    except (RecursionError, MemoryError, SyntaxError, OverflowError):
+        raise ParseError("The script is too deep or too large to be compiled", 1, 1) from None
+    return next(constant for constant in module.co_consts if isinstance(constant, CodeType))
+
+
+class _Function(Expressions):
+    """The making of one Python function: a callback's, or the program's."""
+
+    def __init__(self, scope: Scope, scopes: Scopes, counter: list[int]) -> None:
+        super().__init__(scope, counter)
+        self.scopes = scopes
+        self.counter = counter
+        self.loops = 0  # around the statement at hand, in one Python function
+        self.outlines = 0  # functions around it that hold loops
+        self.nesting = 0  # bodies around it
+        self.bound: set[str] = set()  # variables that are assigned whatever happens before it
+        self.unchecked: set[str] = set()  # variables that the loop at hand leaves raw, see `_plain_loop`
+
+    def _body(self, block: Block) -> list[ast.stmt]:
+        outside = self.statements
+        self.statements = []
+        self.nesting += 1
+        for statement in block.statements:
+            self.statement(statement)
+        self.nesting -= 1
+        inside = self.statements or [ast.Pass(**at_of(block))]
+        self.statements = outside
+        return inside
+
+    def statement(self, node: Statement) -> None:
+        """Compile a statement, and put it behind those that are there."""
+        _STATEMENTS[type(node)](self, node)
+
+    def _declaration(self, node: VariableDeclaration) -> None:
+        self._assign_statement(node.name, node.value, at_of(node))
+
+    def _expression_statement(self, node: ExpressionStatement) -> None:
+        expression = node.expression
+        if isinstance(expression, AssignmentExpression):
+            self._assign_statement(expression.target, expression.value, at_of(expression))
+        else:
+            self.statements.append(ast.Expr(self.value(expression), **at_of(node)))
+
+    def _assign_statement(self, name: str, node: Expression, at: At) -> None:
+        if name == SECRET_KEY:
+            self.statements.append(ast.Expr(call("refuse_secret", at), **at))
+            return
+        value = self.expression(node)
+        variable = f"${name}"
+        if not self.nesting:
+            self.bound.add(name)
+        if not value.raw or value.kind not in CHECKS:
+            self.statements.append(assign(variable, self.finish(value), at))
+            return
+        # The check comes after: so Python appends to a string in place, and a float is looked at where it is.
+        at = at_of(node)
+        self.statements.append(assign(variable, value.code, at))
+        if name not in self.unchecked:
+            self._check_variable(variable, value.kind, at)
+
+    def _check_variable(self, variable: str, kind: Kind, at: At) -> None:
+        """End the run if a variable holds what a raw value may be and no other."""
+        failed, refusal = CHECKS[kind]
+        test = failed(name_of(variable, at), name_of(variable, at), at)
+        self.statements.append(ast.If(test, [ast.Expr(call(refusal, at), **at)], [], **at))
+
+    def _if(self, node: IfStatement) -> None:
+        at = at_of(node)
+        test = self.test(node.condition)
+        body = self._body(node.body)
+        otherwise = self._body(node.else_body) if node.else_body is not None else []
+        self.statements.append(ast.If(test, body, otherwise, **at))
+
+    def _block(self, node: BlockStatement) -> None:
+        for statement in node.block.statements:
+            self.statement(statement)
+
+    def _callback_declaration(self, node: CallbackDeclaration) -> None:
+        if self.scope.known.get(node.name) is not node:  # else it was hoisted
+            self.define_callback(node, f"${node.name}")
+
+    def define_callback(self, node: CallbackDeclaration | InlineCallbackExpression, name: str) -> None:
+        inner = _CallbackFunction(node, self.scopes, self.counter)
+        self.statements.append(inner.define(name))
+
+    def _hoist(self, statements: tuple[Statement, ...]) -> None:
+        """Define the callbacks that are what their names hold for ever, before anything runs."""
+        for statement in statements:
+            if (
+                isinstance(statement, CallbackDeclaration)
+                and self.scope.known.get(statement.name) is statement
+            ):
+                self.define_callback(statement, f"${statement.name}")
+
+    def _return(self, node: ReturnStatement) -> None:
+        at = at_of(node)
+        value = self.value(node.value)
+        value = ast.Tuple([value], LOAD, **at) if self.outlines else self._leave(value, at)
+        self.statements.append(ast.Return(value, **at))
+
+    def _leave(self, value: ast.expr, at: At) -> ast.expr:
+        """What the function returns for the script's `return value`."""
+        return value
+
+    def _end(self, node: EndStatement) -> None:
+        self.statements.append(ast.Break(**at_of(node)))
+
+    def _continue(self, node: ContinueStatement) -> None:
+        self.statements.append(ast.Continue(**at_of(node)))
+
+    def _loop(self, node: LoopStatement) -> None:
+        if self.loops < _MAX_LOOPS:
+            self._plain_loop(node)
+        else:
+            self._outlined(node)
+
+    def _plain_loop(self, node: LoopStatement) -> None:
+        iterable = self.value(node.iterable)
+        at = at_of(node.iterable)
+        touched_before = self.touches
+        self.touches = False
+        self.loops += 1
+        later, self.unchecked = self.unchecked, accumulators(node, self.scope) & self.bound
+        body = self._body(node.body)
+        later, self.unchecked = self.unchecked, later
+        self.loops -= 1
+        walk = call("snapshot" if self.touches else "elements", at, iterable)
+        self.touches = self.touches or touched_before
+        if node.variable == SECRET_KEY:
+            body.insert(0, ast.Expr(call("refuse_secret", at), **at))
+        self.statements.append(ast.For(store(f"${node.variable}", at), walk, body, [], None, **at_of(node)))
+        for name in sorted(later):
+            self._check_variable(f"${name}", Kind.NUMBER, at)
+
+    def _outlined(self, node: LoopStatement) -> None:
+        """A loop in a function of its own, which shares all variables and says whether, and what, to
+        return.
+        """
+        at = at_of(node)
+        name = self.fresh("loop")
+        outside, loops = self.statements, self.loops
+        self.statements, self.loops = [], 0
+        self.outlines += 1
+        self._plain_loop(node)
+        self.outlines -= 1
+        body, self.statements, self.loops = self.statements, outside, loops
+        shared = self._variables()
+        if shared:
+            body.insert(0, ast.Nonlocal(shared, **at))
+            # Python wants to see a shared variable bound in the function around.
+            never = [assign(variable, constant(None, at), at) for variable in shared]
+            self.statements.append(ast.If(constant(value=False, at=at), list[ast.stmt](never), [], **at))
+        self.statements.append(function(name, [], body, at))
+        result = self.fresh("returned")
+        value: ast.expr = name_of(result, at)
+        if not self.outlines:
+            value = self._leave(ast.Subscript(value, constant(0, at), LOAD, **at), at)
+        self.statements += [
+            assign(result, call(name, at), at),
+            ast.If(is_not(name_of(result, at), constant(None, at), at), [ast.Return(value, **at)], [], **at),
+        ]
+
+    def _variables(self) -> list[str]:
+        return sorted(f"${name}" for name in (self.scope.own | self.scope.outer) - {SECRET_KEY})
+
+
+class _CallbackFunction(_Function):
+    """The making of a callback's function: `(depth, $parameter, …)`."""
+
+    def __init__(
+        self, node: CallbackDeclaration | InlineCallbackExpression, scopes: Scopes, counter: list[int]
+    ) -> None:
+        super().__init__(scopes[id(node)], scopes, counter)
+        self.node = node
+
+    def define(self, name: str) -> ast.FunctionDef:
+        """The definition of the function, under a name of the function around it."""
+        at = at_of(self.node)
+        scope = self.scope
+        deep = ast.Compare(name_of("depth", at), [ast.Gt()], [constant(MAX_CALL_DEPTH, at)], **at)
+        self.statements.append(ast.If(deep, [ast.Expr(call("too_deep", at), **at)], [], **at))
+        outer = sorted(f"${name}" for name in scope.outer - {SECRET_KEY})
+        if outer:
+            self.statements.insert(0, ast.Nonlocal(outer, **at))
+        if scope.uses_itself and scope.itself not in scope.params:
+            self.statements.append(assign(f"${scope.itself}", name_of(name, at), at))
+        for unsure in sorted(scope.unsure - ({scope.itself} if scope.uses_itself else set())):
+            self.statements.append(assign(f"${unsure}", name_of("UNBOUND", at), at))
+        self._hoist(self.node.body.statements)
+        for statement in self.node.body.statements:
+            self.statement(statement)
+        # Of two parameters of one name the last one counts.
+        params = self.node.params
+        names = [
+            f"${param}" if param not in params[index + 1 :] else self.fresh("unused")
+            for index, param in enumerate(params)
+        ]
+        return function(name, ["depth", *names], self.statements, at)
+
+
+class _ProgramFunction(_Function):
+    """The making of the program's function: `(run, sandbox)`."""
+
+    def __init__(self, node: Program, scopes: Scopes, value_of_expression: bool) -> None:
+        super().__init__(scopes[id(node)], scopes, [0])
+        self.node = node
+        self.value_of_expression = value_of_expression
+
+    def define(self) -> ast.FunctionDef:
+        """The definition of the function."""
+        at: At = {"lineno": 1, "col_offset": 0, "end_lineno": 1, "end_col_offset": 0}
+        scope = self.scope
+        for name in sorted(scope.own - scope.known.keys() - scope.definite - {SECRET_KEY}):
+            self._take_in(name, at)
+        for name in sorted(scope.definite & scope.unsure):
+            self.statements.append(assign(f"${name}", name_of("UNBOUND", at), at))
+        if self.value_of_expression:
+            self.statements.append(assign("last", name_of("NOTHING", at), at))
+        self._hoist(self.node.statements)
+        for statement in self.node.statements:
+            self.statement(statement)
+        nothing = name_of("last" if self.value_of_expression else "NOTHING", at)
+        self.statements.append(ast.Return(self._leave(nothing, at), **at))
+        return function("program", ["run", "sandbox"], self.statements, at)
+
+    def _take_in(self, name: str, at: At) -> None:
+        """Give a variable its value from the sandbox, if there is one."""
+        key = constant(name, at)
+        if name in self.scope.unsure:
+            found = call("get", at, name_of("sandbox", at), key, name_of("UNBOUND", at))
+            self.statements.append(assign(f"${name}", found, at))
+            return
+        item = ast.Subscript(name_of("sandbox", at), key, LOAD, **at)
+        there = ast.Compare(key, [ast.In()], [name_of("sandbox", at)], **at)
+        self.statements.append(ast.If(there, [assign(f"${name}", item, at)], [], **at))
+
+    def depth(self, at: At) -> ast.expr:
+        return constant(0, at)
+
+    def deeper(self, at: At) -> ast.expr:
+        return constant(1, at)
+
+    def _leave(self, value: ast.expr, at: At) -> ast.expr:
+        return ast.Tuple([value, call("locals", at)], LOAD, **at)
+
+    def _variables(self) -> list[str]:
+        return [*super()._variables(), "last"] if self.value_of_expression else super()._variables()
+
+    def _expression_statement(self, node: ExpressionStatement) -> None:
+        if not self.value_of_expression:
+            super()._expression_statement(node)
+            return
+        expression = node.expression
+        at = at_of(expression)
+        if isinstance(expression, AssignmentExpression) and expression.target != SECRET_KEY:
+            self._assign_statement(expression.target, expression.value, at)
+            self.statements.append(assign("last", name_of(f"${expression.target}", at), at))
+        else:
+            self.statements.append(assign("last", self.value(expression), at))
+
+
+_STATEMENTS: dict[type, Callable[[_Function, Any], None]] = {
+    VariableDeclaration: _Function._declaration,
+    IfStatement: _Function._if,
+    BlockStatement: _Function._block,
+    CallbackDeclaration: _Function._callback_declaration,
+    ReturnStatement: _Function._return,
+    EndStatement: _Function._end,
+    ContinueStatement: _Function._continue,
+    LoopStatement: _Function._loop,
+    ExpressionStatement: lambda function, node: function._expression_statement(node),
+}

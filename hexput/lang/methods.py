@@ -1,0 +1,507 @@
+"""The built-in methods, one table a type (`METHODS`), and the call of a member.
+
+A method is a plain function of the value and its arguments; how many arguments it takes is read off its
+signature. One that calls callbacks gets the depth of calls first. Indices and lengths count code points;
+wrong types and counts are errors that name the method.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator
+from decimal import ROUND_HALF_UP, Context, Decimal
+from functools import cmp_to_key
+from types import FunctionType
+
+from msgspec import Struct
+
+from hexput.lang.errors import ExecutionError
+from hexput.lang.nodes import number_text
+from hexput.lang.runtime import (
+    MAX_ARRAY,
+    MAX_STRING,
+    Run,
+    array_too_long,
+    call_callback,
+    checked_text,
+    counted,
+    object_key,
+    read_index,
+    refuse_secret,
+    too_few,
+    too_long,
+)
+from hexput.lang.values import FALSE, SECRET_KEY, TRUE, Value, callback_name, dumps, kind_of, text_of
+
+
+class Method(Struct, frozen=True):
+    """One built-in method.
+
+    Attributes:
+        title: how errors name it: `String.split`.
+        function: what does the work: `function(value, *arguments)`, or with the depth first if it
+            `calls_back`.
+        least: how many arguments it needs.
+        most: how many it takes, or None if it takes any number.
+    """
+
+    title: str
+    function: Callable[..., Value]
+    least: int
+    most: int | None
+    calls_back: bool
+
+    def wrong_count(self, got: int) -> ExecutionError:
+        """The error of a call with `got` arguments."""
+        if self.most is None:
+            wanted = f"at least {counted(self.least)}"
+        elif self.least == self.most:
+            wanted = counted(self.least) if self.least else "no arguments"
+        else:
+            wanted = f"{self.least} to {counted(self.most)}"
+        return ExecutionError("TypeError", f"{self.title} expects {wanted}, got {got}")
+
+
+def call_member(run: Run, depth: int, value: Value, name: str, *arguments: Value) -> Value:
+    """`value.name(…)`: a built-in method, else a callback that the object holds, else the host's function."""
+    method = METHODS[type(value)].get(name)
+    if method is not None:
+        if len(arguments) < method.least or (method.most is not None and len(arguments) > method.most):
+            raise method.wrong_count(len(arguments))
+        if method.calls_back:
+            return method.function(depth, value, *arguments)
+        return method.function(value, *arguments)
+    if name == SECRET_KEY:
+        refuse_secret()
+    if type(value) is dict:
+        held = value.get(name)
+        if type(held) is FunctionType:
+            return call_callback(depth, held, arguments)
+    return run.call_host(name, [value, *arguments])
+
+
+def call_computed(run: Run, depth: int, value: Value, key: Value, *arguments: Value) -> Value:
+    """`value[key](…)`: as `call_member` for a string; for an index of an array, the callback that it
+    holds.
+    """
+    if type(value) is list and type(key) is not str:
+        held = read_index(value, key)
+        if type(held) is FunctionType:
+            return call_callback(depth, held, arguments)
+        raise ExecutionError(
+            "TypeError", f"Cannot call element {text_of(key)} of an array: it is no callback"
+        )
+    return call_member(run, depth, value, object_key(key), *arguments)
+
+
+# What arguments must be.
+
+
+def _wrong(title: str, wanted: str, got: Value) -> ExecutionError:
+    return ExecutionError("TypeError", f"{title} expects {wanted}, got {kind_of(got)}")
+
+
+def _string(title: str, value: Value) -> str:
+    if type(value) is not str:
+        raise _wrong(title, "a string", value)
+    return value
+
+
+def _whole(title: str, value: Value) -> int:
+    """An index: a whole number from 0. Too large ones are cut where no string or array reaches."""
+    if type(value) is not float and type(value) is not int:
+        raise _wrong(title, "a number", value)
+    if value < 0 or value != int(value):
+        raise ExecutionError("RangeError", f"{title} expects whole numbers from 0, got {text_of(value)}")
+    return min(int(value), 2**62)
+
+
+def _callback(title: str, value: Value, given: int) -> tuple[FunctionType, int]:
+    """A callback, and how many of the `given` arguments it asks for."""
+    if type(value) is not FunctionType:
+        raise _wrong(title, "a callback", value)
+    wanted = value.__code__.co_argcount - 1
+    if wanted > given:
+        raise too_few(callback_name(value), wanted, given)
+    return value, wanted
+
+
+def _truth(condition: object) -> Value:
+    return TRUE if condition else FALSE
+
+
+# Any type.
+
+
+def _length(value: Value) -> Value:
+    return len(value)
+
+
+def _is_empty(value: Value) -> Value:
+    return FALSE if value else TRUE
+
+
+def _to_string(value: Value) -> Value:
+    return text_of(value)
+
+
+# Strings.
+
+_WHITE_SPACE = "\t\n\v\f\r \xa0\u1680\u2028\u2029\u202f\u205f\u3000\ufeff"
+_WHITE_SPACE += "".join(map(chr, range(0x2000, 0x200B)))
+"""What JavaScript's trim takes away (ECMA-262, WhiteSpace and LineTerminator)."""
+
+_NOT_GIVEN = object()
+
+
+def _substring(value: str, start: Value, end: Value = _NOT_GIVEN) -> Value:
+    return _cut("String.substring", value, start, end)
+
+
+def _string_slice(value: str, start: Value, end: Value = _NOT_GIVEN) -> Value:
+    return _cut("String.slice", value, start, end)
+
+
+def _array_slice(value: list[Value], start: Value, end: Value = _NOT_GIVEN) -> Value:
+    return _cut("Array.slice", value, start, end)
+
+
+def _cut(title: str, value: str | list[Value], start: Value, end: Value) -> Value:
+    first = _whole(title, start)
+    return value[first:] if end is _NOT_GIVEN else value[first : _whole(title, end)]
+
+
+def _lower(value: str) -> Value:
+    return value.lower()
+
+
+def _upper(value: str) -> Value:
+    return checked_text(value.upper())
+
+
+def _trim(value: str) -> Value:
+    return value.strip(_WHITE_SPACE)
+
+
+def _includes(value: str, part: Value) -> Value:
+    return _truth(_string("String.includes", part) in value)
+
+
+def _starts_with(value: str, part: Value) -> Value:
+    return _truth(value.startswith(_string("String.startsWith", part)))
+
+
+def _ends_with(value: str, part: Value) -> Value:
+    return _truth(value.endswith(_string("String.endsWith", part)))
+
+
+def _index_of(value: str, part: Value) -> Value:
+    return value.find(_string("String.indexOf", part))
+
+
+def _split(value: str, separator: Value) -> Value:
+    if _string("String.split", separator):
+        if value.count(separator) >= MAX_ARRAY:
+            raise array_too_long()
+        return value.split(separator)
+    if len(value) > MAX_ARRAY:
+        raise array_too_long()
+    return list(value)
+
+
+def _replace(value: str, old: Value, new: Value) -> Value:
+    title = "String.replace"
+    grows = len(_string(title, new)) - len(_string(title, old))
+    if grows > 0 and len(value) + value.count(old) * grows > MAX_STRING:
+        too_long()
+    return value.replace(old, new)
+
+
+# Arrays. Those that call back walk a copy, so that a callback may change the array.
+
+
+def _join(value: list[Value], separator: Value) -> Value:
+    _string("Array.join", separator)
+    length = len(separator) * len(value)
+    texts = []
+    for item in value:
+        kind = type(item)
+        if kind is str:
+            text = item
+        elif kind is list or kind is dict or kind is FunctionType:
+            text = dumps(item, {}, MAX_STRING).decode()
+        else:
+            text = text_of(item)
+        length += len(text)
+        if length > MAX_STRING:
+            too_long()
+        texts.append(text)
+    return separator.join(texts)
+
+
+def _first(value: list[Value]) -> Value:
+    return value[0] if value else None
+
+
+def _last(value: list[Value]) -> Value:
+    return value[-1] if value else None
+
+
+def _array_includes(value: list[Value], item: Value) -> Value:
+    return _truth(_position(value, item) >= 0)
+
+
+def _array_index_of(value: list[Value], item: Value) -> Value:
+    return _position(value, item)
+
+
+def _position(value: list[Value], item: Value) -> int:
+    if type(item) is list or type(item) is dict:
+        return next((index for index, other in enumerate(value) if other is item), -1)
+    try:
+        # Python's == agrees with the language's where one side is neither an array nor an object.
+        return value.index(item)
+    except ValueError:
+        return -1
+
+
+def _map(depth: int, value: list[Value], callback: Value) -> Value:
+    function, wanted = _callback("Array.map", callback, 2)
+    deeper = depth + 1
+    if wanted == 1:
+        return [function(deeper, item) for item in value[:]]
+    if wanted == 2:
+        return [function(deeper, item, index) for index, item in enumerate(value[:])]
+    return [function(deeper) for _ in value[:]]
+
+
+def _results(
+    title: str, depth: int, value: list[Value], callback: Value
+) -> Iterator[tuple[int, Value, Value]]:
+    """Each index, its element, and what the callback says of them."""
+    function, wanted = _callback(title, callback, 2)
+    deeper = depth + 1
+    for index, item in enumerate(value[:]):
+        if wanted == 1:
+            yield index, item, function(deeper, item)
+        elif wanted == 2:
+            yield index, item, function(deeper, item, index)
+        else:
+            yield index, item, function(deeper)
+
+
+def _filter(depth: int, value: list[Value], callback: Value) -> Value:
+    return [item for _, item, result in _results("Array.filter", depth, value, callback) if result]
+
+
+def _for_each(depth: int, value: list[Value], callback: Value) -> Value:
+    for _ in _results("Array.forEach", depth, value, callback):
+        pass
+
+
+def _find(depth: int, value: list[Value], callback: Value) -> Value:
+    return next((item for _, item, result in _results("Array.find", depth, value, callback) if result), None)
+
+
+def _find_index(depth: int, value: list[Value], callback: Value) -> Value:
+    return next(
+        (index for index, _, result in _results("Array.findIndex", depth, value, callback) if result), -1
+    )
+
+
+def _some(depth: int, value: list[Value], callback: Value) -> Value:
+    return _truth(any(result for _, _, result in _results("Array.some", depth, value, callback)))
+
+
+def _every(depth: int, value: list[Value], callback: Value) -> Value:
+    return _truth(all(result for _, _, result in _results("Array.every", depth, value, callback)))
+
+
+def _reduce(depth: int, value: list[Value], callback: Value, initial: Value = _NOT_GIVEN) -> Value:
+    function, wanted = _callback("Array.reduce", callback, 3)
+    deeper = depth + 1
+    items = value[:]
+    start = 0
+    accumulator = initial
+    if initial is _NOT_GIVEN:
+        if not items:
+            raise ExecutionError("TypeError", "Array.reduce of an empty array needs an initial value")
+        accumulator = items.pop(0)
+        start = 1
+    if wanted == 2:
+        for item in items:
+            accumulator = function(deeper, accumulator, item)
+    else:
+        for index, item in enumerate(items, start):
+            accumulator = function(deeper, *(accumulator, item, index)[:wanted])
+    return accumulator
+
+
+def _push(value: list[Value], *items: Value) -> Value:
+    if len(value) + len(items) > MAX_ARRAY:
+        raise array_too_long()
+    value.extend(items)
+    return len(value)
+
+
+def _pop(value: list[Value]) -> Value:
+    return value.pop() if value else None
+
+
+def _reverse(value: list[Value]) -> Value:
+    value.reverse()
+    return value
+
+
+def _sort(depth: int, value: list[Value], callback: Value = _NOT_GIVEN) -> Value:
+    if callback is not _NOT_GIVEN:
+        function, wanted = _callback("Array.sort", callback, 2)
+
+        def compare(left: Value, right: Value) -> int:
+            order = function(depth + 1, *(left, right)[:wanted])
+            if type(order) is not float and type(order) is not int:
+                raise _wrong("Array.sort", "a callback that gives a number", order)
+            return (order > 0) - (order < 0)
+
+        # A copy is sorted: the callback may look at the array, and change it.
+        ordered = sorted(value, key=cmp_to_key(compare))
+    else:
+        kinds = {float if type(item) is int else type(item) for item in value}
+        if not (kinds <= {float} or kinds <= {str}):
+            raise ExecutionError(
+                "TypeError", "Array.sort without a callback expects all numbers or all strings"
+            )
+        ordered = sorted(value)
+    value[:] = ordered
+    return value
+
+
+def _concat(value: list[Value], other: Value) -> Value:
+    if type(other) is not list:
+        raise _wrong("Array.concat", "an array", other)
+    if len(value) + len(other) > MAX_ARRAY:
+        raise array_too_long()
+    return value + other
+
+
+# Objects. The key that scripts may not see is not in them (see values.py).
+
+
+def _keys(value: dict[str, Value]) -> Value:
+    return list(value)
+
+
+def _values(value: dict[str, Value]) -> Value:
+    return list(value.values())
+
+
+def _entries(value: dict[str, Value]) -> Value:
+    return [[key, item] for key, item in value.items()]
+
+
+def _has(value: dict[str, Value], key: Value) -> Value:
+    return _truth(_string("Object.has", key) in value)
+
+
+# Numbers.
+
+_EXACT = Context(prec=1000, rounding=ROUND_HALF_UP)
+
+
+def _to_fixed(value: float, digits: Value) -> Value:
+    places = _whole("Number.toFixed", digits)
+    if places > 100:
+        raise ExecutionError("RangeError", f"Number.toFixed expects 0 to 100 digits, got {text_of(digits)}")
+    if abs(value) >= 1e21:
+        return number_text(float(value))
+    # Decimal holds the double exactly, so that a tie is one only where the double itself lies in the middle.
+    fixed = format(Decimal(abs(value)).quantize(Decimal(1).scaleb(-places), context=_EXACT), "f")
+    return "-" + fixed if value < 0 else fixed
+
+
+def _is_integer(value: float) -> Value:
+    return _truth(type(value) is int or value.is_integer())
+
+
+def _abs(value: float) -> Value:
+    return abs(value)
+
+
+def _table(type_name: str, functions: dict[str, Callable[..., Value]]) -> dict[str, Method]:
+    table = {}
+    for name, function in functions.items():
+        code = function.__code__
+        calls_back = code.co_varnames[0] == "depth"
+        most = code.co_argcount - 1 - calls_back
+        least = most - len(function.__defaults__ or ())
+        takes_any = bool(code.co_flags & 0x04)  # CO_VARARGS
+        table[name] = Method(
+            f"{type_name}.{name}", function, least + takes_any, None if takes_any else most, calls_back
+        )
+    return table
+
+
+METHODS: dict[type, dict[str, Method]] = {
+    str: _table(
+        "String",
+        {
+            "length": _length,
+            "len": _length,
+            "isEmpty": _is_empty,
+            "substring": _substring,
+            "slice": _string_slice,
+            "toLowerCase": _lower,
+            "toUpperCase": _upper,
+            "trim": _trim,
+            "includes": _includes,
+            "contains": _includes,
+            "startsWith": _starts_with,
+            "endsWith": _ends_with,
+            "indexOf": _index_of,
+            "split": _split,
+            "replace": _replace,
+            "toString": _to_string,
+        },
+    ),
+    list: _table(
+        "Array",
+        {
+            "length": _length,
+            "len": _length,
+            "isEmpty": _is_empty,
+            "join": _join,
+            "first": _first,
+            "last": _last,
+            "includes": _array_includes,
+            "contains": _array_includes,
+            "indexOf": _array_index_of,
+            "slice": _array_slice,
+            "map": _map,
+            "filter": _filter,
+            "forEach": _for_each,
+            "reduce": _reduce,
+            "find": _find,
+            "findIndex": _find_index,
+            "some": _some,
+            "every": _every,
+            "push": _push,
+            "pop": _pop,
+            "reverse": _reverse,
+            "sort": _sort,
+            "concat": _concat,
+        },
+    ),
+    dict: _table(
+        "Object",
+        {"keys": _keys, "values": _values, "entries": _entries, "isEmpty": _is_empty, "has": _has},
+    ),
+    float: _table(
+        "Number",
+        {"toString": _to_string, "toFixed": _to_fixed, "isInteger": _is_integer, "abs": _abs},
+    ),
+    range: _table("Boolean", {"toString": _to_string}),
+    type(None): _table("Null", {"toString": _to_string}),
+    FunctionType: {},
+}
+"""The methods of each type of value."""
+
+METHODS[int] = METHODS[float]

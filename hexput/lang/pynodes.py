@@ -1,0 +1,95 @@
+"""Short words for Python's `ast` nodes. Each carries a place, given as the keyword arguments that Python's
+nodes take.
+"""
+
+from __future__ import annotations
+
+import ast
+from typing import Any
+
+from hexput.lang.nodes import Node
+
+At = dict[str, int]
+"""A place, as the keyword arguments of Python's nodes."""
+
+LOAD = ast.Load()
+STORE = ast.Store()
+_IS = ast.Is()
+_IS_NOT = ast.IsNot()
+
+
+def at_of(node: Node) -> At:
+    """The place of a node of the script."""
+    span = node.span
+    return {
+        "lineno": span[0],
+        "col_offset": span[1] - 1,
+        "end_lineno": span[2],
+        "end_col_offset": span[3] - 1,
+    }
+
+
+def name_of(name: str, at: At) -> ast.Name:
+    """The value of a variable or function of compiled code."""
+    return ast.Name(name, LOAD, **at)
+
+
+def store(name: str, at: At) -> ast.Name:
+    """A variable that is assigned."""
+    return ast.Name(name, STORE, **at)
+
+
+def constant(value: Any, at: At) -> ast.Constant:
+    """A constant of Python."""
+    return ast.Constant(value, None, **at)
+
+
+def call(function: str, at: At, *arguments: ast.expr) -> ast.Call:
+    """A call of a function of ours, see `script.GLOBALS`."""
+    return ast.Call(name_of(function, at), list(arguments), [], **at)
+
+
+def assign(target: str, value: ast.expr, at: At) -> ast.Assign:
+    """`target = value`"""
+    return ast.Assign([store(target, at)], value, None, **at)
+
+
+def is_(left: ast.expr, right: ast.expr, at: At) -> ast.Compare:
+    """`left is right`"""
+    return ast.Compare(left, [_IS], [right], **at)
+
+
+def is_not(left: ast.expr, right: ast.expr, at: At) -> ast.Compare:
+    """`left is not right`"""
+    return ast.Compare(left, [_IS_NOT], [right], **at)
+
+
+def type_is(value: ast.expr, type_name: str, at: At) -> ast.Compare:
+    """`type(value) is type_name`"""
+    return is_(call("type", at, value), name_of(type_name, at), at)
+
+
+def function(name: str, parameters: list[str], body: list[ast.stmt], at: At) -> ast.FunctionDef:
+    """`def name(parameters): body`"""
+    arguments = ast.arguments(
+        posonlyargs=[],
+        args=[ast.arg(parameter, None, None, **at) for parameter in parameters],
+        vararg=None,
+        kwonlyargs=[],
+        kw_defaults=[],
+        kwarg=None,
+        defaults=[],
+    )
+    definition = ast.FunctionDef(name, arguments, body, [], None, None, **at)
+    definition.type_params = []  # type: ignore[attr-defined,unused-ignore]  # wanted from Python 3.12 on
+    return definition
+
+
+def place_of(code: ast.expr) -> At:
+    """The place of a Python node, to give it to another."""
+    return {
+        "lineno": code.lineno,
+        "col_offset": code.col_offset,
+        "end_lineno": code.end_lineno or code.lineno,
+        "end_col_offset": code.end_col_offset or 0,
+    }

@@ -1,0 +1,338 @@
+"""What compiled code calls: operators off the fast path, members, loops and calls.
+
+`compiler.py` does the usual cases inline and names these functions for the rest (`script.GLOBALS` is the
+whole list). Nothing here reaches an attribute of a value by a name that comes from a script.
+
+Every function raises `ExecutionError` without a place; `script.Script` finds the place from the traceback.
+"""
+
+from __future__ import annotations
+
+import sys
+from collections.abc import Callable, Iterable
+from types import FunctionType
+
+from hexput.lang.errors import ExecutionError, HostCallFailed, HostFunctionNotFound
+from hexput.lang.values import (
+    MAX_OUTPUT,
+    SECRET_KEY,
+    Secrets,
+    Value,
+    callback_name,
+    dumps,
+    kind_of,
+    loads,
+    text_of,
+)
+
+HostCall = Callable[[str, bytes], bytes]
+"""`call(name, arguments)`: JSON text of an array in, JSON text of a value out. Raises `HostFunctionNotFound`,
+`HostCallFailed`."""
+
+MAX_CALL_DEPTH = 1000
+"""Calls of callbacks within calls of callbacks."""
+
+MAX_STRING = 16 * 1024 * 1024
+"""Code points in a string that a script builds."""
+
+MAX_ARRAY = 4 * 1024 * 1024
+"""Elements of an array that a script builds."""
+
+# A call of a script costs up to three of Python's frames (a method, its comprehension, the callback). Those
+# live on the heap, so that room for all of MAX_CALL_DEPTH, and for values nested MAX_DEPTH deep, costs no
+# stack.
+sys.setrecursionlimit(max(sys.getrecursionlimit(), 12 * MAX_CALL_DEPTH))
+
+
+class Run:
+    """What one run of a script has beside its variables: its way to the host, and the secrets it carries."""
+
+    __slots__ = ("_call", "secrets")
+
+    def __init__(self, call: HostCall | None) -> None:
+        self._call = call
+        self.secrets: Secrets = {}
+
+    def call_host(self, name: str, arguments: list[Value]) -> Value:
+        """Make a host call and wait for its result."""
+        if self._call is None:
+            raise function_not_found(name)
+        text = dumps(arguments, self.secrets, MAX_OUTPUT)
+        try:
+            answer = self._call(name, text)
+        except HostFunctionNotFound:
+            raise function_not_found(name) from None
+        except HostCallFailed as failure:
+            raise ExecutionError("RemoteFunctionError", f"Remote function error: {failure.message}") from None
+        try:
+            return loads(answer, self.secrets)
+        except ValueError as error:
+            raise ExecutionError(
+                "RemoteFunctionError", f"Remote function error: its result is no JSON: {error}"
+            ) from None
+
+
+def function_not_found(name: str) -> ExecutionError:
+    """The error of a call that nobody answers."""
+    return ExecutionError("FunctionNotFoundError", f"Function not found: Function '{name}' not found")
+
+
+# Operators. The compiler does two floats, and whatever Python itself refuses rightly, inline.
+
+
+def operand_error(operation: str) -> ExecutionError:
+    """The error of an operation on values of the wrong types; `operation` is its noun."""
+    return ExecutionError("TypeError", f"Invalid operand types for {operation}")
+
+
+def overflow(*_: Value) -> Value:
+    """The end of a computation that left the range of numbers."""
+    raise ExecutionError("ArithmeticError", "Number overflow: the result is too large")
+
+
+def _checked(number: float) -> float:
+    return overflow() if number - number else number
+
+
+def _is_number(value: Value) -> bool:
+    return type(value) is float or type(value) is int
+
+
+def add(left: Value, right: Value) -> Value:
+    """`left + right` for any two values."""
+    if type(left) is str or type(right) is str:
+        if type(left) not in _TEXTUAL or type(right) not in _TEXTUAL:
+            raise operand_error("addition")
+        return checked_text(text_of(left) + text_of(right))
+    if _is_number(left) and _is_number(right):
+        return _checked(float(left) + float(right))
+    raise operand_error("addition")
+
+
+def subtract(left: Value, right: Value) -> Value:
+    """`left - right` for any two values."""
+    if _is_number(left) and _is_number(right):
+        return _checked(float(left) - float(right))
+    raise operand_error("subtraction")
+
+
+def multiply(left: Value, right: Value) -> Value:
+    """`left * right` for any two values."""
+    if _is_number(left) and _is_number(right):
+        return _checked(float(left) * float(right))
+    raise operand_error("multiplication")
+
+
+def divide(left: Value, right: Value) -> Value:
+    """`left / right` for any two values."""
+    if _is_number(left) and _is_number(right):
+        return _checked(float(left) / float(right))
+    raise operand_error("division")
+
+
+_TEXTUAL = (str, float, int, range, type(None))
+
+
+def text(value: Value) -> str:
+    """The other operand of a `+` that has a string on one side, as a string."""
+    if type(value) not in _TEXTUAL:
+        raise operand_error("addition")
+    return text_of(value)
+
+
+def checked_text(built: str) -> str:
+    """The string, if a script may hold one so long."""
+    return too_long() if len(built) > MAX_STRING else built
+
+
+def too_long(*_: Value) -> Value:
+    """The end of a string that grew too long."""
+    raise ExecutionError("RangeError", f"The string is too long: more than {MAX_STRING} characters")
+
+
+def equal(left: Value, right: Value) -> bool:
+    """`left == right`: by value within a type, by identity for arrays, objects and callbacks."""
+    if type(left) is list or type(left) is dict:
+        return left is right
+    return bool(left == right)
+
+
+def refuse_comparison(*_: Value) -> Value:
+    """The end of a comparison of two arrays, which Python would order."""
+    raise operand_error("comparison")
+
+
+def keys_of(value: Value) -> list[Value]:
+    """`keysOf value`: the keys of an object, in the order they were first set."""
+    if type(value) is dict:
+        return list(value)
+    raise ExecutionError("TypeError", f"keysOf expects an object, got {kind_of(value)}")
+
+
+# Names.
+
+UNBOUND = object()
+"""What a variable holds that may be called before anything was assigned to it."""
+
+
+def undefined(name: str) -> Value:
+    """The end of reading a variable that nothing was assigned to."""
+    raise ExecutionError("UndefinedVariableError", f"Undefined variable: {name}")
+
+
+# Members.
+
+
+def refuse_secret(*_: Value) -> Value:
+    """The end of whatever names the key that scripts may not see."""
+    raise ExecutionError("SecretDataError", f"The key '{SECRET_KEY}' cannot be used by a script")
+
+
+def no_member(value: Value, name: str) -> Value:
+    """The end of `value.name` where value is no object."""
+    if type(value) is list or type(value) is str:
+        what = "arrays" if type(value) is list else "strings"
+        raise ExecutionError(
+            "TypeError",
+            f"Cannot read member '{name}' of {kind_of(value)}: {what} have indices and methods only",
+        )
+    raise ExecutionError("TypeError", f"Cannot read member '{name}' of {kind_of(value)}")
+
+
+def read_index(value: Value, key: Value) -> Value:
+    """`value[key]`; what is missing, or past the end, is null."""
+    kind = type(value)
+    if kind is list or kind is str:
+        if type(key) is not int:
+            key = _index(key)
+        if key < 0:
+            raise _bad_index(key)
+        return value[key] if key < len(value) else None
+    if kind is dict:
+        return value.get(key if type(key) is str and key != SECRET_KEY else object_key(key))
+    raise ExecutionError("TypeError", f"Cannot read {_member_words(key)} of {kind_of(value)}")
+
+
+def write_member(value: Value, name: str, item: Value) -> Value:
+    """`value.name = item`; the value of the expression is the item."""
+    if type(value) is not dict:
+        raise _cannot_set(value, name)
+    value[name] = item
+    return item
+
+
+def write_index(value: Value, key: Value, item: Value) -> Value:
+    """`value[key] = item`; an array is filled with null up to the index."""
+    if type(value) is list:
+        index = key if type(key) is int else _index(key)
+        if index < 0:
+            raise _bad_index(index)
+        if index >= len(value):
+            if index >= MAX_ARRAY:
+                raise array_too_long()
+            value.extend([None] * (index - len(value) + 1))
+        value[index] = item
+    elif type(value) is dict:
+        value[object_key(key)] = item
+    else:
+        raise _cannot_set(value, key)
+    return item
+
+
+def _cannot_set(value: Value, key: Value) -> ExecutionError:
+    what = "strings are read-only" if type(value) is str else "it is no object"
+    if type(value) is list:
+        what = "an array has indices only"
+    return ExecutionError("TypeError", f"Cannot set {_member_words(key)} of {kind_of(value)}: {what}")
+
+
+def _member_words(key: Value) -> str:
+    return f"member '{text_of(key)[:100]}'" if type(key) in _TEXTUAL else "a member"
+
+
+def object_key(key: Value) -> str:
+    """A computed key of an object: a string, or a number in its string form."""
+    if type(key) is not str:
+        if not _is_number(key):
+            raise ExecutionError("TypeError", f"An object's key must be a string, got {kind_of(key)}")
+        key = text_of(key)
+    if key == SECRET_KEY:
+        refuse_secret()
+    return key  # type: ignore[no-any-return]
+
+
+def _index(key: Value) -> int:
+    if type(key) is float:
+        index = int(key)
+        if index == key:
+            return index
+        raise _bad_index(key)
+    if type(key) is int:
+        return key
+    raise ExecutionError("TypeError", f"An index must be a number, got {kind_of(key)}")
+
+
+def _bad_index(key: Value) -> ExecutionError:
+    return ExecutionError("RangeError", f"An index must be a whole number from 0, got {text_of(key)}")
+
+
+def array_too_long() -> ExecutionError:
+    """The error of an array that would grow too long."""
+    return ExecutionError("RangeError", f"The array is too long: more than {MAX_ARRAY} elements")
+
+
+# Loops.
+
+
+def snapshot(value: Value) -> Iterable[Value]:
+    """What `loop x in value` walks: a copy of the array, so that the body may change it."""
+    return value[:] if type(value) is list else elements(value)
+
+
+def elements(value: Value) -> Iterable[Value]:
+    """As `snapshot`, for a body that cannot change an array: nothing is copied."""
+    if type(value) is list or type(value) is str:
+        return value
+    hint = "; loop over its keys() or values()" if type(value) is dict else ""
+    raise ExecutionError("TypeError", f"Cannot loop over {kind_of(value)}{hint}")
+
+
+# Calls. `depth` is how many calls of callbacks are open.
+
+
+def too_deep(*_: Value) -> Value:
+    """The end of a recursion without one."""
+    raise ExecutionError("RecursionError", f"Calls are nested too deeply: more than {MAX_CALL_DEPTH} levels")
+
+
+def call_callback(depth: int, callback: FunctionType, arguments: Iterable[Value]) -> Value:
+    """Call a callback; arguments that it does not ask for are ignored."""
+    wanted = callback.__code__.co_argcount - 1
+    arguments = list(arguments)
+    if len(arguments) < wanted:
+        raise too_few(callback_name(callback), wanted, len(arguments))
+    return callback(depth + 1, *arguments[:wanted])
+
+
+def too_few(name: str, wanted: int, got: int) -> ExecutionError:
+    """The error of a callback that is called with too few arguments."""
+    return ExecutionError("TypeError", f"Callback '{name}' expects {counted(wanted)}, got {got}")
+
+
+def counted(arguments: int) -> str:
+    """`1 argument`, `2 arguments`."""
+    return f"{arguments} argument" + "s" * (arguments != 1)
+
+
+def call_variable(run: Run, depth: int, name: str, value: Value, *arguments: Value) -> Value:
+    """`name(…)` where a variable of that name is in scope: its callback if it holds one, else the host's
+    function.
+    """
+    if type(value) is FunctionType:
+        return call_callback(depth, value, arguments)
+    return run.call_host(name, list(arguments))
+
+
+def call_host(run: Run, name: str, *arguments: Value) -> Value:
+    """`name(…)` where no variable of that name is in scope."""
+    return run.call_host(name, list(arguments))

@@ -1,0 +1,368 @@
+"""Who owns each name of a program, and what is surely known of what it holds.
+
+A name belongs to the callback that declares it, or to the program. `analyse` walks the tree once and answers,
+for each callback: which names are its own, which of them inner callbacks use, which hold one known callback
+for ever, and which hold nothing but numbers or nothing but strings, so that the compiler need not ask at each
+operation.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+from enum import Enum
+
+from hexput.lang.nodes import (
+    AssignmentExpression,
+    BinaryExpression,
+    BooleanLiteral,
+    CallbackDeclaration,
+    CallExpression,
+    Expression,
+    ExpressionStatement,
+    Identifier,
+    InlineCallbackExpression,
+    LoopStatement,
+    MemberCallExpression,
+    Node,
+    NullLiteral,
+    NumberLiteral,
+    Program,
+    ReturnStatement,
+    Statement,
+    StringLiteral,
+    UnaryExpression,
+    VariableDeclaration,
+    children,
+)
+
+
+class Kind(Enum):
+    """What is known of a value before the script runs."""
+
+    NUMBER = "a float"
+    STRING = "a string"
+    BOOLEAN = "a boolean"
+    NULL = "null"
+    TEST = "a truth of Python's, not yet a boolean"
+    ANY = "anything"
+
+
+class Scope:
+    """The names of the program, or of one callback.
+
+    Attributes:
+        parent: the scope around it; None for the program.
+        params: the parameters, of a callback.
+        own: names that belong here.
+        outer: names of outer scopes that are assigned here.
+        captured: names that belong here and are used by inner callbacks.
+        known: names that hold one callback from beginning to end, and its declaration.
+        unsure: names that are called and may be unbound by then.
+        definite: names that are assigned before anything else is done with them (the program's only).
+        kinds: what the names hold that hold nothing else.
+        uses_itself: whether an inline callback's own name is used within it.
+    """
+
+    def __init__(self, parent: Scope | None, params: tuple[str, ...] = (), itself: str | None = None) -> None:
+        self.parent = parent
+        self.params = params
+        self.itself = itself
+        self.own: set[str] = set(params)
+        self.outer: set[str] = set()
+        self.captured: set[str] = set()
+        self.known: dict[str, CallbackDeclaration] = {}
+        self.unsure: set[str] = set()
+        self.definite: set[str] = set()
+        self.kinds: dict[str, Kind] = {}
+        self.uses_itself = False
+        # What the walk collects: the values that names are given (None: not an expression), and the names
+        # read and called.
+        self.writes: dict[str, list[Expression | None]] = {}
+        self.reads: set[str] = set()
+        self.calls: set[str] = set()
+        self.direct: dict[str, CallbackDeclaration] = {}
+
+    def owner(self, name: str) -> Scope | None:
+        """The scope that a name used here belongs to; None if no scope has it."""
+        scope: Scope | None = self
+        while scope is not None:
+            if name in scope.own:
+                return scope
+            if name == scope.itself:
+                scope.own.add(name)
+                scope.uses_itself = True
+                scope.writes.setdefault(name, []).append(None)
+                return scope
+            scope = scope.parent
+        return None
+
+    def kind_of(self, name: str) -> Kind:
+        """What a name used here surely holds."""
+        return self.kinds.get(name, Kind.ANY)
+
+
+Scopes = dict[int, Scope]
+"""The scope of the program and of each callback, by the id of its node."""
+
+
+def analyse(program: Program) -> Scopes:
+    """The scopes of a program and of its callbacks, every question answered."""
+    walk = _Walk(program)
+    scopes = list(walk.scopes.values())
+    for scope in scopes:
+        for name in scope.writes:
+            if scope.owner(name) is None:
+                walk.top.own.add(name)
+    for scope in scopes:
+        for name in scope.reads:
+            if scope.owner(name) is None:
+                walk.top.own.add(name)
+    for scope in scopes:
+        for name in scope.reads | scope.calls | scope.writes.keys():
+            owner = scope.owner(name)
+            if owner is not None and owner is not scope:
+                owner.captured.add(name)
+                if name in scope.writes:
+                    scope.outer.add(name)
+                    owner.writes.setdefault(name, []).append(None)
+    for scope in scopes:
+        _settle(scope, scopes)
+    return walk.scopes
+
+
+class _Walk:
+    """One walk over the tree, in the order of the source."""
+
+    def __init__(self, program: Program) -> None:
+        self.top = Scope(None)
+        self.scopes: Scopes = {id(program): self.top}
+        self._seen: set[str] = set()
+        self._note_direct(self.top, program.statements)
+        for statement in program.statements:
+            name, value = _assigned(statement)
+            if name is None or value is None:
+                self._visit(statement, self.top)
+                continue
+            self._visit(value, self.top)
+            if name not in self._seen:
+                self.top.definite.add(name)
+            if isinstance(statement, VariableDeclaration):
+                self.top.own.add(name)
+            self._write(self.top, name, value)
+
+    def _note_direct(self, scope: Scope, statements: Iterable[Statement]) -> None:
+        for statement in statements:
+            if isinstance(statement, CallbackDeclaration):
+                scope.direct[statement.name] = statement
+
+    def _write(self, scope: Scope, name: str, value: Expression | None) -> None:
+        scope.writes.setdefault(name, []).append(value)
+        self._seen.add(name)
+
+    def _visit(self, root: Node, scope: Scope) -> None:
+        todo: list[tuple[Node, Scope]] = [(root, scope)]
+        while todo:
+            node, scope = todo.pop()
+            kind = type(node)
+            if kind in _LEAVES:
+                continue
+            if isinstance(node, Identifier):
+                scope.reads.add(node.name)
+                self._seen.add(node.name)
+                continue
+            if isinstance(node, BinaryExpression):
+                todo += ((node.right, scope), (node.left, scope))
+                continue
+            if isinstance(node, (CallbackDeclaration, InlineCallbackExpression)):
+                inline = isinstance(node, InlineCallbackExpression)
+                inner = Scope(scope, node.params, node.name if inline else None)
+                self.scopes[id(node)] = inner
+                if not inline:
+                    scope.own.add(node.name)
+                    self._write(scope, node.name, None)
+                self._note_direct(inner, node.body.statements)
+                todo += [(statement, inner) for statement in reversed(node.body.statements)]
+                continue
+            if isinstance(node, CallExpression):
+                scope.calls.add(node.callee)
+                self._seen.add(node.callee)
+            elif isinstance(node, AssignmentExpression):
+                self._write(scope, node.target, node.value)
+            elif isinstance(node, VariableDeclaration):
+                scope.own.add(node.name)
+                self._write(scope, node.name, node.value)
+            elif isinstance(node, LoopStatement):
+                scope.own.add(node.variable)
+                self._write(scope, node.variable, None)
+            todo += [(child, scope) for child in reversed(list(children(node)))]
+
+
+def _assigned(statement: Statement) -> tuple[str | None, Expression | None]:
+    """The name and the value of a statement that does nothing but assign."""
+    if isinstance(statement, VariableDeclaration):
+        return statement.name, statement.value
+    if isinstance(statement, ExpressionStatement) and isinstance(statement.expression, AssignmentExpression):
+        return statement.expression.target, statement.expression.value
+    return None, None
+
+
+def _settle(scope: Scope, scopes: list[Scope]) -> None:
+    for name, declaration in scope.direct.items():
+        if scope.writes[name] == [None] and name not in scope.params:
+            scope.known[name] = declaration
+    called = {name for other in scopes for name in other.calls if other.owner(name) is scope}
+    scope.unsure = called - scope.known.keys() - set(scope.params)
+    candidates = {
+        name: values
+        for name, values in scope.writes.items()
+        if name in scope.own
+        and None not in values
+        and name not in scope.params
+        and name not in scope.captured
+        and name not in scope.unsure
+        and (scope.parent is not None or name in scope.definite)
+    }
+    # What a name holds depends on what others hold: begin with knowing of no value at all, and add until
+    # nothing changes.
+    kinds: dict[str, Kind | None] = dict.fromkeys(candidates)
+    changed = bool(candidates)
+    while changed:
+        changed = False
+        for name, values in candidates.items():
+            kind: Kind | None = kinds[name]
+            for value in values:
+                if value is not None:
+                    kind = _join(kind, _kind_of(value, kinds))
+            if kind is not kinds[name]:
+                kinds[name] = kind
+                changed = True
+    scope.kinds = {name: kind for name, kind in kinds.items() if kind is not None and kind is not Kind.ANY}
+
+
+def _join(one: Kind | None, other: Kind | None) -> Kind | None:
+    if one is None or one is other:
+        return other
+    return one if other is None else Kind.ANY
+
+
+def _kind_of(node: Expression, kinds: dict[str, Kind | None]) -> Kind | None:
+    """What an expression yields; None while that is not known of a name in it."""
+    if isinstance(node, BinaryExpression):
+        return (
+            _kind_of_sum(node, kinds)
+            if node.operator == "Plus"
+            else _YIELDED.get(node.operator, Kind.BOOLEAN)
+        )
+    if isinstance(node, Identifier):
+        return kinds.get(node.name, Kind.ANY)
+    if isinstance(node, AssignmentExpression):
+        return _kind_of(node.value, kinds)
+    if isinstance(node, UnaryExpression):
+        operand = Kind.BOOLEAN if node.operator == "Not" else _kind_of(node.operand, kinds)
+        return operand if node.operator == "Not" or operand in (None, Kind.NUMBER) else Kind.ANY
+    return _LITERALS.get(type(node), Kind.ANY)
+
+
+_YIELDED = {
+    "Minus": Kind.NUMBER,
+    "Multiply": Kind.NUMBER,
+    "Divide": Kind.NUMBER,
+    "Modulo": Kind.NUMBER,
+    "And": Kind.ANY,
+    "Or": Kind.ANY,
+}
+_LITERALS = {
+    NumberLiteral: Kind.NUMBER,
+    StringLiteral: Kind.STRING,
+    BooleanLiteral: Kind.BOOLEAN,
+    NullLiteral: Kind.NULL,
+}
+_LEAVES = frozenset(_LITERALS)
+
+
+def _kind_of_sum(node: BinaryExpression, kinds: dict[str, Kind | None]) -> Kind | None:
+    terms = []
+    inner: Expression = node
+    while isinstance(inner, BinaryExpression) and inner.operator == "Plus":
+        terms.append(inner.right)
+        inner = inner.left
+    kind = _kind_of(inner, kinds)
+    for term in reversed(terms):
+        kind = plus_kind(kind, _kind_of(term, kinds))
+    return kind
+
+
+def plus_kind(left: Kind | None, right: Kind | None) -> Kind | None:
+    """What `left + right` yields, if it yields."""
+    if left is Kind.STRING or right is Kind.STRING:
+        return Kind.STRING
+    if left is None or right is None:
+        return None
+    return Kind.NUMBER if left is right is Kind.NUMBER else Kind.ANY
+
+
+_STICKY = frozenset({"Plus", "Minus", "Multiply"})
+
+
+def accumulators(loop: LoopStatement, scope: Scope) -> set[str]:
+    """The numbers that a loop only adds to, takes from or multiplies, and does not look at: `total = total +
+    …;`.
+
+    Once such a number has left the range of numbers it cannot come back, whatever is done to it: so it is
+    enough to look at it behind the loop. That holds for loops that do nothing but compute: in any other, none
+    is named.
+    """
+    reads: dict[str, int] = {}
+    writes: dict[str, int] = {}
+    summed: dict[str, int] = {}
+    sums: dict[str, int] = {}
+    todo: list[Node] = [loop.body]
+    while todo:
+        node = todo.pop()
+        if type(node) in _OTHER_WORK:
+            return set()
+        if isinstance(node, Identifier):
+            reads[node.name] = reads.get(node.name, 0) + 1
+        elif isinstance(node, (AssignmentExpression, VariableDeclaration)):
+            name = node.target if isinstance(node, AssignmentExpression) else node.name
+            writes[name] = writes.get(name, 0) + 1
+        elif isinstance(node, ExpressionStatement) and isinstance(node.expression, AssignmentExpression):
+            name = node.expression.target
+            terms = _terms(node.expression.value).count(name)
+            if terms:
+                sums[name] = sums.get(name, 0) + 1
+                summed[name] = summed.get(name, 0) + terms
+        todo += children(node)
+    return {
+        name
+        for name, count in sums.items()
+        if count == writes[name]
+        and summed[name] == reads[name]
+        and name != loop.variable
+        and scope.kinds.get(name) is Kind.NUMBER
+    }
+
+
+_OTHER_WORK = frozenset(
+    {
+        CallExpression,
+        MemberCallExpression,
+        CallbackDeclaration,
+        InlineCallbackExpression,
+        LoopStatement,
+        ReturnStatement,
+    }
+)
+
+
+def _terms(node: Expression) -> list[str]:
+    """The variables that an expression adds, subtracts and multiplies."""
+    names = []
+    todo = [node]
+    while todo:
+        inner = todo.pop()
+        if isinstance(inner, BinaryExpression) and inner.operator in _STICKY:
+            todo += (inner.left, inner.right)
+        elif isinstance(inner, Identifier):
+            names.append(inner.name)
+    return names

@@ -1,0 +1,259 @@
+"""A compiled script: running it, and saying what went wrong and where."""
+
+from __future__ import annotations
+
+import dis
+import re
+from collections.abc import Callable
+from math import fmod
+from types import CodeType, FrameType, FunctionType, TracebackType
+from typing import Any, Literal
+
+from msgspec import Struct
+
+from hexput.lang import methods, runtime
+from hexput.lang.compiler import SCRIPT_FILENAME, build
+from hexput.lang.errors import ExecutionError
+from hexput.lang.features import Options
+from hexput.lang.nodes import Program
+from hexput.lang.parser import parse
+from hexput.lang.runtime import UNBOUND, HostCall, Run, operand_error
+from hexput.lang.values import FALSE, MAX_OUTPUT, TRUE, Value, dumps, loads
+
+ValueOf = Literal["return", "expression"]
+"""What the result of a run is: the value of its `return`, or else of its last expression statement."""
+
+NOTHING = object()
+"""The result of a program that did not return."""
+
+
+class Outcome(Struct, frozen=True):
+    """What a run that finished leaves behind.
+
+    Attributes:
+        result: JSON text of the value that the script returned; None if it returned none.
+        sandbox: JSON text of the object of its variables: those it was given, as they are now, and those it
+            made.
+    """
+
+    result: bytes | None
+    sandbox: bytes
+
+
+class Script:
+    """A program that can be run, any number of times and by several runs at once: a run keeps nothing in
+    it.
+    """
+
+    def __init__(self, program: Program) -> None:
+        self._program = program
+        self._functions: dict[str, Callable[[Run, dict[str, Value]], tuple[Value, dict[str, Value]]]] = {}
+        self._function("return")
+
+    def run(
+        self,
+        sandbox: bytes | None = None,
+        call: HostCall | None = None,
+        *,
+        value_of: ValueOf = "return",
+        max_output: int = MAX_OUTPUT,
+    ) -> Outcome:
+        """Run the script to its end.
+
+        Args:
+            sandbox: JSON text of an object, the variables given to the script; None is `{}`.
+            call: the host call, see `HostCall`; without one, no function exists but those that the script
+                defines.
+            value_of: `"expression"` yields the value of the last expression statement if no `return` was
+                reached.
+            max_output: bytes, roughly, that the JSON text of the result, and of the sandbox, may have each.
+
+        Raises:
+            ExecutionError: the script failed.
+            ValueError: the sandbox is not JSON text of an object.
+        """
+        run = Run(call)
+        variables = {} if sandbox is None else loads(sandbox, run.secrets)
+        if type(variables) is not dict:
+            raise ValueError("the sandbox is not a JSON object")
+        result, names = self._finish(run, variables, value_of)
+        for name, value in names.items():
+            if name[0] == "$" and value is not UNBOUND:
+                if type(value) is not FunctionType:
+                    variables[name[1:]] = value
+                elif name[1:] in variables:
+                    del variables[name[1:]]
+        text = None if result is NOTHING else dumps(result, run.secrets, max_output)
+        return Outcome(text, dumps(variables, run.secrets, max_output))
+
+    def evaluate(self, variables: dict[str, Value], call: HostCall | None = None) -> Value:
+        """Run the script on values (see `values.py`) instead of JSON text, and return what it returned; None
+        if nothing.
+
+        Raises:
+            ExecutionError: the script failed.
+        """
+        result, _ = self._finish(Run(call), variables, "return")
+        return None if result is NOTHING else result
+
+    def _finish(
+        self, run: Run, variables: dict[str, Value], value_of: ValueOf
+    ) -> tuple[Value, dict[str, Value]]:
+        try:
+            return self._function(value_of)(run, variables)
+        except Exception as error:  # noqa: BLE001 (whatever it is, it is sorted out there)
+            raise _located(error) from None
+
+    def _function(
+        self, value_of: ValueOf
+    ) -> Callable[[Run, dict[str, Value]], tuple[Value, dict[str, Value]]]:
+        function = self._functions.get(value_of)
+        if function is None:
+            code = build(self._program, value_of_expression=value_of == "expression")
+            function = self._functions[value_of] = FunctionType(code, GLOBALS)
+        return function
+
+
+def compile_script(source: str, options: Options | None = None) -> Script:
+    """Make a script of a source text.
+
+    Raises:
+        ParseError: it is not a program, uses what its options refuse, or is too deep or too large to be
+        compiled.
+    """
+    return Script(parse(source, options))
+
+
+def _located(error: Exception) -> Exception:
+    """The error of a run, in the script's words and with its place; an error that is no script's comes back
+    as it is.
+    """
+    place: tuple[FrameType, int] | None = None
+    caller: tuple[FrameType, int] | None = None
+    innermost = None
+    trace: TracebackType | None = error.__traceback__
+    while trace is not None:
+        innermost = trace.tb_frame
+        if innermost.f_code.co_filename == SCRIPT_FILENAME:
+            caller = place
+            place = innermost, trace.tb_lasti
+        trace = trace.tb_next
+    if place is None:
+        return error
+    explained = _explain(error, place, innermost is place[0])
+    if explained is None:
+        return error
+    if explained.type == "RecursionError" and caller is not None:
+        place = caller  # the call that went too deep, rather than the beginning of what was called
+    explained.line, explained.column = _line_and_column(place[0].f_code, place[1])
+    return explained
+
+
+def _line_and_column(code: CodeType, instruction: int) -> tuple[int | None, int | None]:
+    for index, (line, _, column, _) in enumerate(code.co_positions()):
+        if index == instruction // 2:
+            return line, None if column is None else column + 1
+    return None, None
+
+
+_VARIABLE = re.compile(r"'\$([A-Za-z_0-9]+)'")
+
+
+def _explain(error: Exception, place: tuple[FrameType, int], inline: bool) -> ExecutionError | None:
+    """An exception that came out of compiled code, in the script's words; None if it is a mistake of ours.
+
+    Args:
+        error: what was raised.
+        place: the innermost frame of compiled code, and the offset of its instruction.
+        inline: whether it was raised by that instruction itself. Some operations are left to Python, which
+            refuses them with an exception of its own.
+    """
+    if isinstance(error, ExecutionError):
+        return error
+    if isinstance(error, ZeroDivisionError):
+        return ExecutionError("ArithmeticError", "Division by zero")
+    if isinstance(error, OverflowError):
+        return ExecutionError("ArithmeticError", "Number overflow: the result is too large")
+    if isinstance(error, RecursionError):
+        return ExecutionError("RecursionError", "Calls are nested too deeply")
+    if isinstance(error, MemoryError):
+        return ExecutionError("MemoryError", "Out of memory")
+    if not inline:
+        return None
+    if isinstance(error, NameError):
+        found = _VARIABLE.search(str(error))
+        return (
+            None
+            if found is None
+            else ExecutionError("UndefinedVariableError", f"Undefined variable: {found[1]}")
+        )
+    if isinstance(error, ValueError):
+        return ExecutionError("ArithmeticError", "Division by zero")  # so says fmod of a zero
+    if isinstance(error, TypeError):
+        return operand_error(_operation(*place))
+    return None
+
+
+_OPERATIONS = {"+": "addition", "-": "subtraction", "*": "multiplication", "/": "division"}
+
+
+def _operation(frame: FrameType, offset: int) -> str:
+    """What the instruction does whose operands Python refused."""
+    for instruction in dis.get_instructions(frame.f_code):
+        if instruction.offset == offset:
+            if instruction.opname == "COMPARE_OP":
+                return "comparison"
+            if instruction.opname == "UNARY_NEGATIVE":
+                return "negation"
+            # The one function that is called with operands unseen is that of the modulo operator.
+            return _OPERATIONS.get(instruction.argrepr.rstrip("="), "modulo")
+    return "an operation"
+
+
+GLOBALS: dict[str, Any] = {
+    "__builtins__": {},
+    "TRUE": TRUE,
+    "FALSE": FALSE,
+    "NOTHING": NOTHING,
+    "UNBOUND": UNBOUND,
+    "MAX_STRING": runtime.MAX_STRING,
+    "float": float,
+    "int": int,
+    "str": str,
+    "list": list,
+    "dict": dict,
+    "type": type,
+    "len": len,
+    "locals": locals,
+    "get": dict.get,
+    "fmod": fmod,
+    **{
+        function.__name__: function
+        for function in (
+            runtime.add,
+            runtime.subtract,
+            runtime.multiply,
+            runtime.divide,
+            runtime.text,
+            runtime.overflow,
+            runtime.too_long,
+            runtime.equal,
+            runtime.refuse_comparison,
+            runtime.keys_of,
+            runtime.undefined,
+            runtime.refuse_secret,
+            runtime.no_member,
+            runtime.read_index,
+            runtime.write_member,
+            runtime.write_index,
+            runtime.snapshot,
+            runtime.elements,
+            runtime.too_deep,
+            runtime.call_variable,
+            runtime.call_host,
+            methods.call_member,
+            methods.call_computed,
+        )
+    },
+}
+"""All that compiled code can name beside its own variables, which begin with `$`."""
