@@ -1,0 +1,89 @@
+"""How a figure is taken, and how figures are shown."""
+
+import gc
+import json
+import statistics
+import sys
+import time
+from collections.abc import Callable, Iterable, Iterator
+from dataclasses import asdict, dataclass
+
+
+@dataclass(frozen=True)
+class Figure:
+    """One line of the table.
+
+    Attributes:
+        name: `part/benchmark`, and what exactly was measured.
+        ours: what we take, in `unit`; the median of the rounds.
+        reference: what the reference takes.
+        ratio: the median of the ratios round by round: ours to the reference, or its inverse for a rate, so
+            that less is better.
+        target: what the ratio should be at most; None where nothing was promised.
+    """
+
+    name: str
+    unit: str
+    ours: float
+    reference: float
+    against: str
+    ratio: float
+    target: float | None = None
+
+    @property
+    def verdict(self) -> str:
+        """Whether the target is met, in a word."""
+        return "" if self.target is None else "met" if self.ratio <= self.target else "MISSED"
+
+
+def compare(
+    name: str,
+    ours: Callable[[], object],
+    reference: Callable[[], object],
+    *,
+    against: str,
+    target: float | None = None,
+    rounds: int = 15,
+    calls: int = 1,
+    unit: str = "ms",
+) -> Figure:
+    """Time two functions in turn, round by round, so that the machine's moods fall on both."""
+    scale = {"ms": 1e3, "us": 1e6}[unit] / calls
+    ours(), reference()
+    gc.collect()
+    pairs = [(_timed(ours, calls) * scale, _timed(reference, calls) * scale) for _ in range(rounds)]
+    return Figure(
+        name,
+        unit,
+        statistics.median(mine for mine, _ in pairs),
+        statistics.median(theirs for _, theirs in pairs),
+        against,
+        statistics.median(mine / theirs for mine, theirs in pairs),
+        target,
+    )
+
+
+def _timed(function: Callable[[], object], calls: int) -> float:
+    start = time.perf_counter()
+    for _ in range(calls):
+        function()
+    return time.perf_counter() - start
+
+
+def show(figures: Iterable[Figure]) -> Iterator[Figure]:
+    """Print the figures as they come, as a table, and pass them on."""
+    print(f"{'benchmark':<44} {'ours':>12} {'reference':>12}  {'ratio':>6} {'target':>6}  against")
+    for figure in figures:
+        ours, reference = f"{figure.ours:,.1f} {figure.unit}", f"{figure.reference:,.1f} {figure.unit}"
+        target = "" if figure.target is None else f"{figure.target:.1f}"
+        row = f"{figure.name:<44} {ours:>12} {reference:>12}  {figure.ratio:>6.2f} {target:>6}"
+        print(f"{row}  {figure.against}  {figure.verdict}".rstrip())
+        sys.stdout.flush()
+        yield figure
+
+
+def write_json(path: str, figures: list[Figure]) -> None:
+    """Write the figures for programs to read."""
+    with open(path, "w", encoding="utf-8") as file:
+        json.dump([{**asdict(figure), "verdict": figure.verdict} for figure in figures], file, indent=2)
+        file.write("\n")
