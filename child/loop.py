@@ -6,8 +6,9 @@
 - An answer is written at once, never gathered: the supervisor holds the oldest unanswered line responsible
   for the CPU and the memory that the child takes, so an answer that is ready must not stand behind a script
   that runs.
-- A run that may make host calls is a greenlet. A host call switches back here, and the `resume` with its
-  result switches into the run again; so any number of runs can wait, each on the script that it began with.
+- A run that may make host calls has a greenlet, its worker. A host call switches back here, and the `resume`
+  with its result switches into the run again; so any number of runs can wait, each on the script that it
+  began with. A worker whose run has ended takes the next one: to make a new one costs more than a short run.
 - Whatever a script does, its request is answered and the child lives on. Whatever breaks the protocol is
   answered, and ends the child.
 """
@@ -27,7 +28,9 @@ from child import wire
 from child.engines import Engine, Engines, HostCallFailed, HostFunctionNotFound, Outcome, Program, ScriptFault
 from child.wire import Thrown
 
-READ_SIZE: Final = 256 * 1024
+READ_SIZE: Final = 256 * 1024  # bytes
+
+_MAX_IDLE: Final = 16  # workers kept for later runs
 
 _T = TypeVar("_T")
 
@@ -71,17 +74,17 @@ class _Script:
 class _Run:
     """A run that has begun."""
 
-    __slots__ = ("greenlet", "id", "script", "time_taken")
+    __slots__ = ("id", "script", "time_taken", "worker")
 
     def __init__(self, run_id: bytes, script: _Script) -> None:
         self.id = run_id
         self.script = script
         self.time_taken = 0.0  # milliseconds of its own so far
-        self.greenlet: greenlet | None = None  # only if it may make host calls
+        self.worker: greenlet | None = None  # only if it may make host calls
 
 
 class _HostCall(NamedTuple):
-    """What a run's greenlet switches to the loop with; it is resumed with a `wire.Resume`."""
+    """What a worker switches to the loop with when its run makes one; it is resumed with a `wire.Resume`."""
 
     name: str
     arguments: bytes
@@ -113,6 +116,10 @@ class Loop:
         self._scripts: dict[str, _Script] = {}
         self._waiting: dict[bytes, _Run] = {}  # by id
         self._figures = _Figures()
+        self._idle: list[greenlet] = []  # workers without a run
+        self._job: list[
+            Callable[[], Outcome]
+        ] = []  # the run that is handed to the worker that is switched to
         self._handlers: dict[type[wire.Request], Callable[..., None]] = {
             wire.Compile: self._compile,
             wire.Run: self._run,
@@ -187,27 +194,25 @@ class Loop:
         if request.calls and run.id:
             if run.id in self._waiting:
                 raise _Refused(wire.DUPLICATE_RUN)
-            run.greenlet = greenlet(run.script.program.run)
-            self._advance(run, partial(run.greenlet.switch, sandbox, _call_host, request.value_of))
+            self._job.append(partial(run.script.program.run, sandbox, _call_host, request.value_of))
+            run.worker = self._idle.pop() if self._idle else greenlet(_work)
+            self._advance(run, partial(run.worker.switch, self._job))
         else:
-            self._advance(run, partial(run.script.program.run, sandbox, _refuse_host_call, request.value_of))
+            job = partial(run.script.program.run, sandbox, _refuse_host_call, request.value_of)
+            self._advance(run, partial(_conclude, job))
 
     def _resume(self, request: wire.Resume) -> None:
         run = self._waiting.pop(bytes(request.id), None)
-        if run is None or run.greenlet is None:
+        if run is None or run.worker is None:
             raise _Refused(wire.NO_SUCH_RUN)
-        self._advance(run, partial(run.greenlet.switch, request))
+        self._advance(run, partial(run.worker.switch, request))
 
     # What they have in common
 
-    def _advance(self, run: _Run, step: Callable[[], Outcome | _HostCall]) -> None:
+    def _advance(self, run: _Run, step: Callable[[], Outcome | Exception | _HostCall]) -> None:
         """Give a run the CPU until it ends or makes a host call; answer that. No script runs but in here."""
-        outcome: Outcome | _HostCall | Thrown
         started = time.perf_counter()
-        try:
-            outcome = step()
-        except Exception as error:  # noqa: BLE001 - whatever an engine raises, the child lives on
-            outcome = self._thrown(error)
+        outcome = step()
         run.time_taken += (time.perf_counter() - started) * 1000
         if isinstance(outcome, _HostCall):
             self._waiting[run.id] = run
@@ -215,8 +220,10 @@ class Loop:
             return
         run.script.figures.add(run.time_taken)
         self._figures.add(run.time_taken)
-        if isinstance(outcome, Thrown):
-            self._write(wire.threw(run.id, outcome, run.time_taken))
+        if run.worker is not None and len(self._idle) < _MAX_IDLE:
+            self._idle.append(run.worker)
+        if isinstance(outcome, Exception):
+            self._write(wire.threw(run.id, self._thrown(outcome), run.time_taken))
         else:
             self._write(wire.finished(run.id, outcome.sandbox, outcome.result, run.time_taken))
 
@@ -251,7 +258,7 @@ class Loop:
         except (MemoryError, RecursionError):
             reason = f"{wire.SYNTAX_ERROR}the script is too large, or nested too deeply"
             raise _Refused(reason, type="SyntaxError") from None
-        except Exception as error:  # noqa: BLE001 - see _advance
+        except Exception as error:  # noqa: BLE001 - see _conclude
             self._show(error)
             raise _Refused(f"{wire.INTERNAL_ERROR}the language failed on this script") from None
 
@@ -271,11 +278,24 @@ class Loop:
             traceback.print_exception(error, file=sys.stderr)
 
 
-def _call_host(name: str, arguments: bytes) -> bytes:
-    """The host call of a run that is a greenlet: let the loop make it, and wait for the answer."""
+def _work(job: list[Callable[[], Outcome]]) -> NoReturn:
+    """The body of a worker: take a run, switch back with its end, and so on whenever it is switched to."""
     loop = getcurrent().parent
-    assert loop is not None  # this is called by runs, and the loop's greenlet is the parent of each
-    answer: wire.Resume = loop.switch(_HostCall(name, arguments))
+    while True:
+        loop.switch(_conclude(job.pop()))  # no name here may keep what a run held alive
+
+
+def _conclude(job: Callable[[], Outcome]) -> Outcome | Exception:
+    """Run a script to its end."""
+    try:
+        return job()
+    except Exception as error:  # noqa: BLE001 - whatever an engine raises, the child lives on
+        return error
+
+
+def _call_host(name: str, arguments: bytes) -> bytes:
+    """The host call of a run that has a worker: let the loop make it, and wait for the answer."""
+    answer: wire.Resume = getcurrent().parent.switch(_HostCall(name, arguments))
     if answer.error is None:
         return bytes(answer.result)
     if answer.type == wire.FUNCTION_NOT_FOUND:

@@ -7,10 +7,9 @@ the size of each, so it cannot grow a child by more than a few megabytes.
 from collections import OrderedDict
 from typing import Any
 
-from hexput.lang.parser import parse
-
 from child.engines import HostCall, HostCallFailed, HostFunctionNotFound, Outcome, ScriptFault, ValueOf
 from hexput import lang
+from hexput.lang.parser import parse
 from hexput.lang.script import Script, compile_script
 
 _MAX_CACHED = 64  # scripts
