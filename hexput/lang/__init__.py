@@ -3,6 +3,7 @@
 from hexput.lang.errors import ExecutionError, HexputError, HostCallFailed, HostFunctionNotFound, ParseError
 from hexput.lang.features import Options
 from hexput.lang.nodes import dump_tree
+from hexput.lang.parser import parse
 
 __all__ = [
     "ExecutionError",
@@ -12,4 +13,5 @@ __all__ = [
     "Options",
     "ParseError",
     "dump_tree",
+    "parse",
 ]
