@@ -19,6 +19,7 @@ from jefe.settings import Settings, shown, table, unknown_variables
 if TYPE_CHECKING:
     import jefe
     from jefe.errors import JefeError
+    from jefe.work import ValueOf
 
 FEATURES = {
     "no_object_constructions": "object literals",
@@ -64,9 +65,8 @@ def cli(context: click.Context, version: bool) -> None:
 
 
 def _serve_pipe() -> None:
-    from jefe.pipe import serve_pipe
-
     from jefe import open_supervisor
+    from jefe.pipe import serve_pipe
     from jefe.stdio import standard_input, standard_output
 
     settings = _settings()
@@ -126,15 +126,14 @@ def run(
     outcome = _run(source, given, features, "return", settings)
     if outcome is None:
         return FAILED
-    result = bytes(outcome.result_json) if outcome.has_result else None
-    variables_after = bytes(outcome.sandbox_json)
+    result = outcome.result_json
     if show == "both":
-        lead = b'"result":' + result + b"," if result is not None else b""
-        _print_json(b"{" + lead + b'"sandbox":' + variables_after + b"}")
+        lead = b"" if result is None else b'"result":' + result + b","
+        _print_json(b"{" + lead + b'"sandbox":' + outcome.sandbox_json + b"}")
     elif show == "sandbox" or (show is None and result is None):
-        _print_json(variables_after)
+        _print_json(outcome.sandbox_json)
     else:
-        _print_json(b"null" if result is None else result)
+        _print_json(result or b"null")
     return 0
 
 
@@ -154,7 +153,7 @@ def evaluate(expression: str, sandbox: str | None, variables: tuple[str, ...], *
     outcome = _run(Text("expression", expression), given, features, "expression", settings)
     if outcome is None:
         return FAILED
-    _print_json(bytes(outcome.result_json) if outcome.has_result else b"null")
+    _print_json(outcome.result_json or b"null")
     return 0
 
 
@@ -283,7 +282,7 @@ def _chosen(features: Mapping[str, bool]) -> dict[str, bool]:
 
 
 def _run(
-    source: Text, sandbox: bytes, features: Mapping[str, bool], value_of: str, settings: Settings
+    source: Text, sandbox: bytes, features: Mapping[str, bool], value_of: "ValueOf", settings: Settings
 ) -> "jefe.Outcome | None":
     """Run a source in a child. An error is reported, and then there is no outcome."""
     import msgspec

@@ -14,7 +14,7 @@ import select
 import signal
 import sys
 import traceback
-from collections.abc import Awaitable, Callable, Sequence
+from collections.abc import AsyncIterator, Awaitable, Callable, Sequence
 from typing import TypeVar
 
 import click
@@ -61,7 +61,7 @@ def drive(work: Callable[[], Awaitable[T]]) -> T:
     caught = 0
     results: list[T] = []
 
-    async def watch(scope: trio.CancelScope) -> None:
+    async def watch(signals: AsyncIterator[int], scope: trio.CancelScope) -> None:
         nonlocal caught
         async for number in signals:
             if caught:
@@ -70,14 +70,14 @@ def drive(work: Callable[[], Awaitable[T]]) -> T:
             scope.cancel()
 
     async def guarded() -> None:
-        async with trio.open_nursery() as nursery:
-            with trio.CancelScope() as scope:
-                nursery.start_soon(watch, scope)
-                results.append(await work())
-            nursery.cancel_scope.cancel()
+        with trio.open_signal_receiver(*numbers) as signals:
+            async with trio.open_nursery() as nursery:
+                with trio.CancelScope() as scope:
+                    nursery.start_soon(watch, signals, scope)
+                    results.append(await work())
+                nursery.cancel_scope.cancel()
 
-    with trio.open_signal_receiver(*numbers) as signals:
-        trio.run(guarded)
+    trio.run(guarded)
     if caught:
         raise SystemExit(128 + caught)
     return results[0]

@@ -1,4 +1,4 @@
-"""What the command line gives a script, its source and its sandbox: checked, and bounded, before it is used."""
+"""What the command line gives a script, source and sandbox: checked, and bounded, before it is used."""
 
 import re
 import sys
@@ -21,7 +21,8 @@ def read_text(file: str, settings: Settings) -> Text:
     name = "stdin" if file == "-" else file
     data = _bytes_of(file, name, settings)
     try:
-        return Text(name, data.decode("utf-8-sig"))
+        # A source with nothing in it is a script; the protocol, though, takes no empty one.
+        return Text(name, data.decode("utf-8-sig") or "\n")
     except UnicodeDecodeError as error:
         raise Misuse(
             f"{name} is not UTF-8 text: its byte {error.start + 1} belongs to no character"
