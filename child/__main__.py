@@ -5,7 +5,7 @@ import signal
 import sys
 import traceback
 from collections.abc import Mapping
-from typing import Final
+from typing import Final, NoReturn
 
 from child.engines import load_engines
 from child.loop import serve
@@ -49,6 +49,8 @@ def take_streams() -> tuple[int, int]:
     What is left in their places cannot disturb the protocol: standard input is empty, and whatever is
     written to standard output goes to standard error. Raises OSError if a stream is closed.
     """
+    for descriptor in (0, 1):
+        os.fstat(descriptor)  # a copy of the one would take the place of the other, if that is closed
     source, sink = os.dup(0), os.dup(1)
     nothing = os.open(os.devnull, os.O_RDWR)
     os.dup2(nothing, 0)
@@ -75,23 +77,34 @@ def main(arguments: list[str]) -> int:
     signal.signal(signal.SIGINT, signal.SIG_IGN)
     debug = os.environ.get("JEFE_DEBUG", "").strip().lower() in _TRUE
     try:
-        size = max_input_size(os.environ)
         source, sink = take_streams()
+        size = max_input_size(os.environ)
     except (BadSetting, OSError) as error:
-        sys.stderr.write(f"child: {error}\n")
+        _say(str(error))
         return 2
     try:
         return serve(load_engines(), size, source, sink, debug=debug)
     except Exception as error:  # noqa: BLE001 - nobody above would tell it in a sentence
         if debug:
             traceback.print_exc()
-        sys.stderr.write(f"child: internal error: {type(error).__name__}\n")
+        _say(f"internal error: {type(error).__name__}")
         return 70
 
 
-if __name__ == "__main__":
-    status = main(sys.argv[1:])
-    sys.stderr.flush()
-    sys.stdout.flush()
-    # Without this, each waiting run would be unwound first, and its script could take its time over that.
+def _say(sentence: str) -> None:
+    print(f"child: {sentence}", file=sys.stderr)  # noqa: T201 - print is content if standard error is closed
+
+
+def _leave(status: int) -> NoReturn:
+    """Exit without unwinding the runs that wait: their scripts could take their time over that."""
+    try:
+        for stream in (sys.stdout, sys.stderr):
+            if stream is not None:
+                stream.flush()
+    except OSError:
+        pass  # nobody reads it any more
     os._exit(status)
+
+
+if __name__ == "__main__":
+    _leave(main(sys.argv[1:]))

@@ -1,0 +1,77 @@
+"""What the adapter adds to the language: the cache, and failures in the terms of an engine."""
+
+import pytest
+
+from child.engines import HostCallFailed, HostFunctionNotFound, ScriptFault
+from child.engines.hexput import HexputEngine
+
+
+@pytest.fixture(scope="module")
+def engine():
+    return HexputEngine()
+
+
+def no_host(name, arguments):
+    raise HostFunctionNotFound(name)
+
+
+def test_the_same_text_under_the_same_options_is_compiled_once(engine):
+    program = engine.compile("return 1;", {})
+    assert engine.compile("return 1;", {}) is program
+    assert engine.compile("return 1;", {"unknown": 1}) is program
+    assert engine.compile("return 1;", {"no_loops": True}) is not program
+    assert engine.compile("return  1;", {}) is not program
+
+
+def test_what_is_used_stays_and_what_is_not_is_forgotten(engine):
+    used, unused = engine.compile("return 'used';", {}), engine.compile("return 'unused';", {})
+    for number in range(100):
+        engine.compile(f"return {number};", {})
+        assert engine.compile("return 'used';", {}) is used
+    assert engine.compile("return 'unused';", {}) is not unused
+
+
+def test_a_large_text_is_not_kept(engine):
+    source = f"return '{'x' * 20_000}';"
+    assert engine.compile(source, {}) is not engine.compile(source, {})
+
+
+def test_a_run_yields_json_text(engine):
+    outcome = engine.compile("x = a + 1; return [x];", {}).run(b'{"a":1}', no_host, "return")
+    assert (outcome.result, outcome.sandbox) == (b"[2]", b'{"a":1,"x":2}')
+
+
+@pytest.mark.parametrize(
+    ("error", "type_"),
+    [
+        (HostFunctionNotFound("f"), "FunctionNotFoundError"),
+        (HostCallFailed("no luck"), "RemoteFunctionError"),
+    ],
+)
+def test_a_failed_host_call_is_a_fault_of_the_script_at_its_place(engine, error, type_):
+    def host(name, arguments):
+        raise error
+
+    with pytest.raises(ScriptFault) as caught:
+        engine.compile("\nreturn f();", {}).run(None, host, "return")
+    assert (caught.value.type, caught.value.line) == (type_, 2)
+
+
+@pytest.mark.parametrize("action", ["compile", "parse"])
+@pytest.mark.parametrize(
+    ("source", "options", "type_"),
+    [
+        ("let", {}, "SyntaxError"),
+        ("1;", {"no_loops": "yes"}, "OptionError"),
+        ("{" * 10_000, {}, "SyntaxError"),
+    ],
+)
+def test_what_is_no_program_is_a_fault(engine, action, source, options, type_):
+    with pytest.raises(ScriptFault) as caught:
+        getattr(engine, action)(source, options)
+    assert caught.value.type == type_
+
+
+def test_a_tree_is_json_text_shaped_by_the_options(engine):
+    assert b"location" not in engine.parse("1;", {})
+    assert b"location" in engine.parse("1;", {"include_source_mapping": True})
