@@ -1,5 +1,6 @@
 """`python -m child`: a child process on its standard streams; see docs/protocols.md, section 1."""
 
+import fcntl
 import os
 import signal
 import sys
@@ -49,17 +50,13 @@ def take_streams() -> tuple[int, int]:
     What is left in their places cannot disturb the protocol: standard input is empty, and whatever is
     written to standard output goes to standard error. Raises OSError if a stream is closed.
     """
-    for descriptor in (0, 1):
-        os.fstat(descriptor)  # a copy of the one would take the place of the other, if that is closed
-    source, sink = os.dup(0), os.dup(1)
-    nothing = os.open(os.devnull, os.O_RDWR)
+    # Above 2, so that the copy of one stream cannot take the place of another that is closed.
+    source, sink = (fcntl.fcntl(stream, fcntl.F_DUPFD_CLOEXEC, 3) for stream in (0, 1))
+    nothing = os.open(os.devnull, os.O_RDWR)  # this becomes 2, if that is closed
     os.dup2(nothing, 0)
-    try:
-        os.dup2(2, 1)
-    except OSError:  # standard error is closed
-        os.dup2(nothing, 1)
-        os.dup2(nothing, 2)
-    os.close(nothing)
+    os.dup2(2, 1)
+    if nothing != 2:
+        os.close(nothing)
     sys.stdout = sys.stderr
     for descriptor in (source, sink):
         os.set_blocking(descriptor, True)

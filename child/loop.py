@@ -117,9 +117,7 @@ class Loop:
         self._waiting: dict[bytes, _Run] = {}  # by id
         self._figures = _Figures()
         self._idle: list[greenlet] = []  # workers without a run
-        self._job: list[
-            Callable[[], Outcome]
-        ] = []  # the run that is handed to the worker that is switched to
+        self._job: list[Callable[[], Outcome]] = []  # the run for the worker that is switched to next
         self._handlers: dict[type[wire.Request], Callable[..., None]] = {
             wire.Compile: self._compile,
             wire.Run: self._run,
@@ -133,9 +131,8 @@ class Loop:
         """Take the next bytes of input; handle and answer every line that they complete.
 
         Raises:
-            ProtocolBroken: a line was malformed or too long. The lines before it have been answered, and so
-            has
-                it; those after it are lost.
+            ProtocolBroken: a line was malformed or too long. It has been answered, after the lines before it;
+                those after it are lost.
         """
         for line in self._framer.feed(data):
             if line is wire.OVERSIZED:
