@@ -1,14 +1,16 @@
 """Source text to tokens, with everything decided that the grammar cannot decide.
 
-- A soft keyword (`res vl cb callback end keysof keysOf`) is a keyword or a name by what stands before and after it.
+- A soft keyword (`res vl cb callback end keysof keysOf`) is a keyword or a name by what stands before and
+after it.
   Where both readings exist, a name that was declared above, in an enclosing scope, wins.
 - A `;` that was left out before a `}` or the end of the source is put in.
 - A minus before a number literal becomes part of it, unless a `.`, `[` or `(` follows: postfix binds tighter.
 - `{` is told apart: it begins an object where an operand must follow, else a block.
-- What only the surroundings can tell is refused here: nesting that is too deep, and loop control outside of a loop.
+- What only the surroundings can tell is refused here: nesting that is too deep, and loop control outside of a
+loop.
 
-Tokens are made one at a time, each in time proportional to its own length: every look-ahead stops at the first token
-that decides, and no text is looked at from more than two places.
+Tokens are made one at a time, each in time proportional to its own length: every look-ahead stops at the
+first token that decides, and no text is looked at from more than two places.
 """
 
 from __future__ import annotations
@@ -70,9 +72,11 @@ class Token(Struct):
 
     Attributes:
         type: a terminal of the grammar, or `$END`.
-        text: as it is written; empty at the end of the source. That of a nameless callback's keyword is the name that
+        text: as it is written; empty at the end of the source. That of a nameless callback's keyword is the
+        name that
             the callback gets.
-        span: as a node's. A `;` that was left out starts at the token that stands in its place, whose text it has, and
+        span: as a node's. A `;` that was left out starts at the token that stands in its place, whose text it
+        has, and
             ends with the token before it.
     """
 
@@ -191,8 +195,8 @@ class _Frame:
 class Lexer:
     """The tokens of one source, `$END` last; iterate over it once.
 
-    Iterating raises `ParseError` at a character that begins no token, an unterminated string or comment, nesting that
-    is too deep, and loop control outside of a loop.
+    Iterating raises `ParseError` at a character that begins no token, an unterminated string or comment,
+    nesting that is too deep, and loop control outside of a loop.
     """
 
     def __init__(self, source: str) -> None:
@@ -433,7 +437,7 @@ class Lexer:
 
 
 def readable(text: str) -> str:
-    """Text of a script as an error shows it: cut after 40 characters, what cannot be printed as `\\u{…}`."""
+    r"""Text of a script as an error shows it: cut after 40 characters, what cannot be printed as `\u{…}`."""
     if len(text) > 40:
         text = text[:40] + "…"
     return "".join(c if c.isprintable() else f"\\u{{{ord(c):x}}}" for c in text)
