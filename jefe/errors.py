@@ -1,0 +1,155 @@
+"""What can go wrong with a request, as types.
+
+Every `JefeError` has a `reason`, the short text that goes over the wires (docs/protocols.md, section 1); its
+`str()` is a sentence that says what happened and what to do about it. One table, `_BY_REASON`, ties the
+reasons to the types; `from_answer` turns a refusal on a wire into its type.
+
+`FunctionNotFound` is the odd one out: an application raises it, in its own host call, to say that it knows no
+function of that name.
+"""
+
+from child import wire
+
+CLOSED = "closed"
+NO_CHILD = "no child could be started"
+"""The reasons that only a supervisor has."""
+
+
+class JefeError(Exception):
+    """A request could not be carried out, or its script failed; base of every error of the supervisor.
+
+    Args:
+        reason: the short text for the wires, such as `no such script`.
+        advice: what the caller can do about it; empty when there is nothing to add.
+    """
+
+    advice = ""
+
+    def __init__(self, reason: str, advice: str | None = None) -> None:
+        super().__init__(reason)
+        self.reason = reason
+        if advice is not None:
+            self.advice = advice
+
+    def __str__(self) -> str:
+        return f"{self.reason}; {self.advice}" if self.advice else self.reason
+
+
+class _Placed(JefeError):
+    """An error of the script's author: it has a type, a bare message and, mostly, a place (1-based)."""
+
+    def __init__(self, kind: str, message: str, line: int | None = None, column: int | None = None) -> None:
+        super().__init__(message)
+        self.type = kind
+        self.message = message
+        self.line = line
+        self.column = column
+
+    @property
+    def place(self) -> str:
+        """For example ` at line 1, column 9`; empty when there is no place."""
+        return "" if self.line is None else f" at line {self.line}, column {self.column}"
+
+
+class ScriptError(_Placed):
+    """The script threw: it was run, and failed by its own doing. `type` is a name that programs can test."""
+
+    def __str__(self) -> str:
+        return f"Execution error{self.place}: {self.message}"
+
+
+class ScriptSyntaxError(_Placed):
+    """The source is not a script, or uses what its options refuse; the older script of that name, if any,
+    stays.
+    """
+
+    def __str__(self) -> str:
+        return f"Error parsing AST: {self.message}{self.place}"
+
+
+class NoSuchScript(JefeError):
+    """Nobody compiled a script of that name, or it was removed."""
+
+    advice = "compile a script of that name first"
+
+    def __init__(self, reason: str = wire.NO_SUCH_SCRIPT, advice: str | None = None) -> None:
+        super().__init__(reason, advice)
+
+
+class Killed(JefeError):
+    """The child was killed because this run broke a limit; the reason says which."""
+
+    advice = "give the script less to do, or a larger limit"
+
+
+class ChildDied(JefeError):
+    """The child died while it was running this script, and nobody had asked it to."""
+
+    advice = "try again; if it happens again, this script kills the child"
+
+    def __init__(self, reason: str = wire.CHILD_DIED, advice: str | None = None) -> None:
+        super().__init__(reason, advice)
+
+
+class InputTooLarge(JefeError):
+    """A request is larger than `max_input_size` bytes."""
+
+    advice = "send less, or raise JEFE_MAX_INPUT_SIZE"
+
+    def __init__(self, reason: str = wire.INPUT_TOO_LARGE, advice: str | None = None) -> None:
+        super().__init__(reason, advice)
+
+
+class MalformedRequest(JefeError):
+    """A request makes no sense: a wrong type, an empty name, a sandbox that is no object."""
+
+    def __init__(self, reason: str = wire.MALFORMED_REQUEST, advice: str | None = None) -> None:
+        super().__init__(reason, advice)
+
+
+class Overloaded(JefeError):
+    """More runs wait than the queue may hold (`max_queue`)."""
+
+    advice = "wait for answers before sending more, or raise JEFE_MAX_QUEUE"
+
+    def __init__(self, reason: str = wire.OVERLOADED, advice: str | None = None) -> None:
+        super().__init__(reason, advice)
+
+
+class Closed(JefeError):
+    """The supervisor was closed before the request was carried out."""
+
+    advice = "send requests only inside the block of open_supervisor"
+
+    def __init__(self, reason: str = CLOSED, advice: str | None = None) -> None:
+        super().__init__(reason, advice)
+
+
+class FunctionNotFound(Exception):
+    """To be raised by a host call: the application knows no function of that name."""
+
+
+_BY_REASON: dict[str, type[JefeError]] = {
+    wire.NO_SUCH_SCRIPT: NoSuchScript,
+    wire.TOO_MUCH_TIME: Killed,
+    wire.TOO_MUCH_MEMORY: Killed,
+    wire.CHILD_DIED: ChildDied,
+    wire.INPUT_TOO_LARGE: InputTooLarge,
+    wire.MALFORMED_REQUEST: MalformedRequest,
+    wire.OVERLOADED: Overloaded,
+    CLOSED: Closed,
+}
+
+
+def from_answer(answer: wire.Answer) -> JefeError:
+    """The typed error for an answer with `"ok":false`."""
+    reason = answer.reason or "refused without a reason"
+    if reason.startswith(wire.SYNTAX_ERROR):
+        place = f" at line {answer.line}, column {answer.column}"
+        message = reason.removeprefix(wire.SYNTAX_ERROR).removesuffix(place)
+        error = ScriptSyntaxError(answer.type or "SyntaxError", message, answer.line, answer.column)
+        error.reason = reason
+        return error
+    if reason == NO_CHILD:
+        return ChildDied(reason, "see the log for why children do not start")
+    return _BY_REASON.get(reason, JefeError)(reason)

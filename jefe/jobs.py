@@ -1,0 +1,216 @@
+"""What a child is asked to do, as plain objects: the base of all jobs, and those that are about a source.
+
+No tasks here and nothing to wait for: a job is put into the pool's queue, is sent down the pipe of a child,
+is answered by one line, and says so with a function call. Invariants:
+
+- A job in a child is either among the child's unanswered lines or, a run at a host call, among its waiting
+  runs.
+- Every job ends exactly once, with the line of JSON that answers it, a refusal included; a job that was
+  dropped ends as well, but tells nobody. What ended is forgotten by the child.
+"""
+
+from collections.abc import Callable
+from typing import TYPE_CHECKING, Final
+
+from msgspec import Raw
+
+from child import wire
+from jefe.version import VERSION_ID, Version
+
+if TYPE_CHECKING:
+    from jefe.process import Child
+
+UNKNOWN_COST: Final = 1.0
+"""What a job of which nothing is known is taken to cost, in milliseconds: a few in a child, not hundreds."""
+
+_READ_LIMIT: Final = 60.0
+"""How long a child may take to read (compile, parse) a source, in seconds of real time."""
+
+
+class Job:
+    """Something that a child is asked, in one line, and answers, in one line."""
+
+    __slots__ = ("charge", "deaths", "dropped")
+
+    def __init__(self) -> None:
+        self.charge = 0.0
+        """What the child that has it is taken to be busy with it, in milliseconds."""
+        self.deaths = 0
+        """How many children died while they were at it."""
+        self.dropped = False
+        """Whether nobody wants the answer any more."""
+
+    @property
+    def cost(self) -> float:
+        """What it is expected to take, in milliseconds."""
+        return UNKNOWN_COST
+
+    @property
+    def limit(self) -> float:
+        """How long a child may be at it before it is killed, in seconds of real time."""
+        return _READ_LIMIT
+
+    @property
+    def blamed(self) -> "Job | None":
+        """The job that is to blame when a child dies while it is at this one; None if nobody is."""
+        return self
+
+    def send(self, child: "Child") -> None:
+        """Send it down the child's pipe."""
+        raise NotImplementedError
+
+    def answered(self, child: "Child", answer: wire.Answer, line: bytes) -> None:
+        """The child answered. Raises `wire.MalformedAnswer` if it cannot have answered that."""
+        raise NotImplementedError
+
+    def killed(self, reason: str) -> None:
+        """Its child was killed because of it: it has ended now."""
+        self.end(refusal(reason))
+
+    def may_begin_again(self) -> bool:
+        """Its child is gone. Whether it can be sent to another one; if not, it has ended now."""
+        return False
+
+    def end(self, line: bytes) -> None:
+        """It is over, with this answer: JSON text without an id."""
+
+
+class Hello(Job):
+    """The first line for a child; its answer says that the child is there."""
+
+    __slots__ = ()
+
+    @property
+    def blamed(self) -> None:
+        """Nobody."""
+        return
+
+    def send(self, child: "Child") -> None:
+        """Ask for something harmless."""
+        child.ask(self, wire.encode_request(wire.Stats()))
+
+    def answered(self, child: "Child", answer: wire.Answer, line: bytes) -> None:
+        """The child is there."""
+        if not answer.ok:
+            raise wire.MalformedAnswer(f"at its start: {answer.reason}")
+        child.is_ready()
+
+
+class Load(Job):
+    """Makes a version known to a child, in the same write as the first run there, and on its account."""
+
+    __slots__ = ("_for", "_version")
+
+    def __init__(self, version: Version, job: Job) -> None:
+        super().__init__()
+        self._version = version
+        self._for = job
+
+    @property
+    def blamed(self) -> Job:
+        """The run on whose account the script is compiled: it stands behind it in the pipe."""
+        return self._for
+
+    def send(self, child: "Child") -> None:
+        """Send the script."""
+        child.known.add(self._version.key)
+        child.ask(self, self._version.line)
+
+    def answered(self, child: "Child", answer: wire.Answer, line: bytes) -> None:
+        """If it is refused, then so is every run that stands behind it."""
+        version = self._version
+        line = without_id(line, VERSION_ID)
+        if answer.ok:
+            child.refusals.pop(version.key, None)
+        else:
+            child.known.discard(version.key)
+            child.refusals[version.key] = line
+            if (answer.reason or "").startswith((wire.SYNTAX_ERROR, wire.UNKNOWN_LANGUAGE)):
+                version.refused = line
+
+
+class Unload(Job):
+    """Removes a version from a child."""
+
+    __slots__ = ("_version",)
+
+    def __init__(self, version: Version) -> None:
+        super().__init__()
+        self._version = version
+
+    @property
+    def blamed(self) -> None:
+        """Nobody."""
+        return
+
+    def send(self, child: "Child") -> None:
+        """Ask the child to forget the version."""
+        child.known.remove(self._version.key)
+        child.ask(self, wire.encode_request(wire.Remove(id=Raw(VERSION_ID), script_name=self._version.key)))
+
+    def answered(self, child: "Child", answer: wire.Answer, line: bytes) -> None:
+        """Nothing hangs on it: a version that the child refused was never known there."""
+
+
+class Question(Job):
+    """A request about a source: is it a script (then the child that said so knows it), or what is its tree?
+
+    A source does nothing, so a child's death while reading it says little: it is tried twice.
+
+    Args:
+        line: the request.
+        on_answer: called with the answer, JSON text without an id.
+        version: the version that the line makes known, if it compiles one.
+    """
+
+    __slots__ = ("_line", "_on_answer", "_version")
+
+    def __init__(
+        self, line: bytes, on_answer: Callable[[bytes], None], version: Version | None = None
+    ) -> None:
+        super().__init__()
+        self._line = line
+        self._on_answer = on_answer
+        self._version = version
+
+    def send(self, child: "Child") -> None:
+        """Send the source."""
+        if self._version is not None:
+            child.known.add(self._version.key)
+        child.ask(self, self._line)
+
+    def answered(self, child: "Child", answer: wire.Answer, line: bytes) -> None:
+        """Pass the answer on."""
+        line = without_id(line, VERSION_ID)
+        if self._version is not None and not answer.ok:
+            child.known.discard(self._version.key)
+        self.end(line)
+
+    def may_begin_again(self) -> bool:
+        """Once more, unless nobody wants the answer."""
+        if self.dropped:
+            return False
+        if self.deaths > 1:
+            self.end(refusal(wire.CHILD_DIED))
+            return False
+        return True
+
+    def end(self, line: bytes) -> None:
+        """Tell the answer."""
+        if not self.dropped:
+            self._on_answer(line)
+
+
+def refusal(reason: str, **extra: object) -> bytes:
+    """The JSON text, without an id, that says why a request could not be carried out."""
+    return wire.refused(b"", reason, extra)[:-2]
+
+
+def without_id(line: bytes, request_id: bytes) -> bytes:
+    """Take the id out of a child's answer; `wire.MalformedAnswer` if it does not stand where a child puts
+    it.
+    """
+    tail = b',"id":' + request_id + b"}"
+    if not line.endswith(tail):
+        raise wire.MalformedAnswer("an answer without its id")
+    return line[: -len(tail)] + b"}"

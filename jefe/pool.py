@@ -1,0 +1,281 @@
+"""The children: how many there are, which one is asked next, what becomes of the work of one that died.
+
+One queue for all jobs, first come, first served; a child is given a job only while it is taken to be busy
+for less than `_BUSY` milliseconds. So a child always has the next job in its pipe, and yet little waits
+behind a slow one while another child idles. What a job costs is known from the runs of the same script
+before it.
+
+Invariants:
+
+- Every job that is put here ends exactly once, whatever happens to the children and to the pool.
+- A child that died is replaced. Its jobs go back to the head of the queue, in order; the one that it was at
+  is to blame. A death that nobody asked for counts against that job, a kill ends it (see jefe/run.py).
+- Children that die before they did anything are started again ever more slowly; after a few the queue is
+  told.
+- The pool grows, up to `max_procs`, when a job has waited for as long as a start would help it.
+
+Work is done in batches: whoever handled a batch of messages calls `settle`, which fills the children and
+lets every outbox send what has gathered.
+"""
+
+from collections import deque
+from collections.abc import Awaitable, Callable
+from typing import Any, Final
+
+import structlog
+import trio
+
+from jefe.errors import CLOSED, NO_CHILD
+from jefe.jobs import Job, Unload, refusal
+from jefe.process import Child, Process, died_of
+from jefe.settings import Settings
+from jefe.version import Version
+
+_log = structlog.get_logger()
+
+_BUSY: Final = 5.0
+"""A child that is taken to be busy for so many milliseconds is not given more."""
+
+_TURN: Final = 0.5
+"""How many milliseconds of work one child is given before the next one is looked at."""
+
+_PATIENCE: Final = 0.02
+"""How long a job may wait, in seconds, before another child is started."""
+
+_HOPELESS: Final = 3
+"""After so many starts in a row that came to nothing, the queue is told so."""
+
+_WORTH: Final = 10
+"""A child is replaced when it has lived at least so many times as long as its start took: replacing is
+not the work."""
+
+
+class Pool:
+    """The children of a supervisor, and the queue before them.
+
+    Args:
+        settings: `min_procs`, `max_procs` and `recycle_after` count here.
+        spawn: starts a process that speaks the child protocol; raises OSError if it cannot.
+    """
+
+    def __init__(self, settings: Settings, spawn: Callable[[], Awaitable[Process]]) -> None:
+        self._settings = settings
+        self._spawn = spawn
+        self._queue: deque[Job] = deque()
+        self._children: list[Child] = []  # those that may be given jobs
+        self._leaving: set[Child] = set()  # those that end what they have
+        self._starting = 0
+        self._target = settings.min_procs
+        self._replacing: Child | None = None
+        self._failures = 0  # starts in a row that came to nothing
+        self._thunks: list[Callable[[], None]] = []
+        self._patient: Job | None = None  # a job that waits, and is watched
+        self._pressure = trio.Event()
+        self._nursery: trio.Nursery | None = None
+        self.is_closed = False
+        """Whether no more jobs are taken."""
+
+    @property
+    def queued(self) -> int:
+        """How many jobs wait for a child."""
+        return len(self._queue)
+
+    def figures(self) -> dict[str, Any]:
+        """How the pool is, as it is told to clients."""
+        children = [*self._children, *self._leaving]
+        return {
+            "children": len(children),
+            "starting": self._starting,
+            "busy": sum(not child.is_empty for child in children),
+            "waiting": sum(len(child.waiting) for child in children),
+        }
+
+    # ------------------------------------------------------------------------------------------- jobs
+
+    def put(self, job: Job) -> None:
+        """Queue a job; it moves when the batch is settled. A closed pool refuses it at once."""
+        if self.is_closed:
+            job.end(refusal(CLOSED))
+        else:
+            self._queue.append(job)
+
+    def soon(self, thunk: Callable[[], None]) -> None:
+        """Have a function called when the current batch of work is done."""
+        self._thunks.append(thunk)
+
+    def settle(self) -> None:
+        """A batch of work is done: give the children their share, and let everything leave."""
+        if self._queue:
+            self._dispatch()
+        while self._thunks:
+            thunks, self._thunks = self._thunks, []
+            for thunk in thunks:
+                thunk()
+
+    def forget(self, version: Version) -> None:
+        """Remove a version, which nobody needs any more, from the children that know it."""
+        for child in self._children:
+            if version.key in child.known:
+                Unload(version).send(child)
+
+    def _dispatch(self) -> None:
+        queue = self._queue
+        while queue and self._children:
+            child = min(self._children, key=_load)
+            if child.load >= _BUSY:
+                break
+            enough = min(_BUSY, child.load + _TURN)
+            while queue and child.load < enough:
+                job = queue.popleft()
+                if job is self._patient:
+                    self._patient = None
+                if job.dropped:
+                    job.end(b"")
+                else:
+                    job.send(child)
+        if queue and self._patient is None and self._target < self._settings.max_procs:
+            self._patient = queue[-1]
+            self._pressure.set()
+
+    # --------------------------------------------------------------------------------------- children
+
+    async def run(self, *, task_status: trio.TaskStatus[None] = trio.TASK_STATUS_IGNORED) -> None:
+        """Keep the children alive, for ever; when it is cancelled, every child is dead and every job has
+        ended.
+        """
+        try:
+            async with trio.open_nursery() as self._nursery:
+                self._fill()
+                task_status.started()
+                await self._grow()
+        finally:
+            self.is_closed = True
+            while self._queue:
+                self._queue.popleft().end(refusal(CLOSED))
+            self.settle()
+
+    def _fill(self) -> None:
+        """Start as many children as are missing."""
+        missing = self._target - len(self._children) - self._starting + (self._replacing in self._children)
+        for _ in range(missing):
+            self._start()
+
+    def _start(self) -> None:
+        assert self._nursery is not None
+        self._starting += 1
+        self._nursery.start_soon(self._raise)
+
+    async def _raise(self) -> None:
+        """One child, from its start to its end."""
+        if self._failures:
+            await trio.sleep(min(0.1 * 2.0**self._failures, 30))
+        try:
+            process = await self._spawn()
+        except OSError as error:
+            self._stillborn(f"cannot start a process: {error}")
+            return
+        child = Child(process, soon=self.soon, on_ready=self._ready, on_settled=self._settled)
+        try:
+            await child.live()
+        except BaseException:  # most likely it is cancelled, and the others are as well
+            self.is_closed = True
+            raise
+        finally:
+            self._bury(child)
+
+    def _ready(self, child: Child) -> None:
+        self._starting -= 1
+        self._children.append(child)
+        _log.debug("a child is ready", pid=child.pid)
+        if self._replacing in self._children:
+            self._children.remove(self._replacing)
+            self._leaving.add(self._replacing)
+            self._let_go(self._replacing)
+
+    def _settled(self, child: Child) -> None:
+        """A child answered something."""
+        if child.runs:
+            self._failures = 0
+        if child in self._leaving:
+            self._let_go(child)
+        elif self._settings.recycle_after and child.runs >= self._settings.recycle_after:
+            self._replace(child)
+        self.settle()
+
+    def _replace(self, child: Child) -> None:
+        """Start a child in the place of one that has done its share; until it is there, the old one goes
+        on.
+        """
+        if self._replacing is None and child.ready_at is not None:
+            lived = trio.current_time() - child.ready_at
+            if lived >= _WORTH * (child.ready_at - child.born_at):
+                self._replacing = child
+                self._start()
+
+    def _let_go(self, child: Child) -> None:
+        if child.is_empty:
+            child.kill()
+
+    def _bury(self, child: Child) -> None:
+        """A child is dead: see to its jobs, and to its place."""
+        jobs: list[Job] = [*child.waiting.values(), *child.pending]
+        head = child.pending[0].blamed if child.pending else None
+        child.waiting.clear()
+        child.pending.clear()
+        if child is self._replacing:
+            self._replacing = None
+        self._leaving.discard(child)
+        if child in self._children:
+            self._children.remove(child)
+        if self.is_closed:
+            for job in jobs:
+                job.end(refusal(CLOSED))
+            return
+        if not child.is_condemned:
+            _log.warning("a child died", pid=child.pid, of=died_of(child.exit_status), runs=child.runs)
+            if head is not None:
+                head.deaths += 1
+        guilty = child.condemned if child.condemned in jobs else None
+        if guilty is not None:
+            jobs.remove(guilty)
+            guilty.killed(child.reason)
+        self._queue.extendleft(reversed([job for job in jobs if job.may_begin_again()]))
+        if child.ready_at is None:
+            self._stillborn(f"a child died at its start: {died_of(child.exit_status)}")
+        elif not child.runs and head is None and not child.is_condemned:
+            self._starting += 1
+            self._stillborn(f"a child died before it did anything: {died_of(child.exit_status)}")
+        else:
+            self._fill()
+            self.settle()
+
+    def _stillborn(self, why: str) -> None:
+        """A start came to nothing."""
+        self._starting -= 1
+        self._failures += 1
+        _log.error("a start came to nothing", why=why, in_a_row=self._failures)
+        if self._failures >= _HOPELESS and not self._children:
+            self._patient = None
+            for _ in range(len(self._queue)):
+                self._queue.popleft().end(refusal(NO_CHILD))
+        self._fill()
+        self.settle()
+
+    async def _grow(self) -> None:
+        """Start further children while jobs wait for too long."""
+        while True:
+            await self._pressure.wait()
+            self._pressure = trio.Event()
+            while (job := self._patient) is not None:
+                await trio.sleep(_PATIENCE)
+                if job is not self._patient:
+                    continue  # it moved; another one may wait now
+                if self._starting:
+                    self._patient = None  # help is under way
+                elif self._target < self._settings.max_procs:
+                    self._target += 1
+                    self._fill()
+
+
+def _load(child: Child) -> float:
+    return child.load

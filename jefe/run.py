@@ -1,0 +1,248 @@
+"""A run of a script, from the request to the answer.
+
+A run is queued, is sent to a child, perhaps waits there for the answers to its host calls, and ends. When
+its child dies it begins again in another one: it does there what it did before, and its journal answers the
+host calls that were answered, so that no host function is called twice.
+
+Invariant: `on_call` is called once for each host call of the run, and `on_done` once, as the last; neither
+is called after the run was cancelled.
+"""
+
+from collections.abc import Callable
+from typing import TYPE_CHECKING, Any, Final, Literal
+
+from msgspec import Raw
+
+from child import wire
+from jefe.jobs import UNKNOWN_COST, Job, Load, refusal, without_id
+from jefe.journal import Journal
+from jefe.version import Version
+
+if TYPE_CHECKING:
+    from jefe.process import Child
+
+ValueOf = Literal["return", "expression"]
+
+MAX_DEATHS: Final = 1
+"""A run that was on the CPU at so many deaths of a child, which nobody asked for, fails."""
+
+_LEAST_COST: Final = 0.02
+"""What a run costs besides the script's own time, in milliseconds: decoding, encoding, reading, writing."""
+
+NO_ID: Final = wire.Run(script_name="-").id
+NO_SANDBOX: Final = wire.Run(script_name="-").sandbox
+"""What a request holds that was built without them: only these very objects are left out when it is
+encoded."""
+
+
+class Run(Job):
+    """One run of a version of a script; what `Supervisor.submit` returns.
+
+    Attributes:
+        answer: once it has ended, the JSON text that answers it, without an id.
+        tag: whatever the front wants to keep with it.
+    """
+
+    __slots__ = (
+        "_asked",
+        "_child",
+        "_id",
+        "_journal",
+        "_on_call",
+        "_on_done",
+        "_parked",
+        "answer",
+        "sandbox",
+        "tag",
+        "value_of",
+        "version",
+    )
+
+    def __init__(
+        self,
+        sandbox: Raw,
+        value_of: ValueOf,
+        on_done: "Callable[[Run], None]",
+        on_call: "Callable[[Run, str, bytes], None] | None",
+        tag: Any,
+        number: Raw,
+        journal: Journal | None,
+    ) -> None:
+        self.charge = 0.0
+        self.deaths = 0
+        self.dropped = False
+        self.sandbox = sandbox
+        self.value_of: ValueOf = value_of
+        self.tag = tag
+        self.answer: bytes | None = None
+        self.version: Version | None = None
+        self._on_done = on_done
+        self._on_call = on_call
+        self._id = number  # `NO_ID` if nobody answers host calls: then the child needs no id
+        self._journal = journal  # None if nobody answers host calls
+        self._child: Child | None = None
+        self._asked: tuple[str, bytes] | None = None  # the host call that the host has not answered yet
+        self._parked = False  # whether the child waits for the answer to a host call
+
+    @property
+    def cost(self) -> float:
+        """By experience with the script."""
+        assert self.version is not None
+        return self.version.cost or UNKNOWN_COST
+
+    @property
+    def limit(self) -> float:
+        """The script's."""
+        assert self.version is not None
+        return self.version.limit
+
+    @property
+    def is_waiting(self) -> bool:
+        """Whether the host has been asked something, and has not answered."""
+        return self._asked is not None
+
+    def begin(self, version: Version) -> None:
+        """It has been found out which version is to be run."""
+        self.version = version
+        version.users += 1
+
+    def send(self, child: "Child") -> None:
+        """Send it; the script goes before it if the child does not know it."""
+        version = self.version
+        assert version is not None
+        if version.refused is not None:
+            self.end(version.refused)
+            return
+        if version.key not in child.known:
+            Load(version, self).send(child)
+        request = wire.Run(
+            id=self._id,
+            script_name=version.key,
+            sandbox=self.sandbox,
+            calls=self._journal is not None,
+            value_of=self.value_of,
+        )
+        self._child = child
+        child.ask(self, wire.encode_request(request))
+
+    def answered(self, child: "Child", answer: wire.Answer, line: bytes) -> None:
+        """It ended, or makes a host call."""
+        if self._journal is not None:
+            if bytes(answer.id) != bytes(self._id):
+                raise wire.MalformedAnswer("an answer to another run")
+            if answer.call is not None:
+                self._calls(child, answer.call)
+                return
+            line = without_id(line, bytes(self._id))
+        elif answer.call is not None:
+            raise wire.MalformedAnswer("a host call of a run that may not make any")
+        version = self.version
+        assert version is not None
+        taken = answer.time_taken
+        if taken is not None:
+            cost = version.cost
+            version.cost = cost + (taken + _LEAST_COST - cost) * 0.1 if cost else taken + _LEAST_COST
+            version.counters.ran(taken)
+            child.runs += 1
+        elif answer.reason == wire.NO_SUCH_SCRIPT:
+            # The child refused the script that went before it, and what it said about that is the answer.
+            line = child.refusals.get(version.key, line)
+        self.end(line)
+
+    def _calls(self, child: "Child", call: wire.HostCall) -> None:
+        assert self._journal is not None
+        made = (call.name, bytes(call.arguments))
+        child.waiting[bytes(self._id)] = self
+        self._parked = True
+        if self.dropped:
+            self._abandon()
+            return
+        try:
+            known = self._journal.replay(*made)
+            if known is None and self._asked is not None and self._asked != made:
+                raise ValueError("the replayed run makes another host call than before")
+        except ValueError as error:
+            raise wire.MalformedAnswer(str(error)) from None
+        if known is not None:
+            self._go_on(known)
+        elif self._asked is None:
+            self._asked = made
+            assert self._on_call is not None
+            self._on_call(self, *made)
+        # Else the host was asked before the run was replayed, and has not answered yet.
+
+    def resume(
+        self, result: Raw | bytes = b"null", *, error: str | None = None, not_found: bool = False
+    ) -> bool:
+        """Answer the host call that the run waits for.
+
+        Args:
+            result: JSON text of a value; it does not count if there is an error.
+            error: what went wrong instead, for a person.
+            not_found: whether that is that there is no such function.
+
+        Returns whether the run did wait for an answer; if it did not, nothing happens.
+        """
+        if self._asked is None or self._journal is None:
+            return False
+        kind = wire.FUNCTION_NOT_FOUND if not_found else None
+        if error is None:
+            line = wire.encode_request(wire.Resume(id=self._id, result=Raw(result)))
+        else:
+            line = wire.encode_request(wire.Resume(id=self._id, error=error, type=kind))
+        self._journal.record(*self._asked, line)
+        self._asked = None
+        if self._parked:  # else its child died meanwhile, and the journal will tell the next one
+            self._go_on(line)
+        return True
+
+    def _go_on(self, line: bytes) -> None:
+        assert self._child is not None
+        self._parked = False
+        del self._child.waiting[bytes(self._id)]
+        self._child.ask(self, line)
+
+    def cancel(self) -> None:
+        """Nobody wants the answer any more: `on_done` and `on_call` are not called again.
+
+        A run that waits for a child or for a host call ends at once; one that is on the CPU runs to its end.
+        """
+        if not self.dropped and self.answer is None:
+            self.dropped = True
+            self._asked = None
+            if self._parked:
+                self._abandon()
+
+    def _abandon(self) -> None:
+        # The child keeps the run until it is answered; an error ends it there.
+        self._go_on(wire.encode_request(wire.Resume(id=self._id, error="the run was cancelled")))
+
+    def killed(self, reason: str) -> None:
+        """Count it, too."""
+        if self.version is not None:
+            self.version.counters.killed(reason)
+        self.end(refusal(reason))
+
+    def may_begin_again(self) -> bool:
+        """From its beginning; what the host answered before is in the journal."""
+        self._child = None
+        self._parked = False
+        if self.dropped:
+            self.end(b"")
+            return False
+        if self.deaths >= MAX_DEATHS or (self._journal is not None and not self._journal.complete):
+            self.killed(wire.CHILD_DIED)
+            return False
+        if self._journal is not None:
+            self._journal.restart()
+        return True
+
+    def end(self, line: bytes) -> None:
+        """Release the version, and tell the answer."""
+        self._child = None
+        self._asked = None
+        if self.version is not None:
+            self.version.released()
+        if not self.dropped:
+            self.answer = line
+            self._on_done(self)

@@ -1,0 +1,152 @@
+"""Bytes on their way in and out: few system calls, few task switches, whatever the number of messages in
+them.
+
+Answers and requests are produced by plain function calls, many at a time; sending is a task's work. An
+`Outbox` stands between the two. Guarantees:
+
+- `write` never blocks and never sends: it appends. What was written in one batch leaves in one system call,
+  when the batch is settled (`soon` is asked, once a batch, to call `flush`).
+- Bytes leave in the order in which they were written. While the task sends, `flush` leaves everything to it.
+- An idle outbox costs no task switch: `flush` writes to the file descriptor itself, and only what the other
+  side does not take at once is left to the task.
+- `size` is what has been written and has not left, in bytes; `on_sent` is told when it may have become less.
+"""
+
+import fcntl
+import os
+from collections.abc import Callable
+
+import trio
+from trio.abc import ReceiveStream, SendStream
+
+CHUNK = 256 * 1024
+"""How many bytes are received at once, at most; as large as the pipes are made."""
+
+
+async def receive(stream: ReceiveStream) -> bytes:
+    """The next bytes of a stream, `CHUNK` at most; empty at its end, also when it ended badly.
+
+    A file descriptor is waited for and then read: one turn of the scheduler a chunk, where `receive_some`
+    takes two.
+    """
+    try:
+        if not isinstance(stream, trio.lowlevel.FdStream):
+            return bytes(await stream.receive_some(CHUNK))
+        while True:
+            await trio.lowlevel.wait_readable(stream.fileno())
+            try:
+                return os.read(stream.fileno(), CHUNK)
+            except BlockingIOError:  # somebody else read it: the descriptor is shared with another process
+                continue
+    except (trio.BrokenResourceError, trio.ClosedResourceError, OSError):
+        return b""
+
+
+def widen(stream: object) -> None:
+    """Make the pipe behind a stream as large as the system allows, up to `CHUNK`; other streams are left
+    alone.
+    """
+    if isinstance(stream, trio.lowlevel.FdStream) and hasattr(fcntl, "F_SETPIPE_SZ"):
+        try:
+            fcntl.fcntl(stream.fileno(), fcntl.F_SETPIPE_SZ, CHUNK)
+        except (
+            OSError
+        ):  # no pipe, or this user has used up the kernel's room for pipes: the size it has will do
+            pass
+
+
+class Outbox:
+    """What is to be sent through a stream.
+
+    Args:
+        stream: where the bytes go; a trio `FdStream` is written to without a task switch when it has room.
+        soon: called with a function that is to be called when the current batch of work is done.
+        on_sent: called whenever bytes have left, or were thrown away because the other side has gone.
+    """
+
+    __slots__ = (
+        "_buffer",
+        "_fd",
+        "_on_sent",
+        "_scheduled",
+        "_sending",
+        "_soon",
+        "_stream",
+        "_wake",
+        "broken",
+    )
+
+    def __init__(
+        self,
+        stream: SendStream,
+        soon: Callable[[Callable[[], None]], None],
+        on_sent: Callable[[], None] | None = None,
+    ) -> None:
+        self._stream = stream
+        self._fd = stream.fileno() if isinstance(stream, trio.lowlevel.FdStream) else None
+        self._soon = soon
+        self._on_sent = on_sent
+        self._buffer = bytearray()
+        self._sending = 0
+        self._scheduled = False
+        self._wake = trio.Event()
+        self.broken = False
+        """Whether the other side has gone; then what is written is thrown away."""
+
+    @property
+    def size(self) -> int:
+        """How many bytes have been written and have not left."""
+        return len(self._buffer) + self._sending
+
+    def write(self, data: bytes) -> None:
+        """Append bytes; they leave when the current batch is settled."""
+        self._buffer += data
+        if not self._scheduled:
+            self._scheduled = True
+            self._soon(self.flush)
+
+    def flush(self) -> None:
+        """Send what can be sent at once; the task sends the rest."""
+        self._scheduled = False
+        if self.broken:
+            self._buffer.clear()
+        elif self._buffer and not self._sending:
+            if self._fd is not None:
+                try:
+                    sent = os.write(self._fd, self._buffer)
+                except BlockingIOError:
+                    sent = 0
+                except OSError:
+                    self.break_off()
+                    return
+                del self._buffer[:sent]
+            if self._buffer:
+                self._wake.set()
+        if self._on_sent is not None:
+            self._on_sent()
+
+    async def send(self) -> None:
+        """Send for ever; the one task that this outbox needs. Returns when the other side has gone."""
+        while not self.broken:
+            await self._wake.wait()
+            self._wake = trio.Event()
+            try:
+                while self._buffer:
+                    # Nothing may be added to what is being sent, so it is swapped out.
+                    data, self._buffer = self._buffer, bytearray()
+                    self._sending = len(data)
+                    await self._stream.send_all(data)
+                    self._sending = 0
+                    if self._on_sent is not None:
+                        self._on_sent()
+            except (trio.BrokenResourceError, trio.ClosedResourceError):
+                self.break_off()
+
+    def break_off(self) -> None:
+        """Throw away what has not left, and everything that comes."""
+        self.broken = True
+        self._buffer.clear()
+        self._sending = 0
+        self._wake.set()
+        if self._on_sent is not None:
+            self._on_sent()

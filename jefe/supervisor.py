@@ -1,0 +1,439 @@
+"""The supervisor: compile, run, remove, parse, stats, for whoever asks.
+
+Two ways to ask. A front, which handles many requests at a time, uses the synchronous core: `submit` and its
+sisters return at once and call back, and `settle` ends the batch. Everybody else uses the coroutines, which
+are thin wrappers. The core speaks JSON text: an answer is the object that goes over the wire, without an
+id, a refusal included; only the coroutines turn it into values and typed errors.
+
+Invariants: a callback is called exactly once for what was asked, never after it was cancelled, and it may
+ask for more; requests about one name take effect in the order in which they were made.
+"""
+
+import inspect
+import json
+from collections.abc import AsyncIterator, Awaitable, Callable, Mapping
+from contextlib import asynccontextmanager
+from functools import partial
+from typing import Any, Final
+
+import trio
+from msgspec import Raw
+
+from child import wire
+from jefe.errors import (
+    FunctionNotFound,
+    InputTooLarge,
+    MalformedRequest,
+    NoSuchScript,
+    from_answer,
+)
+from jefe.jobs import Question, refusal
+from jefe.journal import Journal
+from jefe.logs import configure_unless_done
+from jefe.pool import Pool
+from jefe.process import SLACK, Process, spawn
+from jefe.run import NO_ID, NO_SANDBOX, Run, ValueOf
+from jefe.scripts import Entry, Scripts, Source
+from jefe.settings import Settings
+from jefe.values import Outcome, Sandbox, encode, outcome_of, sandbox_text
+from jefe.version import VERSION_ID, Version
+
+HostCall = Callable[[str, list[Any]], Any]
+"""What an application serves a script's host calls with: `(name, arguments) -> value`, plain or async."""
+
+_ACCEPTED: Final = wire.accepted(b"")[:-2]
+_QUESTION_ID: Final = Raw(VERSION_ID)
+_ERROR_TEXT: Final = 10_000
+"""How much of the text of a host call's exception reaches the script, in characters."""
+
+
+class Supervisor:
+    """Scripts that nobody trusts, and the children that run them; made by `open_supervisor`.
+
+    Args:
+        settings: the limits.
+        spawn: starts a process that speaks the child protocol.
+    """
+
+    def __init__(self, settings: Settings, spawn: Callable[[], Awaitable[Process]]) -> None:
+        self.settings = settings
+        self.pool = Pool(settings, spawn)
+        self._scripts = Scripts(settings, self.pool.forget)
+        self._number = 0
+
+    # --------------------------------------------------------------- the synchronous core, for fronts
+
+    def submit(
+        self,
+        script: str | Source,
+        sandbox: Raw = NO_SANDBOX,
+        *,
+        on_done: Callable[[Run], None],
+        on_call: Callable[[Run, str, bytes], None] | None = None,
+        value_of: ValueOf = "return",
+        tag: Any = None,
+    ) -> Run:
+        """Have a script run.
+
+        Args:
+            script: the name of a script, or a source.
+            sandbox: JSON text of an object, which is not looked into; `NO_SANDBOX` for none.
+            on_done: called with the run when it has ended; `answer` then says how. Perhaps before this
+                returns.
+            on_call: called with the run, the name of a function and JSON text of an array of arguments,
+                when the script makes a host call; `Run.resume` answers it. If None, a script has no host
+                functions.
+            value_of: what the run yields, see docs/protocols.md.
+            tag: kept at the run, for the front.
+
+        Returns the run, which can be cancelled.
+        """
+        if on_call is None:
+            run = Run(sandbox, value_of, on_done, None, tag, NO_ID, None)
+        else:
+            self._number += 1
+            journal = Journal(self.settings.max_input_size)
+            run = Run(sandbox, value_of, on_done, on_call, tag, Raw(b"%d" % self._number), journal)
+        if self._is_full():
+            run.end(refusal(wire.OVERLOADED))
+        elif isinstance(script, str):
+            entry = self._scripts.entry(script)
+            if entry is None:
+                run.end(refusal(wire.NO_SUCH_SCRIPT))
+            elif entry.is_changing or entry.backlog:
+                self._scripts.hold(entry, partial(self._begin_named, run, entry))
+            else:
+                self._begin_named(run, entry)
+        else:
+            version = self._scripts.version_of(script)
+            if version.size > self._largest:
+                run.end(refusal(wire.INPUT_TOO_LARGE))
+            else:
+                self._begin(run, version)
+        return run
+
+    def submit_compile(self, request: wire.Compile, on_answer: Callable[[bytes], None]) -> None:
+        """Give a name a new meaning, once a child has found that the source is a script.
+
+        What is asked of that name after this waits for it. If the source is no script, the name keeps its
+        meaning.
+        """
+        if self._is_full():
+            on_answer(refusal(wire.OVERLOADED))
+            return
+        entry = self._scripts.make_entry(request.script_name)
+        if entry.is_changing or entry.backlog:
+            self._scripts.hold(entry, partial(self._compile, request, entry, on_answer))
+        else:
+            self._compile(request, entry, on_answer)
+
+    def submit_remove(self, name: str, on_answer: Callable[[bytes], None]) -> None:
+        """Take a name its meaning; runs that were asked for before still end."""
+        entry = self._scripts.entry(name)
+        if entry is None:
+            on_answer(refusal(wire.NO_SUCH_SCRIPT))
+        elif entry.is_changing or entry.backlog:
+            self._scripts.hold(entry, partial(self._remove, name, entry, on_answer))
+        else:
+            self._remove(name, entry, on_answer)
+
+    def submit_parse(self, request: wire.Parse, on_answer: Callable[[bytes], None]) -> Question | None:
+        """Ask for the syntax tree of a source. Returns what can be dropped; None if it was answered at
+        once.
+        """
+        line = wire.encode_request(
+            wire.Parse(
+                id=_QUESTION_ID, script=request.script, language=request.language, options=request.options
+            )
+        )
+        if self._is_full() or len(line) > self._largest:
+            on_answer(refusal(wire.OVERLOADED if self._is_full() else wire.INPUT_TOO_LARGE))
+            return None
+        question = Question(line, on_answer)
+        self.pool.put(question)
+        return question
+
+    def settle(self) -> None:
+        """End a batch: let everything that was asked, or answered, leave."""
+        self.pool.settle()
+
+    def stats(self, script: str | None = None) -> dict[str, Any]:
+        """Figures: of one script, or of everything.
+
+        Always `runs`, `timeTaken` (ms of the scripts' own time) and `kills` (runs, by reason); for
+        everything also `scripts` (names), `queued` (jobs) and `pool` (processes).
+
+        Raises:
+            NoSuchScript: nobody compiled a script of that name.
+        """
+        if script is not None:
+            entry = self._scripts.entry(script)
+            if entry is None:
+                raise NoSuchScript
+            return entry.counters.figures()
+        return {
+            **self._scripts.counters.figures(),
+            "scripts": len(self._scripts),
+            "queued": self.pool.queued + self._scripts.held,
+            "pool": self.pool.figures(),
+        }
+
+    def _is_full(self) -> bool:
+        return self.pool.queued + self._scripts.held >= self.settings.max_queue
+
+    @property
+    def _largest(self) -> int:
+        """The longest line that a child takes, in bytes."""
+        return self.settings.max_input_size + SLACK
+
+    def _begin_named(self, run: Run, entry: Entry) -> None:
+        if entry.version is None:
+            run.end(refusal(wire.NO_SUCH_SCRIPT))
+        else:
+            self._begin(run, entry.version)
+
+    def _begin(self, run: Run, version: Version) -> None:
+        run.begin(version)
+        self.pool.put(run)
+
+    def _compile(self, request: wire.Compile, entry: Entry, on_answer: Callable[[bytes], None]) -> None:
+        version = self._scripts.make(request, entry.counters)
+        if version.size > self._largest:
+            self._scripts.tidy(request.script_name)
+            on_answer(refusal(wire.INPUT_TOO_LARGE))
+            return
+
+        def proved(answer: bytes) -> None:
+            if answer == _ACCEPTED:
+                self._scripts.put(entry, version)
+            on_answer(answer)
+            self._scripts.changed(request.script_name)
+
+        entry.is_changing = True
+        self.pool.put(Question(version.line, proved, version))
+
+    def _remove(self, name: str, entry: Entry, on_answer: Callable[[bytes], None]) -> None:
+        if entry.version is None:
+            on_answer(refusal(wire.NO_SUCH_SCRIPT))
+        else:
+            self._scripts.put(entry, None)
+            self._scripts.tidy(name)
+            on_answer(_ACCEPTED)
+
+    # ----------------------------------------------------------------------- coroutines, for everybody
+
+    async def compile(
+        self,
+        name: str,
+        source: str,
+        *,
+        language: str = "hexput",
+        options: Mapping[str, Any] | None = None,
+        max_time: float | None = None,
+        max_mem: int | None = None,
+        max_mem_percent: float | None = None,
+    ) -> None:
+        """Compile a script under a name, in place of the script that had the name.
+
+        Args:
+            name: any text but the empty one.
+            source: the script.
+            language: the engine's name.
+            options: the language's own options.
+            max_time: for each run, milliseconds of its own time; 0 is unlimited. None: the setting.
+            max_mem: for each run, KiB of growth; 0 is unlimited. None: the setting.
+            max_mem_percent: for each run, a share (0 to 1) of the machine's memory; 0 is off. None: the
+                setting.
+
+        Raises:
+            ScriptSyntaxError: the source is no script; the older one stays.
+            MalformedRequest, InputTooLarge, Overloaded, Killed, ChildDied, Closed: see jefe/errors.py.
+        """
+        if not isinstance(name, str) or not name:
+            raise MalformedRequest(advice="the name of a script is a text that is not empty")
+        request = wire.Compile(
+            script_name=name,
+            script=source,
+            language=language,
+            options=self._checked(source, language, options),
+            max_time=max_time,
+            max_mem=max_mem,
+            max_mem_percent=max_mem_percent,
+        )
+        await self._ask(partial(self.submit_compile, request))
+
+    async def remove(self, name: str) -> None:
+        """Forget the script of a name. Raises NoSuchScript, or Closed."""
+        await self._ask(partial(self.submit_remove, name))
+
+    async def parse(
+        self, source: str, *, language: str = "hexput", options: Mapping[str, Any] | None = None
+    ) -> Raw:
+        """The syntax tree of a source, as JSON text: it may be deeper than decoders care for.
+
+        Raises:
+            ScriptSyntaxError: the source is no script.
+            MalformedRequest, InputTooLarge, Overloaded, Killed, ChildDied, Closed: see jefe/errors.py.
+        """
+        request = wire.Parse(
+            script=source, language=language, options=self._checked(source, language, options)
+        )
+        answer = await self._ask(partial(self.submit_parse, request))
+        return wire.decode_response(answer.response).tree
+
+    async def run(
+        self,
+        script: str | Source,
+        sandbox: Sandbox | None = None,
+        *,
+        call: HostCall | None = None,
+        value_of: ValueOf = "return",
+    ) -> Outcome:
+        """Run a script. Cancelling this drops the run.
+
+        Args:
+            script: the name of a script, or a source.
+            sandbox: the variables given to it: a mapping, or JSON text of an object, which is not looked
+                into.
+            call: serves the script's host calls, `(name, arguments) -> value`, plain or async; it is called
+                in the caller's own task, one call at a time. `FunctionNotFound` says that there is no such
+                function; any other exception fails the script with its text, as a `Remote function error:
+                …`.
+            value_of: "return" yields the value of the `return` that was reached, "expression" that of the
+                last expression statement.
+
+        Raises:
+            ScriptError: the script threw.
+            ScriptSyntaxError: the source is no script.
+            NoSuchScript, Killed, ChildDied, MalformedRequest, InputTooLarge, Overloaded, Closed: see
+            jefe/errors.py.
+        """
+        text = sandbox_text(sandbox, self.settings.max_input_size)
+        if isinstance(script, Source):
+            self._checked(script.text, script.language, script.options)
+        caller = _Caller()
+        run = self.submit(
+            script,
+            text,
+            on_done=caller.on_done,
+            on_call=caller.on_call if call is not None else None,
+            value_of=value_of,
+        )
+        self.settle()
+        try:
+            while True:
+                await caller.turn.wait()
+                if run.answer is not None:
+                    return outcome_of(run.answer)
+                caller.turn = trio.Event()
+                assert call is not None
+                await self._serve(run, call, *caller.asked)
+                self.settle()
+        finally:
+            if run.answer is None:
+                run.cancel()
+                self.settle()
+
+    async def _serve(self, run: Run, call: HostCall, name: str, arguments: bytes) -> None:
+        try:
+            value = call(name, json.loads(arguments))
+            if inspect.isawaitable(value):
+                value = await value
+            result = encode(value)
+            if len(result) > self.settings.max_input_size:
+                raise ValueError(f"the result is larger than {self.settings.max_input_size} bytes")
+        except FunctionNotFound:
+            run.resume(error=f"Function '{name}' not found", not_found=True)
+        except Exception as error:  # noqa: BLE001  # whatever the application raises is the script's to hear
+            run.resume(error=(str(error) or type(error).__name__)[:_ERROR_TEXT])
+        else:
+            run.resume(result)
+
+    async def _ask(self, ask: Callable[[Callable[[bytes], None]], object]) -> wire.Answer:
+        """Ask for something that is answered by JSON text, and wait for the answer. Raises what it
+        refuses.
+        """
+        done = trio.Event()
+        answers: list[bytes] = []
+
+        def on_answer(answer: bytes) -> None:
+            answers.append(answer)
+            done.set()
+
+        question = ask(on_answer)
+        self.settle()
+        try:
+            await done.wait()
+        finally:
+            if not answers and isinstance(question, Question):
+                question.dropped = True
+        answer = wire.decode_answer(answers[0])
+        if not answer.ok:
+            raise from_answer(answer)
+        return answer
+
+    def _checked(self, source: str, language: str, options: Mapping[str, Any] | None) -> dict[str, Any]:
+        """The options, if a child will understand this; raises MalformedRequest or InputTooLarge."""
+        if not isinstance(source, str) or not source:
+            raise MalformedRequest(advice="a source is a text that is not empty")
+        if not isinstance(language, str) or not language:
+            raise MalformedRequest(advice="a language is the name of an engine, such as hexput")
+        size = self.settings.max_input_size
+        if len(source) > size // 4 and len(source.encode("utf-8", "surrogatepass")) > size:
+            raise InputTooLarge
+        if not options:
+            return {}
+        try:
+            encode(dict(options))
+        except (TypeError, ValueError, RecursionError) as error:
+            raise MalformedRequest(advice=f"the options are not JSON: {error}") from None
+        return dict(options)
+
+
+class _Caller:
+    """The task that waits for a run: it has a turn when the run has ended, or makes a host call."""
+
+    __slots__ = ("asked", "turn")
+
+    def __init__(self) -> None:
+        self.turn = trio.Event()
+        self.asked: tuple[str, bytes] = ("", b"")
+
+    def on_done(self, run: Run) -> None:
+        self.turn.set()
+
+    def on_call(self, run: Run, name: str, arguments: bytes) -> None:
+        self.asked = (name, arguments)
+        self.turn.set()
+
+
+@asynccontextmanager
+async def open_supervisor(
+    settings: Settings | None = None, *, spawn: Callable[[Settings], Awaitable[Process]] = spawn
+) -> AsyncIterator[Supervisor]:
+    """A supervisor, for the length of a block. After it nothing is left: no child, no task, no file
+    descriptor.
+
+    Args:
+        settings: the limits; all defaults if None.
+        spawn: starts a child; for tests.
+
+    Example:
+        async with jefe.open_supervisor() as boss:
+            await boss.compile("circumference", "C = 2 * 3.141592653589793 * R;")
+            print((await boss.run("circumference", {"R": 10})).sandbox["C"])
+    """
+    settings = settings or Settings()
+    configure_unless_done(settings)
+    boss = Supervisor(settings, partial(spawn, settings))
+    failure: BaseException | None = None
+    async with trio.open_nursery() as nursery:
+        await nursery.start(boss.pool.run)
+        try:
+            yield boss
+        except (Exception, KeyboardInterrupt) as error:  # noqa: BLE001
+            failure = error  # raised below as it is: the nursery is nothing that the block knows about
+        finally:
+            nursery.cancel_scope.cancel()
+    if failure is not None:
+        raise failure

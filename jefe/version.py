@@ -1,0 +1,121 @@
+"""A version of a script: what a name means until it is overwritten, and what has been run of it.
+
+A version counts the runs that still need it. One that was replaced or removed, and is needed no more, says
+so once; then it is removed from the children.
+"""
+
+import math
+from collections.abc import Callable
+from typing import Any, Final
+
+from msgspec import Raw
+
+from child import wire
+
+VERSION_ID: Final = b"0"
+"""The id of every line about a source: its answer needs one to come at all, and answers come in order
+anyway."""
+
+
+class Counters:
+    """What has been run: of one script, or in all."""
+
+    __slots__ = ("kills", "runs", "time", "whole")
+
+    def __init__(self, whole: "Counters | None" = None) -> None:
+        self.runs = 0
+        """How many runs ended, in whatever way."""
+        self.time = 0.0
+        """The scripts' own time, in milliseconds."""
+        self.kills: dict[str, int] = {}
+        """How many runs were killed, by reason."""
+        self.whole = whole
+        """The counters that count everything counted here as well."""
+
+    def ran(self, taken: float) -> None:
+        """Count a run that a child answered after so many milliseconds of the script's own time."""
+        self.runs += 1
+        self.time += taken
+        if self.whole is not None:
+            self.whole.ran(taken)
+
+    def killed(self, reason: str) -> None:
+        """Count a run that ended with its child."""
+        self.runs += 1
+        self.kills[reason] = self.kills.get(reason, 0) + 1
+        if self.whole is not None:
+            self.whole.killed(reason)
+
+    def figures(self) -> dict[str, Any]:
+        """As they are told to clients."""
+        return {"runs": self.runs, "runTime": round(self.time, 3), "kills": dict(self.kills)}
+
+
+class Version:
+    """One text of a script, with its options and limits; what a name means until it is overwritten.
+
+    Children know it by `key`, a number in digits, so that a name can mean something new while runs of the
+    older version are still under way.
+    """
+
+    __slots__ = (
+        "_unused",
+        "cost",
+        "counters",
+        "key",
+        "limit",
+        "line",
+        "refused",
+        "retired",
+        "size",
+        "users",
+    )
+
+    def __init__(
+        self,
+        number: int,
+        request: wire.Compile,
+        *,
+        max_time: float,
+        counters: Counters,
+        unused: "Callable[[Version], None]",
+    ) -> None:
+        self.key = str(number)
+        self.line = wire.encode_request(
+            wire.Compile(
+                id=Raw(VERSION_ID),
+                script_name=self.key,
+                script=request.script,
+                language=request.language,
+                options=request.options,
+                max_time=request.max_time,
+                max_mem=request.max_mem,
+                max_mem_percent=request.max_mem_percent,
+            )
+        )
+        """The line that makes a child know this version."""
+        self.size = len(self.line)
+        own = max_time if request.max_time is None else request.max_time
+        self.limit = own * 4 / 1000 + 1 if own else math.inf
+        """How long a run may hold a child up, in seconds of real time, before the child is killed."""
+        self.cost = 0.0
+        """What a run costs a child, in milliseconds, by experience; 0 as long as there is none."""
+        self.counters = counters
+        self.refused: bytes | None = None
+        """The answer of a child which found that this is no script."""
+        self.users = 0
+        """How many runs have been given this version and have not ended."""
+        self.retired = False
+        self._unused = unused
+
+    def retire(self) -> None:
+        """No further runs will be given this version."""
+        self.retired = True
+        if not self.users:
+            self._unused(self)
+
+    def released(self) -> None:
+        """A run of this version ended."""
+        self.users -= 1
+        if self.retired and not self.users:
+            self._unused(self)
