@@ -19,7 +19,7 @@ from jefe.settings import Settings, shown, table, unknown_variables
 if TYPE_CHECKING:
     import jefe
     from jefe.errors import JefeError
-    from jefe.work import ValueOf
+    from jefe.run import ValueOf
 
 FEATURES = {
     "no_object_constructions": "object literals",

@@ -37,15 +37,28 @@ def conclude(command: click.Command, arguments: Sequence[str] | None) -> int:
     """Run the command and return its status, whatever happens in it. `arguments`: default `sys.argv`."""
     hold_standard_descriptors()
     try:
-        status = command.main(args=arguments, prog_name="jefe", standalone_mode=False)
+        status = _invoke(command, sys.argv[1:] if arguments is None else list(arguments))
         if sys.stdout is not None:
             sys.stdout.flush()
+    except click.exceptions.Exit as ending:
+        return ending.exit_code
     except SystemExit as ending:
         return ending.code if isinstance(ending.code, int) else FAILED
     except BaseException as error:  # noqa: BLE001 - whatever it is, a user gets a sentence
         return _explain(_unwrap(error))
     else:
         return status if isinstance(status, int) else 0
+
+
+def _invoke(command: click.Command, arguments: list[str]) -> object:
+    """What `command.main` does, but for the endings: click has its own ideas of those."""
+    wanted = os.environ.get("_JEFE_COMPLETE")
+    if wanted:
+        from click.shell_completion import shell_complete
+
+        return shell_complete(command, {}, "jefe", "_JEFE_COMPLETE", wanted)
+    with command.make_context("jefe", arguments) as context:
+        return command.invoke(context)
 
 
 def drive(work: Callable[[], Awaitable[T]]) -> T:

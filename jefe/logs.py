@@ -19,8 +19,7 @@ def configure(settings: Settings, stream: TextIO | None = None) -> None:
     """Send structlog's lines to `stream` (default: stderr), as `log_level`, `log_format` and `debug` say."""
     import structlog  # here: the command asks for help more often than for a log
 
-    stream = stream or sys.stderr
-    colour = wants_colour(stream)
+    colour = wants_colour(stream or sys.stderr)
     renderer: Callable[..., str | bytes]
     if settings.log_format == "json":
         renderer = structlog.processors.JSONRenderer(sort_keys=False)
@@ -43,11 +42,23 @@ def configure(settings: Settings, stream: TextIO | None = None) -> None:
     )
 
 
+def configure_unless_done(settings: Settings) -> None:
+    """The same, unless the application configured structlog itself; left alone it would log to stdout."""
+    import structlog
+
+    if not structlog.is_configured():
+        configure(settings)
+
+
 class _Forgiving:
     """A stream whose reader may go: that the log is lost must not stop the work."""
 
-    def __init__(self, stream: TextIO) -> None:
-        self._stream = stream
+    def __init__(self, stream: TextIO | None) -> None:
+        self._given = stream
+
+    @property
+    def _stream(self) -> TextIO:
+        return self._given or sys.stderr  # which may be another one by now
 
     def write(self, text: str) -> None:
         try:

@@ -139,6 +139,46 @@ def test_a_file_without_an_end_is_not_read_to_its_end() -> None:
         arguments.read_text("/dev/zero", Settings(max_input_size=100))
 
 
+# Wrong usage
+
+
+@pytest.mark.parametrize(
+    ("arguments", "variables", "sentence"),
+    [
+        (["fly"], {}, "no such command 'fly'"),
+        (["run"], {}, "missing argument 'FILE|-'"),
+        (["run", "nowhere.hx"], {}, "cannot read nowhere.hx: no such file or directory"),
+        (["run", "/"], {}, "cannot read /: is a directory"),
+        (["run", "-", "--fast"], {}, "no such option"),
+        (["run", "-", "--sandbox", "[]"], {}, "--sandbox must be a JSON object"),
+        (["run", "-", "--set", "a=b"], {}, "--set a=b: the value is not JSON"),
+        (["eval"], {}, "missing argument 'EXPRESSION'"),
+        (["eval", "2", "+", "2"], {}, "got unexpected extra arguments (+ 2)"),
+        (["check"], {}, "missing argument 'FILE...'"),
+        (["completion", "csh"], {}, "'csh' is not one of"),
+        ([], {"JEFE_MAX_PROCS": "many"}, "JEFE_MAX_PROCS is 'many', but must be a whole number from 1 to"),
+        (["settings"], {"JEFE_DEBUG": "maybe"}, "JEFE_DEBUG is 'maybe', but must be true, false, yes"),
+    ],
+)
+def test_wrong_usage_is_a_sentence(
+    arguments: list[str],
+    variables: dict[str, str],
+    sentence: str,
+    capsys: pytest.CaptureFixture[str],
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    for name in [name for name in os.environ if name.startswith("JEFE_")]:
+        monkeypatch.delenv(name)
+    for name, value in variables.items():
+        monkeypatch.setenv(name, value)
+    monkeypatch.setattr("sys.stdin", io.TextIOWrapper(io.BytesIO(b"x;")))
+    assert cli.main(arguments) == 2
+    printed, told = capsys.readouterr()
+    assert printed == ""
+    assert sentence in told
+    assert "Traceback" not in told
+
+
 # How it ends
 
 
@@ -155,7 +195,7 @@ def _raising(error: BaseException) -> click.Command:
         (endings.Misuse("no such thing"), 2, "jefe: no such thing\n"),
         (click.UsageError("Use it  well."), 2, "jefe: use it well\nTry 'jefe --help'.\n"),
         (ExceptionGroup("", [ExceptionGroup("", [endings.Misuse("no")])]), 2, "jefe: no\n"),
-        (KeyboardInterrupt(), 130, "\n"),
+        (KeyboardInterrupt(), 130, ""),
         (SystemExit(143), 143, ""),
         (
             RuntimeError("a\x1b[2Jb"),

@@ -1,0 +1,372 @@
+"""The commands as people and programs use them: real processes, right and wrong input, every kind of end."""
+
+import json
+import os
+import re
+import signal
+import subprocess
+import sys
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+
+ROOT = Path(__file__).parents[2]
+JEFE = [sys.executable, "-P", "-m", "jefe"]
+CIRCUMFERENCE = [
+    '{"cmd":"compile","scriptName":"circumference","script":"C = 2 * 3.141592653589793 * R;"}',
+    '{"cmd":"run","scriptName":"circumference","sandbox":{"R":10}}',
+    '{"cmd":"remove","scriptName":"circumference"}',
+]
+
+
+def environment(**changes: str) -> dict[str, str]:
+    kept = {name: value for name, value in os.environ.items() if not name.startswith("JEFE_")}
+    return {**kept, "PYTHONPATH": str(ROOT), **changes}
+
+
+def jefe(
+    *arguments: str | Path, given: str | bytes = b"", cwd: Path | None = None, **variables: str
+) -> tuple[int, str, str]:
+    """Run the command; its status, standard output and standard error."""
+    ended = subprocess.run(
+        [*JEFE, *map(str, arguments)],
+        input=given.encode() if isinstance(given, str) else given,
+        capture_output=True,
+        cwd=cwd,
+        env=environment(**variables),
+        timeout=50,
+        check=False,
+    )
+    return ended.returncode, ended.stdout.decode(), ended.stderr.decode()
+
+
+# Scripts
+
+
+@pytest.mark.parametrize(
+    ("arguments", "printed"),
+    [
+        (["eval", "2 + 2"], "4\n"),
+        (["eval", "--", "-1 + 2"], "1\n"),
+        (["eval", "let x = 1;"], "null\n"),
+        (["eval", "name + '!'", "--set", 'name="Ann"'], '"Ann!"\n'),
+        (["eval", "id", "--sandbox", '{"id":12345678901234567890123}'], "12345678901234567890123\n"),
+    ],
+)
+def test_eval_prints_the_value(arguments: list[str], printed: str) -> None:
+    assert jefe(*arguments) == (0, printed, "")
+
+
+@pytest.mark.parametrize(
+    ("source", "show", "printed"),
+    [
+        ("let a = 1; return a + b;", [], "3\n"),
+        ("let a = 1; return a + b;", ["--show", "both"], '{"result":3,"sandbox":{"b":2,"a":1}}\n'),
+        ("let a = 1; return a + b;", ["--show", "sandbox"], '{"b":2,"a":1}\n'),
+        ("a = b;", [], '{"b":2,"a":2}\n'),
+        ("a = b;", ["--show", "result"], "null\n"),
+        ("a = b;", ["--show", "both"], '{"sandbox":{"b":2,"a":2}}\n'),
+        ("\ufeffreturn '日本';", [], '"日本"\n'),
+        ("", [], '{"b":2}\n'),
+    ],
+)
+def test_run_prints_what_a_script_made(source: str, show: list[str], printed: str) -> None:
+    assert jefe("run", "-", "--set", "b=2", *show, given=source) == (0, printed, "")
+
+
+def test_a_script_that_fails_shows_where(tmp_path: Path) -> None:
+    file = tmp_path / "bad one.hx"
+    file.write_text("let a = 1;\n\tlet 'x';\n")
+    status, printed, told = jefe("run", "bad one.hx", cwd=tmp_path)
+    assert (status, printed) == (1, "")
+    first, line, caret = told.splitlines()
+    assert first.startswith("bad one.hx:2:6: SyntaxError: Unexpected token")
+    assert line == "      let 'x';"
+    assert caret.index("^") == line.index("'")
+
+
+def test_a_function_that_nobody_serves_is_an_error_with_its_place() -> None:
+    status, printed, told = jefe("eval", "1 + steal()")
+    assert (status, printed) == (1, "")
+    assert told.startswith("expression:1:5: FunctionNotFoundError: ")
+    assert told.splitlines()[1:] == ["  1 + steal()", "      ^"]
+
+
+def test_nothing_of_a_script_reaches_the_terminal_as_it_is() -> None:
+    status, printed, told = jefe("eval", "\x1b]0;owned\x07 +")
+    assert (status, printed) == (1, "")
+    assert not {"\x1b", "\x07"} & set(told)
+
+
+def test_features_are_refused() -> None:
+    status, _, told = jefe("eval", "loop i in [1] { i; }", "--no-loops")
+    assert status == 1
+    assert "Feature disabled: Loop statements" in told
+
+
+def test_parse_prints_the_tree() -> None:
+    status, printed, told = jefe("parse", "-", given="x;")
+    assert (status, told) == (0, "")
+    tree = {
+        "type": "PROGRAM",
+        "statements": [{"type": "EXPRESSION_STATEMENT", "expression": {"type": "IDENTIFIER", "name": "x"}}],
+    }
+    assert json.loads(printed) == tree
+    assert "location" in json.loads(jefe("parse", "-", "--locations", given="x;")[1])
+    pretty = jefe("parse", "-", "--pretty", given="x;")[1]
+    assert json.loads(pretty) == tree
+    assert pretty.count("\n") > 5
+
+
+def test_check_reports_every_file(tmp_path: Path) -> None:
+    (tmp_path / "good.hx").write_text("let a = 1;")
+    (tmp_path / "bad.hx").write_text("let;")
+    (tmp_path / "worse.hx").write_text("x = ;\n")
+    (tmp_path / "binary.hx").write_bytes(b"\xff")
+    status, printed, told = jefe("check", "bad.hx", "good.hx", "worse.hx", cwd=tmp_path)
+    assert (status, printed) == (1, "good.hx: ok\n")
+    assert re.findall(r"^\w+\.hx:\d+:\d+: SyntaxError", told, re.MULTILINE) == [
+        "bad.hx:1:4: SyntaxError",
+        "worse.hx:1:5: SyntaxError",
+    ]
+    assert jefe("check", "good.hx", cwd=tmp_path)[0] == 0
+    status, printed, told = jefe("check", "binary.hx", "good.hx", "nowhere.hx", cwd=tmp_path)
+    assert (status, printed) == (2, "good.hx: ok\n")
+    assert "binary.hx is not UTF-8 text" in told
+    assert "cannot read nowhere.hx: no such file or directory" in told
+
+
+# Wrong usage
+
+
+@pytest.mark.parametrize(
+    ("arguments", "variables", "sentence"),
+    [
+        (["run", "nowhere.hx"], {}, "jefe: cannot read nowhere.hx: no such file or directory\n"),
+        (
+            [],
+            {"JEFE_MAX_PROCS": "0"},
+            "jefe: JEFE_MAX_PROCS is '0', but must be a whole number from 1 to 1024",
+        ),
+    ],
+)
+def test_wrong_usage_is_a_sentence(arguments: list[str], variables: dict[str, str], sentence: str) -> None:
+    status, printed, told = jefe(*arguments, **variables)
+    assert (status, printed) == (2, "")
+    assert told.startswith(sentence)
+    assert told.count("\n") == 1
+
+
+def test_an_unknown_setting_is_one_warning() -> None:
+    status, _, told = jefe("settings", JEFE_MAX_TIMES="1")
+    assert status == 0
+    assert told.count("\n") == 1
+    assert "JEFE_MAX_TIMES (did you mean JEFE_MAX_TIME?)" in told
+
+
+# The rest of the commands
+
+
+def test_settings_are_printed() -> None:
+    status, printed, told = jefe("settings", JEFE_MAX_TIME="1000")
+    assert (status, told) == (0, "")
+    assert re.search(r"^JEFE_MAX_TIME +1000 +250 +ms +\w", printed, re.MULTILINE)
+    values = json.loads(jefe("settings", "--json", JEFE_MAX_TIME="1000")[1])
+    assert (values["JEFE_MAX_TIME"]["value"], values["JEFE_MAX_TIME"]["default"]) == (1000, 250)
+
+
+@pytest.mark.parametrize("shell", ["bash", "zsh", "fish"])
+def test_completion_is_a_script_of_the_shell(shell: str) -> None:
+    status, printed, told = jefe("completion", shell)
+    assert (status, told) == (0, "")
+    assert "_JEFE_COMPLETE" in printed
+
+
+def test_completion_completes() -> None:
+    _, printed, _ = jefe(COMP_WORDS="jefe ch", COMP_CWORD="1", _JEFE_COMPLETE="bash_complete")
+    assert printed == "plain,check\n"
+
+
+def test_version_and_help() -> None:
+    assert re.fullmatch(r"jefe \d+\.\d+\.\d+\n", jefe("--version")[1])
+    assert "Usage: jefe" in jefe("--help")[1]
+
+
+# The pipe front
+
+
+def test_the_transcript_of_the_child_protocol() -> None:
+    status, printed, told = jefe(given="".join(line + "\r\n" for line in CIRCUMFERENCE))
+    assert (status, told) == (0, "")
+    (line, rest) = printed.split("\r\n")
+    answer = json.loads(line)
+    assert rest == ""
+    assert isinstance(answer.pop("timeTaken"), int | float)
+    assert answer == {"ok": True, "response": {"sandbox": {"R": 10, "C": 62.83185307179586}}}
+
+
+def test_requests_and_answers_can_be_files(tmp_path: Path) -> None:
+    (tmp_path / "requests").write_text("".join(line + "\r\n" for line in CIRCUMFERENCE))
+    with (tmp_path / "requests").open() as requests, (tmp_path / "answers").open("w") as answers:
+        subprocess.run(JEFE, stdin=requests, stdout=answers, env=environment(), check=True)
+    assert json.loads((tmp_path / "answers").read_text())["ok"] is True
+
+
+@pytest.fixture
+def front() -> Iterator[subprocess.Popen[bytes]]:
+    """The pipe front, in the middle of its work."""
+    with subprocess.Popen(
+        JEFE, stdin=subprocess.PIPE, stdout=subprocess.PIPE, stderr=subprocess.PIPE, env=environment()
+    ) as process:
+        assert process.stdin is not None
+        assert process.stdout is not None
+        try:
+            process.stdin.write(b'{"cmd":"compile","scriptName":"x","script":"x = 1;","id":1}\r\n')
+            process.stdin.flush()
+            assert json.loads(process.stdout.readline()) == {"ok": True, "id": 1}
+            yield process
+        finally:
+            process.kill()
+
+
+@pytest.mark.parametrize(("number", "status"), [(signal.SIGINT, 130), (signal.SIGTERM, 143)])
+def test_a_signal_ends_it_cleanly(front: subprocess.Popen[bytes], number: int, status: int) -> None:
+    front.send_signal(number)
+    printed, told = front.communicate(timeout=50)
+    assert (front.returncode, printed, told) == (status, b"", b"")
+
+
+def test_an_application_that_goes_away_ends_it_quietly(front: subprocess.Popen[bytes]) -> None:
+    assert front.stdin is not None
+    assert front.stdout is not None
+    assert front.stderr is not None
+    front.stdout.close()
+    front.stdin.write(b'{"cmd":"run","scriptName":"x"}\r\n')
+    front.stdin.close()
+    told = front.stderr.read()
+    front.wait(timeout=50)
+    assert told == b""
+
+
+@pytest.mark.parametrize("arguments", [["--help"], ["settings"], ["eval", "1"]])
+def test_output_that_nobody_reads_is_no_error(arguments: list[str]) -> None:
+    reading, writing = os.pipe()
+    os.close(reading)
+    try:
+        ended = subprocess.run(
+            [*JEFE, *arguments], stdout=writing, stderr=subprocess.PIPE, env=environment(), check=False
+        )
+    finally:
+        os.close(writing)
+    assert (ended.returncode, ended.stderr) == (141, b"")
+
+
+def test_closed_standard_streams_are_a_sentence_at_most() -> None:
+    shell = f'exec "$0" -P -m jefe eval 1 >&- 2>"{os.devnull}"'
+    assert subprocess.run(["sh", "-c", shell, sys.executable], env=environment(), check=False).returncode == 1
+    shell = 'exec "$0" -P -m jefe run - <&- 2>&1'
+    ended = subprocess.run(
+        ["sh", "-c", shell, sys.executable], env=environment(), stdout=subprocess.PIPE, text=True, check=False
+    )
+    assert (ended.returncode, ended.stdout) == (2, "jefe: standard input is closed\n")
+
+
+# Set-up
+
+
+@pytest.fixture
+def checkout(tmp_path: Path) -> Path:
+    """A checkout that is set up, in a folder with a space; its Python prints its arguments and its input."""
+    root = tmp_path / "a check out"
+    (root / ".venv" / "bin").mkdir(parents=True)
+    (root / "scripts").mkdir()
+    for name in ("jefe", "test", "lib.sh", "set_up.py"):
+        (root / "scripts" / name).write_bytes((ROOT / "scripts" / name).read_bytes())
+        (root / "scripts" / name).chmod(0o755)
+    (root / "pyproject.toml").write_text("[project]\n")
+    (root / ".venv" / "jefe-ready-run").write_text(f"{root}\n[project]\n")
+    python = root / ".venv" / "bin" / "python"
+    python.write_text('#!/bin/sh\nprintf "<%s>" "$@"\ncat\n')
+    python.chmod(0o755)
+    return root
+
+
+def test_a_checkout_that_is_ready_starts_without_setting_up(checkout: Path, tmp_path: Path) -> None:
+    (tmp_path / "bin").mkdir()
+    link = tmp_path / "bin" / "jefe"
+    link.symlink_to("../a check out/scripts/jefe")
+    for command in (link, checkout / "scripts" / "jefe"):
+        ended = subprocess.run([command, "eval", "1 + 1"], input=b"kept", capture_output=True, check=False)
+        assert (ended.returncode, ended.stdout, ended.stderr) == (0, b"<-P><-m><jefe><eval><1 + 1>kept", b"")
+
+
+@pytest.mark.parametrize("change", ["pyproject.toml", ".venv/jefe-ready-run"])
+def test_a_change_is_noticed_and_a_missing_python_is_a_sentence(
+    checkout: Path, change: str, tmp_path: Path
+) -> None:
+    (checkout / change).write_text("something else\n")
+    tools = tmp_path / "tools"
+    tools.mkdir()
+    for tool in ("cat", "dirname", "readlink"):
+        (tools / tool).symlink_to(
+            next(path for path in (Path("/bin") / tool, Path("/usr/bin") / tool) if path.exists())
+        )
+    ended = subprocess.run(
+        [checkout / "scripts" / "jefe", "eval", "1"],
+        env={"PATH": str(tools)},
+        stdin=subprocess.DEVNULL,
+        capture_output=True,
+        text=True,
+        check=False,
+    )
+    assert (ended.returncode, ended.stdout) == (1, "")
+    assert (
+        ended.stderr
+        == "jefe: needs Python 3.11 or newer, and found none; install it, or put it on the PATH\n"
+    )
+
+
+# The documentation
+
+
+def _blocks(page: Path) -> Iterator[tuple[str, str]]:
+    """The commands of a page's console blocks, each with what the page says that it prints."""
+    for block in re.findall(r"^```console\n(.*?)^```", page.read_text(), re.MULTILINE | re.DOTALL):
+        for part in re.split(r"^\$ ", block, flags=re.MULTILINE)[1:]:
+            lines = part.splitlines(keepends=True)
+            last = 0
+            if found := re.search(r"<<'(\w+)'", lines[0]):
+                last = lines.index(found[1] + "\n")
+            while lines[last].endswith("\\\n") or (
+                last + 1 < len(lines) and lines[last + 1].startswith("> ")
+            ):
+                last += 1
+                lines[last] = lines[last].removeprefix("> ")
+            yield "".join(lines[: last + 1]), "".join(lines[last + 1 :])
+
+
+def test_the_readme_prints_what_it_says(tmp_path: Path) -> None:
+    readme = ROOT / "README.md"
+    example = re.search(r"^```python\n# example\.py\n(.*?)^```", readme.read_text(), re.MULTILINE | re.DOTALL)
+    assert example is not None
+    (tmp_path / "example.py").write_text(example[1])
+    commands = list(_blocks(readme))
+    assert len(commands) >= 8
+    here = {"scripts/jefe": " ".join(JEFE), ".venv/bin/python": sys.executable}
+    for command, printed in commands:
+        ours = re.sub("|".join(here), lambda found: here[found[0]], command)
+        ended = subprocess.run(
+            ["sh", "-c", ours],
+            cwd=tmp_path,
+            env=environment(),
+            stdout=subprocess.PIPE,
+            stderr=subprocess.STDOUT,
+            stdin=subprocess.DEVNULL,
+            check=False,
+        )
+        assert _timeless(ended.stdout.decode()) == _timeless(printed), command
+
+
+def _timeless(text: str) -> str:
+    return re.sub(r'("timeTaken":)[\d.e-]+', r"\1_", text.replace("\r", ""))
