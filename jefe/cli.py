@@ -56,9 +56,9 @@ def cli(context: click.Context, version: bool) -> None:
     output. Settings are environment variables: see 'jefe settings'.
     """
     if version:
-        from importlib.metadata import version as version_of
+        from jefe import __version__
 
-        click.echo(f"jefe {version_of('jefe')}")
+        click.echo(f"jefe {__version__}")
         context.exit()
     if context.invoked_subcommand is None:
         _serve_pipe()
@@ -120,7 +120,7 @@ def run(
     file: str, sandbox: str | None, variables: tuple[str, ...], show: str | None, **features: bool
 ) -> int:
     """Run a script and print, as JSON, what it returned."""
-    settings = _settings()
+    settings = _settings_for_one()
     source = read_text(file, settings)
     given = read_sandbox(sandbox, variables, settings)
     outcome = _run(source, given, features, "return", settings)
@@ -147,7 +147,7 @@ def evaluate(expression: str, sandbox: str | None, variables: tuple[str, ...], *
     It may be several statements; the value is the last expression statement's. Put -- before an expression
     that begins with a minus.
     """
-    settings = _settings()
+    settings = _settings_for_one()
     encode(expression, "the expression")
     given = read_sandbox(sandbox, variables, settings)
     outcome = _run(Text("expression", expression), given, features, "expression", settings)
@@ -164,7 +164,7 @@ def evaluate(expression: str, sandbox: str | None, variables: tuple[str, ...], *
 @takes_features
 def parse(file: str, locations: bool, pretty: bool, **features: bool) -> int:
     """Print the syntax tree of a script, as JSON."""
-    settings = _settings()
+    settings = _settings_for_one()
     source = read_text(file, settings)
     options = {"include_source_mapping": locations, **_chosen(features)}
     (tree,) = _parse([source], options, settings)
@@ -187,7 +187,7 @@ def check(files: tuple[str, ...], **features: bool) -> int:
 
     Every file is looked at. The status is 1 if one is not a script.
     """
-    settings = _settings()
+    settings = _settings_for_one()
     status = 0
     sources = []
     for file in files:
@@ -271,9 +271,15 @@ def _settings() -> Settings:
     return settings
 
 
-def _one_child(settings: Settings) -> Settings:
+def _settings_for_one() -> Settings:
+    """The settings for a command that runs a script or two: one child, and no log of what is told anyway."""
+    import os
+
     import msgspec
 
+    settings = _settings()
+    if not settings.debug and not os.environ.get("JEFE_LOG_LEVEL"):
+        configure(msgspec.structs.replace(settings, log_level="error"))
     return msgspec.structs.replace(settings, min_procs=1, max_procs=1)
 
 
@@ -290,7 +296,7 @@ def _run(
     from jefe import JefeError, Source, open_supervisor
 
     async def work() -> "jefe.Outcome | JefeError":
-        async with open_supervisor(_one_child(settings)) as boss:
+        async with open_supervisor(settings) as boss:
             script = Source(source.text, options=_chosen(features))
             try:
                 return await boss.run(script, msgspec.Raw(sandbox), value_of=value_of)
@@ -312,7 +318,7 @@ def _parse(
 
     async def work() -> "list[bytes | JefeError]":
         found: list[bytes | JefeError] = []
-        async with open_supervisor(_one_child(settings)) as boss:
+        async with open_supervisor(settings) as boss:
             for source in sources:
                 try:
                     found.append(bytes(await boss.parse(source.text, options=options)))

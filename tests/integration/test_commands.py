@@ -93,6 +93,14 @@ def test_a_function_that_nobody_serves_is_an_error_with_its_place() -> None:
     assert told.splitlines()[1:] == ["  1 + steal()", "      ^"]
 
 
+def test_a_script_that_breaks_a_limit_says_so_once() -> None:
+    endless = "let x = []; x[1000] = 1; loop a in x { loop b in x { loop c in x { } } }"
+    status, printed, told = jefe("eval", endless, JEFE_MAX_TIME="50")
+    assert (status, printed) == (1, "")
+    assert told.startswith("expression: killed: too much time taken")
+    assert told.count("\n") == 1
+
+
 def test_nothing_of_a_script_reaches_the_terminal_as_it_is() -> None:
     status, printed, told = jefe("eval", "\x1b]0;owned\x07 +")
     assert (status, printed) == (1, "")
