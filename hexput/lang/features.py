@@ -112,7 +112,7 @@ def refuse(tree: Node, options: Options) -> None:
             line, column, _, _ = node.span
             noun = refused[construct]
             raise ParseError(f"Feature disabled: {noun} is not allowed with current settings", line, column)
-        todo += reversed(list(children(node)))
+        todo += reversed(children(node))
 
 
 _OPTION_NAMES = tuple(field.name for field in fields(Options))

@@ -132,11 +132,9 @@ _AFTER_MARK = {
 _SPACE = r"(?:[\s\ufeff]++|//[^\n]*+|/\*(?s:.*?)\*/)*+"
 _WORD = r"[A-Za-z_][A-Za-z0-9_]*+"
 _NUMBER = r"[0-9]++(?:\.[0-9]++)?+(?:[eE][+-]?[0-9]++)?+"
-_TOKEN = re.compile(
-    rf"""{_SPACE}(?:({_WORD})|({_NUMBER})|("(?:[^"\\]++|\\.)*+"|'(?:[^'\\]++|\\.)*+')"""
-    r"""|([.,:;(){}\[\]]|\|\||&&|[=!<>]=?|[-+*%]|/(?![*/])))""",
-    re.DOTALL,
-)
+_STRING = r"""(?s:"(?:[^"\\]++|\\.)*+"|'(?:[^'\\]++|\\.)*+')"""
+_MARK = r"[.,:;(){}\[\]]|\|\||&&|[=!<>]=?|[-+*%]|/(?![*/])"
+_TOKEN = re.compile(rf"{_SPACE}(?:({_WORD})|({_NUMBER})|({_STRING})|({_MARK}))")
 _IS_WORD, _IS_MARK = 1, 4  # the groups of _TOKEN
 
 _SKIP = re.compile(_SPACE)
@@ -144,6 +142,7 @@ _SIGNED = re.compile(rf"-{_SPACE}({_NUMBER})(?!{_SPACE}[.\[(])")
 _PARAMS_AND_BODY = re.compile(
     rf"\({_SPACE}(?:{_WORD}{_SPACE}(?:,{_SPACE}{_WORD}{_SPACE})*+(?:,{_SPACE})?+)?+\){_SPACE}\{{"
 )
+_OBJECT = re.compile(rf"\{{{_SPACE}(?:{_WORD}|{_NUMBER}|{_STRING}){_SPACE}:")
 _OPERAND_ONLY = re.compile(r"""[A-Za-z0-9_"'{]|!(?!=)""")  # begins an operand, and cannot follow one
 _BOTH = frozenset("([-")  # begins an operand, and can follow one
 _STOP = frozenset((";", "}", ""))
@@ -264,11 +263,12 @@ class Lexer:
         """The terminal of a word that may be a keyword, and ends at offset `end`."""
         kind = WORDS[text]
         frame, state = self._frame, self._state
-        if state == _MEMBER or frame.kind == "params":
-            if text in SOFT_WORDS:
-                self._params.add(text)
+        if state == _MEMBER:
             return "NAME"
         if text in SOFT_WORDS:
+            if frame.kind == "params":
+                self._params.add(text)
+                return "NAME"
             if state == _NAME:
                 self._declared |= {text}
                 return "NAME"
@@ -309,8 +309,9 @@ class Lexer:
                 is_keyword = not self._frame.header and _PARAMS_AND_BODY.match(source, position) is not None
             return ("CALLBACK" if state == _STATEMENT else "INLINE") if is_keyword else "NAME"
         if kind == "KEYSOF":
-            if following == "{" and self._frame.header and declared:
-                return "NAME"
+            if following == "{" and self._frame.header:
+                # The `{` begins the body, unless only an object can begin like that.
+                return kind if _OBJECT.match(source, position) else "NAME"
         elif state != _STATEMENT:
             return "NAME"
         elif kind == "LET":
@@ -329,8 +330,8 @@ class Lexer:
         if self._next_after(end) != "(":
             return text
         self._nameless += 1
-        # No name can have a `#` in it.
-        return f"callback#{self._nameless}"
+        # No word has an `@` in it, so no other name is this one.
+        return f"callback@{self._nameless}"
 
     def _mark(self, text: str, line: int, column: int) -> str:
         """The terminal of a mark or an operator; opens and closes brackets, and counts the nesting."""

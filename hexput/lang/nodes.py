@@ -12,7 +12,6 @@ or callback) is bounded, by the parser.
 
 from __future__ import annotations
 
-from collections.abc import Iterator
 from json.encoder import encode_basestring
 from typing import ClassVar
 
@@ -302,14 +301,16 @@ def number_text(value: float) -> str:
     return f"{sign}0.{'0' * (-power - 1)}{mantissa.removeprefix('-').replace('.', '')}"
 
 
-def children(node: Node) -> Iterator[Node]:
+def children(node: Node) -> list[Node]:
     """The nodes directly below `node`, in the order of the source."""
-    for name in node.__struct_fields__:
+    found: list[Node] = []
+    for name, is_list in _BELOW[type(node)]:
         value = getattr(node, name)
-        if isinstance(value, Node):
-            yield value
-        elif name in _NODE_LISTS:
-            yield from value
+        if is_list:
+            found += value
+        elif value is not None:
+            found.append(value)
+    return found
 
 
 def equals(one: Node, other: Node) -> bool:
@@ -322,7 +323,8 @@ def dump_tree(tree: Node, *, include_source_mapping: bool = False, minify: bool 
 
     Args:
         include_source_mapping: give every node a `location`.
-        minify: False spreads the text over lines, indented by two.
+        minify: False spreads the text over lines, indented by two up to a level of 64: deeper chains would be
+            mostly spaces.
 
     A lone surrogate in a string is written as a `\udXXX` escape.
     """
@@ -337,8 +339,8 @@ def dump_tree(tree: Node, *, include_source_mapping: bool = False, minify: bool 
             out.append(item)
             continue
         node, depth = item
-        inner = "" if minify else "\n" + "  " * (depth + 1)
-        outer = "" if minify else "\n" + "  " * depth
+        inner = "" if minify else _line(depth + 1)
+        outer = "" if minify else _line(depth)
         todo.append(outer + "}")
         fields: list[str | tuple[Node, int]] = [f'{{{inner}"type"{colon}"{node.TYPE}"']
         for name in node.__struct_fields__[1:]:
@@ -361,7 +363,38 @@ def dump_tree(tree: Node, *, include_source_mapping: bool = False, minify: bool 
     return "".join(out).encode("utf-8", "backslashreplace")
 
 
-_NODE_LISTS = frozenset({"statements", "arguments", "elements", "properties"})
+def _fields_below(node_type: type[Node]) -> tuple[tuple[str, bool], ...]:
+    plain = {
+        "span",
+        "name",
+        "params",
+        "operator",
+        "variable",
+        "target",
+        "property",
+        "computed",
+        "callee",
+        "key",
+    }
+    below = [name for name in node_type.__struct_fields__ if name not in plain]
+    if node_type in (StringLiteral, NumberLiteral, BooleanLiteral):
+        below.remove("value")
+    return tuple((name, name in ("statements", "arguments", "elements", "properties")) for name in below)
+
+
+_BELOW = {
+    node_type: _fields_below(node_type)
+    for base in (Node, Statement, Expression)
+    for node_type in base.__subclasses__()
+}
+"""Of each type of node, the fields that hold nodes, and whether they hold many."""
+
+
+_MAX_INDENTED = 64
+
+
+def _line(depth: int) -> str:
+    return "\n" + "  " * min(depth, _MAX_INDENTED)
 
 
 def _dump_plain(value: str | bool | float) -> str:
@@ -377,7 +410,7 @@ def _dump_list(
 ) -> list[str | tuple[Node, int]]:
     if not values:
         return ["[]"]
-    inner = "" if minify else "\n" + "  " * (depth + 1)
+    inner = "" if minify else _line(depth + 1)
     items: list[str | tuple[Node, int]] = []
     for value in values:
         items.append("," + inner if items else "[" + inner)
@@ -387,7 +420,7 @@ def _dump_list(
 
 
 def _dump_location(span: Span, inner: str, colon: str, minify: bool) -> str:
-    deeper = "" if minify else inner + "  "
+    deeper = inner if minify or len(inner) > 2 * _MAX_INDENTED else inner + "  "
     names = ("start_line", "start_column", "end_line", "end_column")
     places = ",".join(f'{deeper}"{name}"{colon}{place}' for name, place in zip(names, span, strict=True))
     return f',{inner}"location"{colon}{{{places}{inner}}}'
