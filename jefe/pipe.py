@@ -48,6 +48,9 @@ _PARKED: Final = 64 * _MIB
 """How large the requests of all runs that wait for the client may be together, before another one is
 refused."""
 
+_REPLY: Final = 100
+"""What the place of an answer costs, in bytes, besides the answer."""
+
 _COMPLAINTS: Final = 20
 """How many malformed requests of one client are explained on stderr."""
 
@@ -97,7 +100,7 @@ class _Front:
         self._out = streams.Outbox(send, supervisor.pool.soon, self._check)
         streams.widen(send)
         self._ordered: deque[_Reply] = deque()  # what leaves in order and has not left
-        self._held = 0  # bytes of the texts in there
+        self._held = 0  # what those of them cost that are known, in bytes
         self._working = 0  # requests that are being carried out ...
         self._asked = 0  # ... and their bytes
         self._answer_size = 0.0  # what is to be expected of one of them, in bytes
@@ -208,11 +211,11 @@ class _Front:
             self._out.write(b'%b,"id":%b}\r\n' % (answer[:-1], reply.id))
             return
         reply.text = answer + wire.CRLF if answer else b""
-        self._held += len(reply.text)
+        self._held += len(reply.text) + _REPLY
         ordered = self._ordered
         while ordered and (text := ordered[0].text) is not None:
             ordered.popleft()
-            self._held -= len(text)
+            self._held -= len(text) + _REPLY
             if text:
                 self._out.write(text)
 

@@ -33,7 +33,7 @@ from jefe.version import Version
 
 _log = structlog.get_logger()
 
-_BUSY: Final = 5.0
+_BUSY: Final = 2.0
 """A child that is taken to be busy for so many milliseconds is not given more."""
 
 _TURN: Final = 0.5
@@ -220,6 +220,7 @@ class Pool:
         """A child is dead: see to its jobs, and to its place."""
         jobs: list[Job] = [*child.waiting.values(), *child.pending]
         head = child.pending[0].blamed if child.pending else None
+        had_jobs = bool(jobs)
         child.waiting.clear()
         child.pending.clear()
         if child is self._replacing:
@@ -242,7 +243,7 @@ class Pool:
         self._queue.extendleft(reversed([job for job in jobs if job.may_begin_again()]))
         if child.ready_at is None:
             self._stillborn(f"a child died at its start: {died_of(child.exit_status)}")
-        elif not child.runs and head is None and not child.is_condemned:
+        elif not child.runs and not had_jobs and not child.is_condemned:
             self._starting += 1
             self._stillborn(f"a child died before it did anything: {died_of(child.exit_status)}")
         else:

@@ -43,6 +43,9 @@ SLACK = 64 * 1024
 _MS_PER_BYTE = 1e-5
 """What a byte of a request is taken to cost a child, in milliseconds."""
 
+_GRACE = 1.0
+"""How long a child that says no more may take to die, in seconds."""
+
 _STDERR_LINES = 100
 _STDERR_LINE = 1000
 """How much a child may say on stderr: lines, and characters a line."""
@@ -181,7 +184,7 @@ class Child:
             for stream in (self._process.stdin, self._process.stdout):
                 widen(stream)
             async with trio.open_nursery() as nursery:
-                nursery.start_soon(self._out.send)
+                nursery.start_soon(self._send)
                 nursery.start_soon(self._watchdog.watch)
                 Hello().send(self)
                 self._out.flush()
@@ -189,9 +192,9 @@ class Child:
                     talking.start_soon(self._listen)
                     await self._read()
                     self._out.break_off()
-                    self._process.kill()
-                    # Its last words are in the pipe; whoever else holds the other end must not hold us up.
-                    talking.cancel_scope.deadline = trio.current_time() + 1
+                    # It dies, most likely by itself, and its last words are in the pipe: wait, but not long.
+                    talking.cancel_scope.deadline = trio.current_time() + _GRACE
+                    await self._process.wait()
                 nursery.cancel_scope.cancel()
         finally:
             self._process.kill()
@@ -200,6 +203,13 @@ class Child:
                 for end in (self._process.stdin, self._process.stdout, self._process.stderr):
                     if end is not None:
                         await trio.aclose_forcefully(end)
+
+    async def _send(self) -> None:
+        await self._out.send()
+        # It takes no more requests: it is dead, most likely. If it is not, it would answer nothing for ever.
+        with trio.move_on_after(_GRACE):
+            await self._process.wait()
+        self._process.kill()
 
     async def _read(self) -> None:
         framer = wire.Framer(MAX_ANSWER)

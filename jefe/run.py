@@ -26,6 +26,9 @@ ValueOf = Literal["return", "expression"]
 MAX_DEATHS: Final = 1
 """A run that was on the CPU at so many deaths of a child, which nobody asked for, fails."""
 
+_LONGEST: Final = 1e10
+"""The longest time that a child may say a run took, in milliseconds."""
+
 _LEAST_COST: Final = 0.02
 """What a run costs besides the script's own time, in milliseconds: decoding, encoding, reading, writing."""
 
@@ -140,6 +143,8 @@ class Run(Job):
         assert version is not None
         taken = answer.time_taken
         if taken is not None:
+            if not 0 <= taken <= _LONGEST:
+                raise wire.MalformedAnswer("a run that took no time that there is")
             cost = version.cost
             version.cost = cost + (taken + _LEAST_COST - cost) * 0.1 if cost else taken + _LEAST_COST
             version.counters.ran(taken)

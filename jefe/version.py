@@ -48,7 +48,7 @@ class Counters:
 
     def figures(self) -> dict[str, Any]:
         """As they are told to clients."""
-        return {"runs": self.runs, "runTime": round(self.time, 3), "kills": dict(self.kills)}
+        return {"runs": self.runs, "timeTaken": round(self.time, 3), "kills": dict(self.kills)}
 
 
 class Version:
