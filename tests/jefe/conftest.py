@@ -1,0 +1,176 @@
+"""A child that is no process: it speaks the protocol over memory, and does what its scripts say.
+
+A script is a line of words:
+
+    echo            hand the sandbox back
+    pick KEY        return that variable
+    call N          make N host calls `f(1)` … `f(N)`, then return the list of what they returned
+    hold            hand the sandbox back when the test releases it
+    hang            never answer
+    die             die
+    throw           fail
+    babble          answer with something that is no answer
+    bad …           is no script
+    late …          is a script, which is known when the test releases it; then as the rest says
+"""
+
+import json
+
+import pytest
+import trio
+from trio.testing import memory_stream_one_way_pair
+
+from child import wire
+from jefe.settings import Settings
+
+
+class FakeChild:
+    """One fake process, as `jefe.process.Process` wants it."""
+
+    def __init__(self, number: int, family: "Family") -> None:
+        self.pid = number
+        self.stdin, self._requests = memory_stream_one_way_pair()
+        self._answers, self.stdout = memory_stream_one_way_pair()
+        self.stderr = None
+        self._family = family
+        self.exit_status: int | None = None
+        self._scope = trio.CancelScope()
+        self.dead = trio.Event()
+        self.lines: list[dict] = []
+        self._scripts: dict[str, str] = {}
+        self._waiting: dict[bytes, tuple[int, list]] = {}
+
+    def kill(self) -> None:
+        if self.exit_status is None:
+            self.exit_status = -9
+            self._scope.cancel()
+
+    async def wait(self) -> int:
+        await self.dead.wait()
+        return self.exit_status
+
+    def commands(self, cmd: str) -> list[dict]:
+        return [line for line in self.lines if line["cmd"] == cmd]
+
+    async def live(self) -> None:
+        framer = wire.Framer(2**24)
+        try:
+            with self._scope:
+                while data := await self._requests.receive_some():
+                    for line in framer.feed(data):
+                        self.lines.append(json.loads(line))
+                        request = wire.decode_request(line)
+                        answer = await self._answer(request, bytes(request.id))
+                        await self._answers.send_all(answer)
+        finally:
+            self.exit_status = self.exit_status or 0
+            self._answers.close()
+            self._requests.close()
+            self.dead.set()
+
+    async def _answer(self, request: wire.AnyRequest, run_id: bytes) -> bytes:
+        match request:
+            case wire.Stats():
+                if self._family.stillborn:
+                    self._family.stillborn -= 1
+                    self.kill()
+                    await trio.lowlevel.checkpoint()
+                await self._family.births.wait()
+                return wire.responded(run_id, b"{}")
+            case wire.Compile():
+                self._family.log.append(("compile", request.script))
+                if request.script.startswith("late"):
+                    await self._family.release.wait()
+                if request.script.startswith("bad"):
+                    place = {"type": "SyntaxError", "line": 1, "column": 2}
+                    return wire.refused(run_id, "syntax error: what is this? at line 1, column 2", place)
+                self._scripts[request.script_name] = request.script.removeprefix("late ")
+                return wire.accepted(run_id)
+            case wire.Remove():
+                del self._scripts[request.script_name]
+                return wire.accepted(run_id)
+            case wire.Parse():
+                if request.script.startswith("bad"):
+                    return wire.refused(run_id, "syntax error: what is this?")
+                return wire.responded(run_id, b'{"tree":{"type":"PROGRAM"}}')
+            case wire.Resume():
+                todo, got = self._waiting.pop(run_id)
+                if request.error is not None:
+                    return wire.threw(
+                        run_id, wire.Thrown(type=request.type or "Failed", message=request.error), 1
+                    )
+                return self._next_call(run_id, todo, [*got, json.loads(bytes(request.result))])
+            case wire.Run():
+                return await self._run(request, run_id)
+
+    async def _run(self, request: wire.Run, run_id: bytes) -> bytes:
+        script = self._scripts.get(request.script_name)
+        if script is None:
+            return wire.refused(run_id, wire.NO_SUCH_SCRIPT)
+        word, _, rest = script.partition(" ")
+        sandbox = bytes(request.sandbox) or b"{}"
+        self._family.log.append((word, json.loads(sandbox)))
+        if word in ("hold", "hang"):
+            self._family.reached.set()
+            await (trio.Event() if word == "hang" else self._family.release).wait()
+        if word == "die":
+            self.kill()
+            await trio.lowlevel.checkpoint()
+        if word == "throw":
+            return wire.threw(run_id, wire.Thrown(type="Error", message="no", line=1, column=3), 2)
+        if word == "babble":
+            return b"what?\r\n"
+        if word == "call":
+            return self._next_call(run_id, int(rest), [])
+        result = json.dumps(json.loads(sandbox)[rest]).encode() if word == "pick" else None
+        return wire.finished(run_id, sandbox, result, 0.01)
+
+    def _next_call(self, run_id: bytes, todo: int, got: list) -> bytes:
+        if len(got) == todo:
+            return wire.finished(run_id, b"{}", json.dumps(got).encode(), 0.5)
+        self._waiting[run_id] = (todo, got)
+        return wire.called(run_id, "f", b"[%d]" % (len(got) + 1))
+
+
+class Family:
+    """All fake children of one test."""
+
+    def __init__(self, nursery: trio.Nursery) -> None:
+        self._nursery = nursery
+        self.children: list[FakeChild] = []
+        self.log: list[tuple] = []
+        """What was compiled and run, in the order in which it was begun."""
+        self.release = trio.Event()
+        """Lets what is held, or late, go on."""
+        self.reached = trio.Event()
+        """Set when a script holds or hangs."""
+        self.births = trio.Event()
+        self.births.set()
+        """Lets children give their first sign of life."""
+        self.stillborn = 0
+        """How many of the next children die at their birth."""
+
+    @property
+    def alive(self) -> list[FakeChild]:
+        return [child for child in self.children if not child.dead.is_set()]
+
+    async def spawn(self, settings: Settings) -> FakeChild:
+        child = FakeChild(len(self.children) + 1, self)
+        self.children.append(child)
+        self._nursery.start_soon(child.live)
+        return child
+
+    def began(self, word: str) -> list:
+        """What the scripts of that word were given, in the order in which they began."""
+        return [given for what, given in self.log if what == word]
+
+
+@pytest.fixture
+def family(nursery):
+    return Family(nursery)
+
+
+@pytest.fixture
+def one():
+    """Settings for one child, which stays."""
+    return Settings(min_procs=1, max_procs=1, recycle_after=0)
