@@ -4,14 +4,21 @@ from hexput.lang.errors import ExecutionError, HexputError, HostCallFailed, Host
 from hexput.lang.features import Options
 from hexput.lang.nodes import dump_tree
 from hexput.lang.parser import parse
+from hexput.lang.runtime import HostCall
+from hexput.lang.script import Outcome, Script, ValueOf, compile_script
 
 __all__ = [
     "ExecutionError",
     "HexputError",
+    "HostCall",
     "HostCallFailed",
     "HostFunctionNotFound",
     "Options",
+    "Outcome",
     "ParseError",
+    "Script",
+    "ValueOf",
+    "compile_script",
     "dump_tree",
     "parse",
 ]

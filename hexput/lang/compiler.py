@@ -271,7 +271,7 @@ class _ProgramFunction(_Function):
 
     def define(self) -> ast.FunctionDef:
         """The definition of the function."""
-        at: At = {"lineno": 1, "col_offset": 0, "end_lineno": 1, "end_col_offset": 0}
+        at: At = {"lineno": 1, "col_offset": 0}
         scope = self.scope
         for name in sorted(scope.own - scope.known.keys() - scope.definite - {SECRET_KEY}):
             self._take_in(name, at)
@@ -282,6 +282,8 @@ class _ProgramFunction(_Function):
         self._hoist(self.node.statements)
         for statement in self.node.statements:
             self.statement(statement)
+        if self.node.statements and isinstance(self.node.statements[-1], ReturnStatement):
+            return function("program", ["run", "sandbox"], self.statements, at)
         nothing = name_of("last" if self.value_of_expression else "NOTHING", at)
         self.statements.append(ast.Return(self._leave(nothing, at), **at))
         return function("program", ["run", "sandbox"], self.statements, at)

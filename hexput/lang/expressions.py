@@ -40,6 +40,7 @@ from hexput.lang.scopes import Kind, Scope, plus_kind
 from hexput.lang.values import SECRET_KEY
 
 _CHAIN = 50  # links of a chain that become one expression
+_MAX_PARTS = 8  # strings that are joined before it is asked whether the whole is too long
 
 _HELPERS = {
     "Plus": ("add", ast.Add()),
@@ -67,9 +68,10 @@ class Operand:
         simple: whether `code` is a name or a constant, which may be evaluated twice.
         effects: whether evaluating it may change a variable.
         raw: whether it must still be looked at (see the module's docstring).
+        parts: the strings that it is made of, if it is a sum of strings.
     """
 
-    __slots__ = ("code", "effects", "kind", "raw", "simple")
+    __slots__ = ("code", "effects", "kind", "parts", "raw", "simple")
 
     def __init__(
         self,
@@ -79,12 +81,14 @@ class Operand:
         simple: bool = False,
         effects: bool = False,
         raw: bool = False,
+        parts: list[ast.expr] | None = None,
     ) -> None:
         self.code = code
         self.kind = kind
         self.simple = simple
         self.effects = effects
         self.raw = raw
+        self.parts = parts
 
 
 class Expressions:
@@ -170,16 +174,12 @@ class Expressions:
         """
         chain: list[Expression] = []
         inner = node
-        while True:
-            if isinstance(inner, BinaryExpression):
-                chain.append(inner)
-                inner = inner.left
-            elif isinstance(inner, (MemberExpression, MemberCallExpression)):
-                chain.append(inner)
-                inner = inner.object
-            else:
-                break
+        while type(inner) in _CHAINED:
+            chain.append(inner)
+            inner = inner.left if isinstance(inner, BinaryExpression) else inner.object  # type: ignore[attr-defined]
         value = _EXPRESSIONS[type(inner)](self, inner)
+        if not chain:
+            return value
         pieces: list[ast.expr] = []
         for link, outer in enumerate(reversed(chain), 1):
             value = _CHAINED[type(outer)](self, outer, value)
@@ -389,15 +389,25 @@ class Expressions:
         return Operand(code, effects=left.effects or right.effects)
 
     def _plus(self, left: Operand, right: Operand, at: At) -> Operand:
-        kind = plus_kind(left.kind, right.kind)
-        if kind is Kind.STRING:
-            code = ast.BinOp(self._as_text(left, at), ast.Add(), self._as_text(right, at), **at)
-            return Operand(code, Kind.STRING, raw=True)
-        return self._arithmetic("Plus", left, right, at)
+        if plus_kind(left.kind, right.kind) is not Kind.STRING:
+            return self._arithmetic("Plus", left, right, at)
+        # All that is added to a string becomes one string first: so a long one is copied once, if at all.
+        parts = left.parts or [self._as_text(left, at)]
+        if len(parts) == _MAX_PARTS:
+            parts = [self.finish(left)]
+        parts = [*parts, self._as_text(right, at)]
+        code: ast.expr
+        if len(parts) == 2:
+            code = ast.BinOp(parts[0], ast.Add(), parts[1], **at)
+        elif isinstance(parts[0], ast.Name):
+            code = ast.BinOp(parts[0], ast.Add(), _joined(parts[1:], at), **at)
+        else:
+            code = _joined(parts, at)
+        return Operand(code, Kind.STRING, raw=True, parts=parts)
 
     def _as_text(self, value: Operand, at: At) -> ast.expr:
         if value.kind is Kind.STRING:
-            return value.code
+            return self.finish(value)
         value = self._finished(value)
         if not value.simple:
             return call("text", at, value.code)
@@ -414,7 +424,10 @@ class Expressions:
             # With one float, Python refuses what we refuse; only a sum may turn out to be one of strings.
             left = left if left.kind is Kind.NUMBER else self._finished(left)
             right = right if right.kind is Kind.NUMBER else self._finished(right)
-            return Operand(ast.BinOp(left.code, sign, right.code, **at), Kind.NUMBER, raw=True)
+            raw = not (isinstance(left.code, ast.Constant) and isinstance(right.code, ast.Constant)) or (
+                not _stays_finite(operator, left.code.value, right.code.value)
+            )
+            return Operand(ast.BinOp(left.code, sign, right.code, **at), Kind.NUMBER, raw=raw)
         left, right = self._finished(left), self._finished(right)
         # In this order: the left operand is evaluated first, and both are before one is used.
         first, left_again = self._bind(left)
@@ -481,6 +494,20 @@ class Expressions:
 
 _ORDERED = {Kind.NUMBER, Kind.STRING}
 _SCALAR = {Kind.NUMBER, Kind.STRING, Kind.BOOLEAN, Kind.NULL}
+
+
+def _stays_finite(operator: str, left: Any, right: Any) -> bool:
+    """Whether an operation on two literals is surely one that needs no look at its result."""
+    if operator not in ("Plus", "Minus") or type(left) is not float or type(right) is not float:
+        return False
+    return abs(left) < 1e300 and abs(right) < 1e300
+
+
+def _joined(parts: list[ast.expr], at: At) -> ast.expr:
+    """Strings as one; Python joins the parts of an f-string at once."""
+    if len(parts) == 1:
+        return parts[0]
+    return ast.JoinedStr([ast.FormattedValue(part, -1, None, **at) for part in parts], **at)
 
 
 def _not_finite(value: ast.expr, again: ast.expr, at: At) -> ast.expr:

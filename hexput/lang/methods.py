@@ -30,7 +30,18 @@ from hexput.lang.runtime import (
     too_few,
     too_long,
 )
-from hexput.lang.values import FALSE, SECRET_KEY, TRUE, Value, callback_name, dumps, kind_of, text_of
+from hexput.lang.values import (
+    FALSE,
+    NUMBERS,
+    SECRET_KEY,
+    TRUE,
+    Carried,
+    Value,
+    callback_name,
+    dumps,
+    kind_of,
+    text_of,
+)
 
 
 class Method(Struct, frozen=True):
@@ -67,9 +78,13 @@ def call_member(run: Run, depth: int, value: Value, name: str, *arguments: Value
     if method is not None:
         if len(arguments) < method.least or (method.most is not None and len(arguments) > method.most):
             raise method.wrong_count(len(arguments))
-        if method.calls_back:
-            return method.function(depth, value, *arguments)
-        return method.function(value, *arguments)
+        try:
+            if method.calls_back:
+                return method.function(depth, value, *arguments)
+            return method.function(value, *arguments)
+        except _Unfit as unfit:
+            message = f"{method.title} expects {unfit.wanted}, got {unfit.got}"
+            raise ExecutionError(unfit.error_type, message) from None
     if name == SECRET_KEY:
         refuse_secret()
     if type(value) is dict:
@@ -96,29 +111,35 @@ def call_computed(run: Run, depth: int, value: Value, key: Value, *arguments: Va
 # What arguments must be.
 
 
-def _wrong(title: str, wanted: str, got: Value) -> ExecutionError:
-    return ExecutionError("TypeError", f"{title} expects {wanted}, got {kind_of(got)}")
+class _Unfit(Exception):
+    """An argument is not what the method expects; the call names the method."""
+
+    def __init__(self, wanted: str, got: str, error_type: str = "TypeError") -> None:
+        super().__init__(wanted)
+        self.wanted = wanted
+        self.got = got
+        self.error_type = error_type
 
 
-def _string(title: str, value: Value) -> str:
+def _string(value: Value) -> str:
     if type(value) is not str:
-        raise _wrong(title, "a string", value)
+        raise _Unfit("a string", kind_of(value))
     return value
 
 
-def _whole(title: str, value: Value) -> int:
+def _whole(value: Value) -> int:
     """An index: a whole number from 0. Too large ones are cut where no string or array reaches."""
-    if type(value) is not float and type(value) is not int:
-        raise _wrong(title, "a number", value)
+    if type(value) not in NUMBERS:
+        raise _Unfit("a number", kind_of(value))
     if value < 0 or value != int(value):
-        raise ExecutionError("RangeError", f"{title} expects whole numbers from 0, got {text_of(value)}")
+        raise _Unfit("whole numbers from 0", text_of(value), "RangeError")
     return min(int(value), 2**62)
 
 
-def _callback(title: str, value: Value, given: int) -> tuple[FunctionType, int]:
+def _callback(value: Value, given: int) -> tuple[FunctionType, int]:
     """A callback, and how many of the `given` arguments it asks for."""
     if type(value) is not FunctionType:
-        raise _wrong(title, "a callback", value)
+        raise _Unfit("a callback", kind_of(value))
     wanted = value.__code__.co_argcount - 1
     if wanted > given:
         raise too_few(callback_name(value), wanted, given)
@@ -153,21 +174,9 @@ _WHITE_SPACE += "".join(map(chr, range(0x2000, 0x200B)))
 _NOT_GIVEN = object()
 
 
-def _substring(value: str, start: Value, end: Value = _NOT_GIVEN) -> Value:
-    return _cut("String.substring", value, start, end)
-
-
-def _string_slice(value: str, start: Value, end: Value = _NOT_GIVEN) -> Value:
-    return _cut("String.slice", value, start, end)
-
-
-def _array_slice(value: list[Value], start: Value, end: Value = _NOT_GIVEN) -> Value:
-    return _cut("Array.slice", value, start, end)
-
-
-def _cut(title: str, value: str | list[Value], start: Value, end: Value) -> Value:
-    first = _whole(title, start)
-    return value[first:] if end is _NOT_GIVEN else value[first : _whole(title, end)]
+def _slice(value: str | list[Value], start: Value, end: Value = _NOT_GIVEN) -> Value:
+    first = _whole(start)
+    return value[first:] if end is _NOT_GIVEN else value[first : _whole(end)]
 
 
 def _lower(value: str) -> Value:
@@ -183,23 +192,23 @@ def _trim(value: str) -> Value:
 
 
 def _includes(value: str, part: Value) -> Value:
-    return _truth(_string("String.includes", part) in value)
+    return _truth(_string(part) in value)
 
 
 def _starts_with(value: str, part: Value) -> Value:
-    return _truth(value.startswith(_string("String.startsWith", part)))
+    return _truth(value.startswith(_string(part)))
 
 
 def _ends_with(value: str, part: Value) -> Value:
-    return _truth(value.endswith(_string("String.endsWith", part)))
+    return _truth(value.endswith(_string(part)))
 
 
 def _index_of(value: str, part: Value) -> Value:
-    return value.find(_string("String.indexOf", part))
+    return value.find(_string(part))
 
 
 def _split(value: str, separator: Value) -> Value:
-    if _string("String.split", separator):
+    if _string(separator):
         if value.count(separator) >= MAX_ARRAY:
             raise array_too_long()
         return value.split(separator)
@@ -209,8 +218,7 @@ def _split(value: str, separator: Value) -> Value:
 
 
 def _replace(value: str, old: Value, new: Value) -> Value:
-    title = "String.replace"
-    grows = len(_string(title, new)) - len(_string(title, old))
+    grows = len(_string(new)) - len(_string(old))
     if grows > 0 and len(value) + value.count(old) * grows > MAX_STRING:
         too_long()
     return value.replace(old, new)
@@ -220,7 +228,7 @@ def _replace(value: str, old: Value, new: Value) -> Value:
 
 
 def _join(value: list[Value], separator: Value) -> Value:
-    _string("Array.join", separator)
+    _string(separator)
     length = len(separator) * len(value)
     texts = []
     for item in value:
@@ -265,7 +273,7 @@ def _position(value: list[Value], item: Value) -> int:
 
 
 def _map(depth: int, value: list[Value], callback: Value) -> Value:
-    function, wanted = _callback("Array.map", callback, 2)
+    function, wanted = _callback(callback, 2)
     deeper = depth + 1
     if wanted == 1:
         return [function(deeper, item) for item in value[:]]
@@ -274,11 +282,9 @@ def _map(depth: int, value: list[Value], callback: Value) -> Value:
     return [function(deeper) for _ in value[:]]
 
 
-def _results(
-    title: str, depth: int, value: list[Value], callback: Value
-) -> Iterator[tuple[int, Value, Value]]:
+def _results(depth: int, value: list[Value], callback: Value) -> Iterator[tuple[int, Value, Value]]:
     """Each index, its element, and what the callback says of them."""
-    function, wanted = _callback(title, callback, 2)
+    function, wanted = _callback(callback, 2)
     deeper = depth + 1
     for index, item in enumerate(value[:]):
         if wanted == 1:
@@ -290,34 +296,32 @@ def _results(
 
 
 def _filter(depth: int, value: list[Value], callback: Value) -> Value:
-    return [item for _, item, result in _results("Array.filter", depth, value, callback) if result]
+    return [item for _, item, result in _results(depth, value, callback) if result]
 
 
 def _for_each(depth: int, value: list[Value], callback: Value) -> Value:
-    for _ in _results("Array.forEach", depth, value, callback):
+    for _ in _results(depth, value, callback):
         pass
 
 
 def _find(depth: int, value: list[Value], callback: Value) -> Value:
-    return next((item for _, item, result in _results("Array.find", depth, value, callback) if result), None)
+    return next((item for _, item, result in _results(depth, value, callback) if result), None)
 
 
 def _find_index(depth: int, value: list[Value], callback: Value) -> Value:
-    return next(
-        (index for index, _, result in _results("Array.findIndex", depth, value, callback) if result), -1
-    )
+    return next((index for index, _, result in _results(depth, value, callback) if result), -1)
 
 
 def _some(depth: int, value: list[Value], callback: Value) -> Value:
-    return _truth(any(result for _, _, result in _results("Array.some", depth, value, callback)))
+    return _truth(any(result for _, _, result in _results(depth, value, callback)))
 
 
 def _every(depth: int, value: list[Value], callback: Value) -> Value:
-    return _truth(all(result for _, _, result in _results("Array.every", depth, value, callback)))
+    return _truth(all(result for _, _, result in _results(depth, value, callback)))
 
 
 def _reduce(depth: int, value: list[Value], callback: Value, initial: Value = _NOT_GIVEN) -> Value:
-    function, wanted = _callback("Array.reduce", callback, 3)
+    function, wanted = _callback(callback, 3)
     deeper = depth + 1
     items = value[:]
     start = 0
@@ -354,13 +358,13 @@ def _reverse(value: list[Value]) -> Value:
 
 def _sort(depth: int, value: list[Value], callback: Value = _NOT_GIVEN) -> Value:
     if callback is not _NOT_GIVEN:
-        function, wanted = _callback("Array.sort", callback, 2)
+        function, wanted = _callback(callback, 2)
 
         def compare(left: Value, right: Value) -> int:
             order = function(depth + 1, *(left, right)[:wanted])
-            if type(order) is not float and type(order) is not int:
-                raise _wrong("Array.sort", "a callback that gives a number", order)
-            return (order > 0) - (order < 0)
+            if type(order) not in NUMBERS:
+                raise _Unfit("a callback that gives a number", kind_of(order))
+            return int(order > 0) - int(order < 0)
 
         # A copy is sorted: the callback may look at the array, and change it.
         ordered = sorted(value, key=cmp_to_key(compare))
@@ -377,7 +381,7 @@ def _sort(depth: int, value: list[Value], callback: Value = _NOT_GIVEN) -> Value
 
 def _concat(value: list[Value], other: Value) -> Value:
     if type(other) is not list:
-        raise _wrong("Array.concat", "an array", other)
+        raise _Unfit("an array", kind_of(other))
     if len(value) + len(other) > MAX_ARRAY:
         raise array_too_long()
     return value + other
@@ -399,7 +403,7 @@ def _entries(value: dict[str, Value]) -> Value:
 
 
 def _has(value: dict[str, Value], key: Value) -> Value:
-    return _truth(_string("Object.has", key) in value)
+    return _truth(_string(key) in value)
 
 
 # Numbers.
@@ -408,9 +412,9 @@ _EXACT = Context(prec=1000, rounding=ROUND_HALF_UP)
 
 
 def _to_fixed(value: float, digits: Value) -> Value:
-    places = _whole("Number.toFixed", digits)
+    places = _whole(digits)
     if places > 100:
-        raise ExecutionError("RangeError", f"Number.toFixed expects 0 to 100 digits, got {text_of(digits)}")
+        raise _Unfit("0 to 100 digits", text_of(digits), "RangeError")
     if abs(value) >= 1e21:
         return number_text(float(value))
     # Decimal holds the double exactly, so that a tie is one only where the double itself lies in the middle.
@@ -419,7 +423,7 @@ def _to_fixed(value: float, digits: Value) -> Value:
 
 
 def _is_integer(value: float) -> Value:
-    return _truth(type(value) is int or value.is_integer())
+    return _truth(float(value).is_integer())
 
 
 def _abs(value: float) -> Value:
@@ -447,8 +451,8 @@ METHODS: dict[type, dict[str, Method]] = {
             "length": _length,
             "len": _length,
             "isEmpty": _is_empty,
-            "substring": _substring,
-            "slice": _string_slice,
+            "substring": _slice,
+            "slice": _slice,
             "toLowerCase": _lower,
             "toUpperCase": _upper,
             "trim": _trim,
@@ -474,7 +478,7 @@ METHODS: dict[type, dict[str, Method]] = {
             "includes": _array_includes,
             "contains": _array_includes,
             "indexOf": _array_index_of,
-            "slice": _array_slice,
+            "slice": _slice,
             "map": _map,
             "filter": _filter,
             "forEach": _for_each,
@@ -504,4 +508,4 @@ METHODS: dict[type, dict[str, Method]] = {
 }
 """The methods of each type of value."""
 
-METHODS[int] = METHODS[float]
+METHODS[int] = METHODS[Carried] = METHODS[float]

@@ -19,14 +19,9 @@ _IS_NOT = ast.IsNot()
 
 
 def at_of(node: Node) -> At:
-    """The place of a node of the script."""
+    """The place of a node of the script: where it begins, which is all that an error tells."""
     span = node.span
-    return {
-        "lineno": span[0],
-        "col_offset": span[1] - 1,
-        "end_lineno": span[2],
-        "end_col_offset": span[3] - 1,
-    }
+    return {"lineno": span[0], "col_offset": span[1] - 1}
 
 
 def name_of(name: str, at: At) -> ast.Name:
@@ -87,9 +82,4 @@ def function(name: str, parameters: list[str], body: list[ast.stmt], at: At) -> 
 
 def place_of(code: ast.expr) -> At:
     """The place of a Python node, to give it to another."""
-    return {
-        "lineno": code.lineno,
-        "col_offset": code.col_offset,
-        "end_lineno": code.end_lineno or code.lineno,
-        "end_col_offset": code.end_col_offset or 0,
-    }
+    return {"lineno": code.lineno, "col_offset": code.col_offset}

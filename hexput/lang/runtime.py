@@ -15,6 +15,7 @@ from types import FunctionType
 from hexput.lang.errors import ExecutionError, HostCallFailed, HostFunctionNotFound
 from hexput.lang.values import (
     MAX_OUTPUT,
+    NUMBERS,
     SECRET_KEY,
     Secrets,
     Value,
@@ -63,7 +64,9 @@ class Run:
         except HostFunctionNotFound:
             raise function_not_found(name) from None
         except HostCallFailed as failure:
-            raise ExecutionError("RemoteFunctionError", f"Remote function error: {failure.message}") from None
+            raise ExecutionError(
+                "RemoteFunctionError", f"Remote function error: {shortened(failure.message, 1000)}"
+            ) from None
         try:
             return loads(answer, self.secrets)
         except ValueError as error:
@@ -72,9 +75,16 @@ class Run:
             ) from None
 
 
+def shortened(text: str, most: int = 100) -> str:
+    """A name or a text as an error shows it: an error must not grow with what it is about."""
+    return text if len(text) <= most else text[: most - 3] + "..."
+
+
 def function_not_found(name: str) -> ExecutionError:
     """The error of a call that nobody answers."""
-    return ExecutionError("FunctionNotFoundError", f"Function not found: Function '{name}' not found")
+    return ExecutionError(
+        "FunctionNotFoundError", f"Function not found: Function '{shortened(name)}' not found"
+    )
 
 
 # Operators. The compiler does two floats, and whatever Python itself refuses rightly, inline.
@@ -95,7 +105,7 @@ def _checked(number: float) -> float:
 
 
 def _is_number(value: Value) -> bool:
-    return type(value) is float or type(value) is int
+    return type(value) in NUMBERS
 
 
 def add(left: Value, right: Value) -> Value:
@@ -130,7 +140,7 @@ def divide(left: Value, right: Value) -> Value:
     raise operand_error("division")
 
 
-_TEXTUAL = (str, float, int, range, type(None))
+_TEXTUAL = frozenset({str, range, type(None)}) | NUMBERS
 
 
 def text(value: Value) -> str:
@@ -177,7 +187,12 @@ UNBOUND = object()
 
 def undefined(name: str) -> Value:
     """The end of reading a variable that nothing was assigned to."""
-    raise ExecutionError("UndefinedVariableError", f"Undefined variable: {name}")
+    raise undefined_variable(name)
+
+
+def undefined_variable(name: str) -> ExecutionError:
+    """The error of reading a variable that nothing was assigned to."""
+    return ExecutionError("UndefinedVariableError", f"Undefined variable: {shortened(name)}")
 
 
 # Members.
@@ -190,13 +205,8 @@ def refuse_secret(*_: Value) -> Value:
 
 def no_member(value: Value, name: str) -> Value:
     """The end of `value.name` where value is no object."""
-    if type(value) is list or type(value) is str:
-        what = "arrays" if type(value) is list else "strings"
-        raise ExecutionError(
-            "TypeError",
-            f"Cannot read member '{name}' of {kind_of(value)}: {what} have indices and methods only",
-        )
-    raise ExecutionError("TypeError", f"Cannot read member '{name}' of {kind_of(value)}")
+    hint = "; it has indices and methods only" if type(value) is list or type(value) is str else ""
+    raise ExecutionError("TypeError", f"Cannot read member '{shortened(name)}' of {kind_of(value)}{hint}")
 
 
 def read_index(value: Value, key: Value) -> Value:
@@ -247,7 +257,7 @@ def _cannot_set(value: Value, key: Value) -> ExecutionError:
 
 
 def _member_words(key: Value) -> str:
-    return f"member '{text_of(key)[:100]}'" if type(key) in _TEXTUAL else "a member"
+    return f"member '{shortened(text_of(key))}'" if type(key) in _TEXTUAL else "a member"
 
 
 def object_key(key: Value) -> str:
@@ -262,14 +272,12 @@ def object_key(key: Value) -> str:
 
 
 def _index(key: Value) -> int:
-    if type(key) is float:
-        index = int(key)
-        if index == key:
-            return index
+    if not _is_number(key):
+        raise ExecutionError("TypeError", f"An index must be a number, got {kind_of(key)}")
+    index = int(key)
+    if index != key:
         raise _bad_index(key)
-    if type(key) is int:
-        return key
-    raise ExecutionError("TypeError", f"An index must be a number, got {kind_of(key)}")
+    return index
 
 
 def _bad_index(key: Value) -> ExecutionError:
@@ -302,7 +310,7 @@ def elements(value: Value) -> Iterable[Value]:
 
 def too_deep(*_: Value) -> Value:
     """The end of a recursion without one."""
-    raise ExecutionError("RecursionError", f"Calls are nested too deeply: more than {MAX_CALL_DEPTH} levels")
+    raise ExecutionError("CallDepthError", f"Calls are nested too deeply: more than {MAX_CALL_DEPTH} levels")
 
 
 def call_callback(depth: int, callback: FunctionType, arguments: Iterable[Value]) -> Value:
@@ -316,7 +324,7 @@ def call_callback(depth: int, callback: FunctionType, arguments: Iterable[Value]
 
 def too_few(name: str, wanted: int, got: int) -> ExecutionError:
     """The error of a callback that is called with too few arguments."""
-    return ExecutionError("TypeError", f"Callback '{name}' expects {counted(wanted)}, got {got}")
+    return ExecutionError("TypeError", f"Callback '{shortened(name)}' expects {counted(wanted)}, got {got}")
 
 
 def counted(arguments: int) -> str:

@@ -8,8 +8,9 @@ operation.
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable
 from enum import Enum
+from typing import Any, cast
 
 from hexput.lang.nodes import (
     AssignmentExpression,
@@ -166,35 +167,55 @@ class _Walk:
             kind = type(node)
             if kind in _LEAVES:
                 continue
-            if isinstance(node, Identifier):
-                scope.reads.add(node.name)
-                self._seen.add(node.name)
+            if kind is Identifier:
+                name = cast(Identifier, node).name
+                scope.reads.add(name)
+                self._seen.add(name)
                 continue
-            if isinstance(node, BinaryExpression):
-                todo += ((node.right, scope), (node.left, scope))
-                continue
-            if isinstance(node, (CallbackDeclaration, InlineCallbackExpression)):
-                inline = isinstance(node, InlineCallbackExpression)
-                inner = Scope(scope, node.params, node.name if inline else None)
-                self.scopes[id(node)] = inner
-                if not inline:
-                    scope.own.add(node.name)
-                    self._write(scope, node.name, None)
-                self._note_direct(inner, node.body.statements)
-                todo += [(statement, inner) for statement in reversed(node.body.statements)]
-                continue
-            if isinstance(node, CallExpression):
-                scope.calls.add(node.callee)
-                self._seen.add(node.callee)
-            elif isinstance(node, AssignmentExpression):
-                self._write(scope, node.target, node.value)
-            elif isinstance(node, VariableDeclaration):
-                scope.own.add(node.name)
-                self._write(scope, node.name, node.value)
-            elif isinstance(node, LoopStatement):
-                scope.own.add(node.variable)
-                self._write(scope, node.variable, None)
-            todo += [(child, scope) for child in reversed(list(children(node)))]
+            note = _NOTES.get(kind)
+            if note is not None:
+                scope = note(self, node, scope)
+            todo += [(child, scope) for child in reversed(children(node))]
+
+    def _callback(self, node: CallbackDeclaration | InlineCallbackExpression, scope: Scope) -> Scope:
+        inline = isinstance(node, InlineCallbackExpression)
+        inner = Scope(scope, node.params, node.name if inline else None)
+        self.scopes[id(node)] = inner
+        if not inline:
+            scope.own.add(node.name)
+            self._write(scope, node.name, None)
+        self._note_direct(inner, node.body.statements)
+        return inner
+
+    def _call(self, node: CallExpression, scope: Scope) -> Scope:
+        scope.calls.add(node.callee)
+        self._seen.add(node.callee)
+        return scope
+
+    def _assignment(self, node: AssignmentExpression, scope: Scope) -> Scope:
+        self._write(scope, node.target, node.value)
+        return scope
+
+    def _declaration(self, node: VariableDeclaration, scope: Scope) -> Scope:
+        scope.own.add(node.name)
+        self._write(scope, node.name, node.value)
+        return scope
+
+    def _loop(self, node: LoopStatement, scope: Scope) -> Scope:
+        scope.own.add(node.variable)
+        self._write(scope, node.variable, None)
+        return scope
+
+
+_NOTES: dict[type, Callable[[_Walk, Any, Scope], Scope]] = {
+    CallbackDeclaration: _Walk._callback,
+    InlineCallbackExpression: _Walk._callback,
+    CallExpression: _Walk._call,
+    AssignmentExpression: _Walk._assignment,
+    VariableDeclaration: _Walk._declaration,
+    LoopStatement: _Walk._loop,
+}
+"""What the walk notes of a node, and the scope of what is below it."""
 
 
 def _assigned(statement: Statement) -> tuple[str | None, Expression | None]:

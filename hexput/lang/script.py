@@ -17,8 +17,8 @@ from hexput.lang.errors import ExecutionError
 from hexput.lang.features import Options
 from hexput.lang.nodes import Program
 from hexput.lang.parser import parse
-from hexput.lang.runtime import UNBOUND, HostCall, Run, operand_error
-from hexput.lang.values import FALSE, MAX_OUTPUT, TRUE, Value, dumps, loads
+from hexput.lang.runtime import UNBOUND, HostCall, Run, operand_error, undefined_variable
+from hexput.lang.values import FALSE, MAX_OUTPUT, TRUE, Value, dumps, kind_of, loads
 
 ValueOf = Literal["return", "expression"]
 """What the result of a run is: the value of its `return`, or else of its last expression statement."""
@@ -47,6 +47,7 @@ class Script:
 
     def __init__(self, program: Program) -> None:
         self._program = program
+        self._end = program.statements[-1].span[:2] if program.statements else (1, 1)
         self._functions: dict[str, Callable[[Run, dict[str, Value]], tuple[Value, dict[str, Value]]]] = {}
         self._function("return")
 
@@ -69,13 +70,10 @@ class Script:
             max_output: bytes, roughly, that the JSON text of the result, and of the sandbox, may have each.
 
         Raises:
-            ExecutionError: the script failed.
-            ValueError: the sandbox is not JSON text of an object.
+            ExecutionError: the script failed, or the sandbox is not JSON text of an object (`SandboxError`).
         """
         run = Run(call)
-        variables = {} if sandbox is None else loads(sandbox, run.secrets)
-        if type(variables) is not dict:
-            raise ValueError("the sandbox is not a JSON object")
+        variables = _take_in(sandbox, run)
         result, names = self._finish(run, variables, value_of)
         for name, value in names.items():
             if name[0] == "$" and value is not UNBOUND:
@@ -83,8 +81,13 @@ class Script:
                     variables[name[1:]] = value
                 elif name[1:] in variables:
                     del variables[name[1:]]
-        text = None if result is NOTHING else dumps(result, run.secrets, max_output)
-        return Outcome(text, dumps(variables, run.secrets, max_output))
+        try:
+            text = None if result is NOTHING else dumps(result, run.secrets, max_output)
+            return Outcome(text, dumps(variables, run.secrets, max_output))
+        except ExecutionError as error:
+            # It is no statement's fault in particular: the last one stands for the end of the script.
+            error.line, error.column = self._end
+            raise error from None
 
     def evaluate(self, variables: dict[str, Value], call: HostCall | None = None) -> Value:
         """Run the script on values (see `values.py`) instead of JSON text, and return what it returned; None
@@ -114,6 +117,18 @@ class Script:
         return function
 
 
+def _take_in(sandbox: bytes | None, run: Run) -> dict[str, Value]:
+    if sandbox is None:
+        return {}
+    try:
+        variables = loads(sandbox, run.secrets)
+    except ValueError as error:
+        raise ExecutionError("SandboxError", f"The sandbox cannot be read: {error}", 1, 1) from None
+    if type(variables) is not dict:
+        raise ExecutionError("SandboxError", f"The sandbox must be an object, got {kind_of(variables)}", 1, 1)
+    return variables
+
+
 def compile_script(source: str, options: Options | None = None) -> Script:
     """Make a script of a source text.
 
@@ -140,10 +155,10 @@ def _located(error: Exception) -> Exception:
         trace = trace.tb_next
     if place is None:
         return error
-    explained = _explain(error, place, innermost is place[0])
+    explained = _explain(error, place, innermost)
     if explained is None:
         return error
-    if explained.type == "RecursionError" and caller is not None:
+    if explained.type == "CallDepthError" and caller is not None:
         place = caller  # the call that went too deep, rather than the beginning of what was called
     explained.line, explained.column = _line_and_column(place[0].f_code, place[1])
     return explained
@@ -159,34 +174,35 @@ def _line_and_column(code: CodeType, instruction: int) -> tuple[int | None, int 
 _VARIABLE = re.compile(r"'\$([A-Za-z_0-9]+)'")
 
 
-def _explain(error: Exception, place: tuple[FrameType, int], inline: bool) -> ExecutionError | None:
+def _explain(
+    error: Exception, place: tuple[FrameType, int], innermost: FrameType | None
+) -> ExecutionError | None:
     """An exception that came out of compiled code, in the script's words; None if it is a mistake of ours.
 
     Args:
-        error: what was raised.
+        error: what was raised. Some operations are left to Python, which refuses them with an exception of
+            its own.
         place: the innermost frame of compiled code, and the offset of its instruction.
-        inline: whether it was raised by that instruction itself. Some operations are left to Python, which
-            refuses them with an exception of its own.
+        innermost: the frame that raised it: that one, one of the runtime's, or one of the host call's.
     """
     if isinstance(error, ExecutionError):
         return error
+    if isinstance(error, RecursionError):
+        return ExecutionError("CallDepthError", "Calls are nested too deeply")
+    if isinstance(error, MemoryError):
+        return ExecutionError("MemoryError", "Out of memory")
+    inline = innermost is place[0]
+    if not inline and not (innermost and innermost.f_globals.get("__name__") in _RUNTIME):
+        return None
     if isinstance(error, ZeroDivisionError):
         return ExecutionError("ArithmeticError", "Division by zero")
     if isinstance(error, OverflowError):
         return ExecutionError("ArithmeticError", "Number overflow: the result is too large")
-    if isinstance(error, RecursionError):
-        return ExecutionError("RecursionError", "Calls are nested too deeply")
-    if isinstance(error, MemoryError):
-        return ExecutionError("MemoryError", "Out of memory")
     if not inline:
         return None
     if isinstance(error, NameError):
         found = _VARIABLE.search(str(error))
-        return (
-            None
-            if found is None
-            else ExecutionError("UndefinedVariableError", f"Undefined variable: {found[1]}")
-        )
+        return None if found is None else undefined_variable(found[1])
     if isinstance(error, ValueError):
         return ExecutionError("ArithmeticError", "Division by zero")  # so says fmod of a zero
     if isinstance(error, TypeError):
@@ -194,6 +210,7 @@ def _explain(error: Exception, place: tuple[FrameType, int], inline: bool) -> Ex
     return None
 
 
+_RUNTIME = frozenset({runtime.__name__, methods.__name__})
 _OPERATIONS = {"+": "addition", "-": "subtraction", "*": "multiplication", "/": "division"}
 
 

@@ -4,7 +4,7 @@
 | --- | --- |
 | null | `None` |
 | boolean | `TRUE` or `FALSE`, which are the ranges `range(1)` and `range(0)` |
-| number | `float`, or `int` for a number that came in as a whole one and is only carried |
+| number | `float`; `int` for a whole one that came in and is within ±2**53; `Carried` for one beyond |
 | string, array, object | `str`, `list`, `dict` |
 | (callback) | a Python function made by the compiler |
 
@@ -13,9 +13,8 @@ them at each operation. A range is true or false in a condition at the speed of 
 knows no arithmetic and no order: the operators of Python then refuse a boolean by themselves. No `bool` ever
 is a value of a script.
 
-Numbers that a script computes are floats; whole ones lose their `.0` on the way out. Every value that stands
-in JSON text may be a whole number of any length, and goes out digit for digit if nothing was computed with
-it.
+Numbers that a script computes are floats; whole ones lose their `.0` on the way out. A whole number that came
+in goes out digit for digit, however long, if nothing was computed with it.
 
 The key `secret_data` is taken out of its object on the way in and put back on the way out, so that no
 operation of a script can come across it (`Secrets`).
@@ -24,7 +23,6 @@ operation of a script can come across it (`Secrets`).
 from __future__ import annotations
 
 import json
-import re
 from collections.abc import Callable, Iterable
 from types import FunctionType
 from typing import Any
@@ -42,8 +40,21 @@ Secrets = dict[int, tuple[dict[str, Value], orjson.Fragment]]
 """The secret_data of a run: the id of an object to that object (kept, so that its id stays its own) and the
 JSON text."""
 
+
+class Carried(float):
+    """A whole number beyond ±2**53 that came in: a double like any other, which remembers its digits."""
+
+    __slots__ = ("digits",)
+
+    def __init__(self, digits: str) -> None:
+        self.digits = digits
+
+
 TRUE = range(1)
 FALSE = range(0)
+
+NUMBERS = frozenset({float, int, Carried})
+"""The types of a number."""
 
 SECRET_KEY = "secret_data"
 
@@ -57,27 +68,31 @@ built."""
 
 _CONTAINERS = (list, dict)
 _PLAIN = {int, type(None)}
+_TEXTS = frozenset({int, str, type(None)})
+_CONTAINER_SIZE = 16  # bytes that an array or object counts for: a walk in circles is to end soon
 _FRAGMENT_DEPTH = 200  # orjson refuses more than 254 levels in one call
-_LONG_INTEGER = re.compile(rb"[0-9]{19}")
+_MAX_EXACT = 2**53
+_DIGITS = bytes.maketrans(b"123456789", b"000000000")
 
 
 def loads(text: bytes, secrets: Secrets) -> Value:
     """The value that a JSON text stands for.
 
     Args:
-        text: one JSON value in UTF-8. Whole numbers keep all their digits; lone surrogate escapes are taken
-            as they are.
+        text: one JSON value in UTF-8. Lone surrogate escapes are taken as they are.
         secrets: where the `secret_data` of the objects in it is put aside.
 
     Raises:
         ValueError: it is not JSON, a number overflows a double, or it nests too deeply to be read.
     """
     escaped = b"\\u" in text
-    if _LONG_INTEGER.search(text) or (escaped and _has_surrogate(text)):
+    digits = text.translate(_DIGITS)
+    if b"0" * 19 in digits or (escaped and _has_surrogate(text)):
         value = _loads_exactly(text)
     else:
         value = orjson.loads(text)
-    if b"true" in text or b"false" in text or escaped or b"secret_data" in text:
+    long = b"0" * 16 in digits
+    if long or escaped or b"true" in text or b"false" in text or b"secret_data" in text:
         value = _adopt(value, secrets)
     return value
 
@@ -98,11 +113,6 @@ def dumps(value: Value, secrets: Secrets, limit: int = MAX_OUTPUT) -> bytes:
         return orjson.dumps(_plain(value, secrets, careful=True))
 
 
-def from_json(value: Any) -> Value:
-    """A scalar of decoded JSON as a value: Python's booleans become ours."""
-    return TRUE if value is True else FALSE if value is False else value
-
-
 def text_of(value: Value) -> str:
     """A string, number, boolean or null as a string, as JavaScript writes it.
 
@@ -112,8 +122,8 @@ def text_of(value: Value) -> str:
     kind = type(value)
     if kind is str:
         return value  # type: ignore[no-any-return]
-    if kind is float or kind is int:
-        return number_text(value)
+    if kind in NUMBERS:
+        return number_text(value if kind is int else float(value))
     if kind is range:
         return "true" if value else "false"
     if value is None:
@@ -126,6 +136,7 @@ _KINDS: dict[type, str] = {
     range: "a boolean",
     int: "a number",
     float: "a number",
+    Carried: "a number",
     str: "a string",
     list: "an array",
     dict: "an object",
@@ -162,9 +173,17 @@ def _has_surrogate(text: bytes) -> bool:
 def _loads_exactly(text: bytes) -> Value:
     """The standard library's reader keeps long integers and lone surrogates, for several times the price."""
     try:
-        return json.loads(text, parse_float=_finite, parse_constant=_refuse_constant)
+        return json.loads(text, parse_int=_whole, parse_float=_finite, parse_constant=_refuse_constant)
     except RecursionError:
         raise ValueError("nested too deeply") from None
+
+
+def _whole(digits: str) -> int | Carried:
+    if len(digits) < 16:
+        return int(digits)
+    _finite(digits)
+    exact = Carried(digits)
+    return exact if abs(exact) > _MAX_EXACT else int(digits)
 
 
 def _finite(digits: str) -> float:
@@ -182,9 +201,8 @@ def _adopt(value: Value, secrets: Secrets) -> Value:
     """Turn Python's booleans into ours and put secrets aside, in place; iterative, so that no depth breaks
     it.
     """
-    if type(value) not in _CONTAINERS:
-        return from_json(value)
-    todo = [value]
+    outermost = [value]
+    todo: list[Any] = [outermost]
     while todo:
         container = todo.pop()
         items: Iterable[tuple[Any, Value]]
@@ -202,17 +220,16 @@ def _adopt(value: Value, secrets: Secrets) -> Value:
                 container[key] = FALSE
             elif type(item) in _CONTAINERS:
                 todo.append(item)
-    return value
+            elif type(item) is int and not -_MAX_EXACT <= item <= _MAX_EXACT:
+                container[key] = Carried(str(item))
+    return outermost[0]
 
 
 def _dump_secret(secret: Any) -> bytes:
     try:
-        return orjson.dumps(secret)
-    except TypeError:
-        try:
-            return json.dumps(secret, separators=(",", ":")).encode()
-        except RecursionError:
-            raise ValueError("nested too deeply") from None
+        return orjson.dumps(_plain(secret, {}, careful=True))
+    except ExecutionError as error:
+        raise ValueError(error.message) from None
 
 
 # Text out.
@@ -234,7 +251,7 @@ def _needs_conversion(value: Value, limit: int) -> bool:
     todo = [value]
     while todo:
         container = todo.pop()
-        size += 2 + 2 * len(container)
+        size += _CONTAINER_SIZE + 2 * len(container)
         if type(container) is dict:
             items: Any = container.values()
             size += sum(map(len, container)) + 3 * len(container)
@@ -256,7 +273,9 @@ def _needs_conversion(value: Value, limit: int) -> bool:
 
 
 def _too_large(limit: int) -> ExecutionError:
-    return ExecutionError("RangeError", f"The value is too large: its JSON text would be over {limit} bytes")
+    return ExecutionError(
+        "RangeError", f"The value is too large, or contains itself: its text would be over {limit} bytes"
+    )
 
 
 def _plain(value: Value, secrets: Secrets, *, careful: bool, depth: int = 0) -> Any:
@@ -273,6 +292,8 @@ def _plain(value: Value, secrets: Secrets, *, careful: bool, depth: int = 0) -> 
     deeper = depth + 1
     plain: Any
     if type(value) is list:
+        if not careful and _TEXTS.issuperset(map(type_of, value)):
+            return value
         plain = [_plain(item, secrets, careful=careful, depth=deeper) for item in value]
     else:
         plain = {key: _plain(item, secrets, careful=careful, depth=deeper) for key, item in value.items()}
@@ -286,13 +307,17 @@ def _plain(value: Value, secrets: Secrets, *, careful: bool, depth: int = 0) -> 
     return plain
 
 
-def _plain_float(value: float) -> int | float:
+def _plain_float(value: float) -> int | float | orjson.Fragment:
     if not value.is_integer():
         return value
     if -9007199254740992.0 <= value <= 9007199254740992.0:
         return int(value)
     # JavaScript writes out whole numbers below 1e21, in the fewest digits that give the double back.
-    return int(number_text(value)) if abs(value) < 1e21 else value
+    return orjson.Fragment(number_text(value).encode()) if abs(value) < 1e21 else value
+
+
+def _plain_carried(value: Carried) -> orjson.Fragment:
+    return orjson.Fragment(value.digits.encode())
 
 
 def _plain_callback(value: FunctionType) -> dict[str, str]:
@@ -305,6 +330,7 @@ def _same(value: Any) -> Any:
 
 _SCALARS: dict[type, Callable[[Any], Any]] = {
     float: _plain_float,
+    Carried: _plain_carried,
     int: _same,
     str: _same,
     bool: _same,
@@ -316,8 +342,6 @@ _SCALARS: dict[type, Callable[[Any], Any]] = {
 
 
 def _careful(value: Any) -> Any:
-    if type(value) is int and not -(2**63) <= value < 2**64:
-        return orjson.Fragment(str(value).encode())
     if type(value) is str and _unwritable(value):
         return orjson.Fragment(json.dumps(value).encode())
     return value

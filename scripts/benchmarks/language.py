@@ -2,14 +2,15 @@
 
 from collections.abc import Callable, Iterator
 from functools import reduce
+from pathlib import Path
 from typing import Any
 
 import orjson
 from lark import Lark
 from measure import Figure, compare
 
+import hexput.lang
 from hexput.lang import compile_script
-from hexput.lang import parser as our_parser
 
 
 def loop() -> Iterator[Figure]:
@@ -152,7 +153,8 @@ return answer;
 
 def compile_() -> Iterator[Figure]:
     """Source to code object, beside what lark alone takes to parse the source with the same grammar."""
-    bare = Lark(our_parser.GRAMMAR, **our_parser.LARK_OPTIONS)
+    grammar = (Path(hexput.lang.__file__).parent / "grammar.lark").read_text()
+    bare = Lark(grammar, start="program", parser="lalr", lexer="contextual")
     for source in (SHORT, LONG):
         bare.parse(source)
         yield compare(
