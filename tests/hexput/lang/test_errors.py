@@ -155,6 +155,31 @@ def test_a_deep_error_is_the_script_s_own() -> None:
     assert (error.line, error.column) == (2, 43)
 
 
+@pytest.mark.parametrize(
+    "source",
+    [
+        "let x = big * 10 + seen();",
+        "let x = big * 10; seen();",
+        "let x = 1e308; x = x * 10; seen();",
+        "return [big * 10, seen()];",
+        "return big * 10 < seen();",
+        "if big * 10 { seen(); }",
+        "seen(big * 10);",
+        "callback f(x) { seen(); } f(big + big);",
+        "o.x = big * 10; seen();",
+        "return 1 - 'a' - seen();",
+        "return 1 / 0 + seen();",
+        "[1, 2].forEach(cb (x) { let y = 1 / 0; seen(); });",
+        "loop x in [missing, seen()] { }",
+        "'a'.split(1); seen();",
+    ],
+)
+def test_nothing_happens_after_an_error(source: str) -> None:
+    calls: list[object] = []
+    failure(source, {"big": 1e308, "o": {}}, host={"seen": lambda *given: calls.append(given)})
+    assert calls == []
+
+
 LONG = "x" * 50_000
 
 

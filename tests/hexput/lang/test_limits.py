@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import resource
 from collections.abc import Iterator
+from pathlib import Path
 
 import pytest
 
@@ -18,8 +19,11 @@ ROOM = 1 << 30
 @pytest.fixture(autouse=True)
 def bounded_memory() -> Iterator[None]:
     """What is not bounded by the language ends in a MemoryError, not in the death of the machine."""
-    with open("/proc/self/statm") as statm:
-        taken = int(statm.read().split()[0]) * resource.getpagesize()
+    statm = Path("/proc/self/statm")
+    if not statm.exists():  # not Linux: the tests still ask for clean errors, only without the safety net
+        yield
+        return
+    taken = int(statm.read_text().split()[0]) * resource.getpagesize()
     before = resource.getrlimit(resource.RLIMIT_AS)
     resource.setrlimit(resource.RLIMIT_AS, (taken + ROOM, before[1]))
     yield

@@ -150,10 +150,19 @@ class Generator:
             kind = self.choose(KINDS)
         if depth <= 0 or self.pick(8) == 5:
             return self.leaf(kind)
+        if self.pick(20) == 7:
+            return self.assignment(depth, kind)
         if kind in LISTS:
             return self.list_expression(depth, kind)
         pair: Pair = getattr(self, f"{kind}_expression")(depth)
         return pair
+
+    def assignment(self, depth: int, kind: str) -> Pair:
+        """An assignment within an expression, between readers of the same name."""
+        names = [name for name, held in self.names.items() if held == kind]
+        if not names:
+            return self.leaf(kind)
+        return both(f"({self.choose(names)} = {{}})", self.expression(depth - 1, kind))
 
     def leaf(self, kind: str) -> Pair:
         names = [name for name, held in self.names.items() if held == kind]
