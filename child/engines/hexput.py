@@ -39,8 +39,6 @@ class HexputProgram:
             return self._script.run(sandbox, host_call, value_of=value_of)
         except lang.HexputError as error:
             raise _fault(error) from None
-        except ValueError as error:  # such as a number that is too large, or too many levels
-            raise ScriptFault("SandboxError", f"The sandbox cannot be read: {error}") from None
 
 
 class HexputEngine:

@@ -74,11 +74,11 @@ def _timed(function: Callable[[], object], calls: int) -> float:
 
 def show(figures: Iterable[Figure]) -> Iterator[Figure]:
     """Print the figures as they come, as a table, and pass them on."""
-    print(f"{'benchmark':<44} {'ours':>12} {'reference':>12}  {'ratio':>6} {'target':>6}  against")
+    print(f"{'benchmark':<48} {'ours':>17} {'reference':>17} {'ratio':>6} {'target':>6}  against")
     for figure in figures:
         ours, reference = f"{figure.ours:,.1f} {figure.unit}", f"{figure.reference:,.1f} {figure.unit}"
         target = "" if figure.target is None else f"{figure.target:.1f}"
-        row = f"{figure.name:<44} {ours:>12} {reference:>12}  {figure.ratio:>6.2f} {target:>6}"
+        row = f"{figure.name:<48} {ours:>17} {reference:>17} {figure.ratio:>6.2f} {target:>6}"
         print(f"{row}  {figure.against}  {figure.verdict}".rstrip())
         sys.stdout.flush()
         yield figure
