@@ -1,0 +1,262 @@
+"""The fork server: one warm process that has loaded every engine, and forks children, one ahead of the need.
+
+The supervisor starts it with a socket as its standard input, and speaks to it in the packets of
+`child.birth`. What is guaranteed:
+
+- It is single-threaded, and runs no untrusted code: only its children do.
+- A child has given up everything (child/sandbox.py) but its own three pipes before it reads its first
+  request. It never comes back into the code of the zygote: it leaves through `os._exit`.
+- A child is reaped only here, after its pidfd told of its death; nothing is polled for. The supervisor knows
+  a child by its pidfd, which never means another process, whatever becomes of the pid.
+- Nothing outlives the supervisor. Its death kills the zygote, whose death kills the children (parent-death
+  signals); and if only the socket ends, the zygote kills and reaps its children, reports their deaths, and
+  leaves.
+
+What makes a birth cheap: everything is imported and built beforehand; the garbage collector is off and its
+objects are frozen, so that children share the memory of the zygote until they write to it; and there is a
+spare, a child that has been forked, and has run a trial script, before anybody asks for it. So to be born is
+to be handed over, and the fork of the next spare is nobody's waiting time. A spare that dies is missed only
+when a child is asked for: so children that die at birth make nothing spin.
+"""
+
+import ctypes
+import errno
+import gc
+import json
+import os
+import select
+import signal
+import socket
+import sys
+import traceback
+from typing import Final, NamedTuple, NoReturn
+
+from child import birth
+from child.birth import Kind
+from child.engines import Engines, load_engines
+from child.loop import Loop, serve
+from child.sandbox import give_up, prepare
+
+_PR_SET_PDEATHSIG: Final = 1  # <linux/prctl.h>
+
+_INTERNAL_ERROR: Final = 70  # the exit status of a child, or a zygote, that failed by its own fault
+
+_CALM: Final = 2
+"""The next spare is forked when nothing has happened for so long, in milliseconds: so not while its
+predecessor, which somebody waits for, needs the CPU."""
+
+_TRIALS: Final = {
+    "hexput": "let n = 0; loop x in [1, 2.5] { if x > 1 { n = n + x; } } return { n: n, of: trial };",
+}
+"""A script a language, which touches most of what scripts use."""
+
+
+class _Child(NamedTuple):
+    """A child that has not been reaped.
+
+    `ends` are the other ends of its stdin, stdout and stderr; empty when it has been handed over.
+    """
+
+    number: int
+    pid: int
+    pidfd: int
+    ends: tuple[int, ...]
+
+
+class Zygote:
+    """The state of a fork server.
+
+    Args:
+        control: the socket to the supervisor, blocking.
+        engines: the languages of the children.
+        max_input_size: the longest request that a child takes, in bytes.
+        debug: whether children show the traceback of an engine's own error.
+    """
+
+    def __init__(
+        self, control: socket.socket, engines: Engines, max_input_size: int, *, debug: bool = False
+    ) -> None:
+        self._control = control
+        self._engines = engines
+        self._max_input_size = max_input_size
+        self._debug = debug
+        self._children: dict[int, _Child] = {}  # by pidfd
+        self._spare: _Child | None = None
+        self._poll = select.poll()
+        self._poll.register(control, select.POLLIN)
+
+    def run(self) -> None:
+        """Bear and bury children until the supervisor has gone; then all of them are dead and reaped."""
+        try:
+            birth.send(self._control, Kind.READY)
+            self._prepare()
+            lacking = False
+            while True:
+                events = self._poll.poll(_CALM if lacking else None)
+                if not events:
+                    self._prepare()
+                    lacking = False
+                for descriptor, _ in events:
+                    if descriptor in self._children:
+                        self._bury(self._children[descriptor])
+                        continue
+                    packet = birth.receive(self._control)
+                    if packet is None:
+                        return
+                    self._bear(packet.number)
+                    lacking = True
+        except (BrokenPipeError, ConnectionResetError):  # it went while it was being told something
+            return
+        finally:
+            self._kill_all()
+
+    def _bear(self, number: int) -> None:
+        """Hand a child over, and with it every descriptor that the zygote has of it but a pidfd."""
+        try:
+            child = self._spare or self._fork(is_spare=False)
+        except OSError as error:
+            birth.send(self._control, Kind.REFUSED, number, error.errno or errno.EAGAIN)
+            return
+        self._spare = None
+        self._children[child.pidfd] = child._replace(number=number, ends=())
+        birth.send(self._control, Kind.BORN, number, child.pid, [child.pidfd, *child.ends])
+        birth.close(child.ends)
+
+    def _prepare(self) -> None:
+        """Have a spare, if the system allows it."""
+        if self._spare is None:
+            try:
+                self._spare = self._fork(is_spare=True)
+            except OSError:  # whoever asks next is told
+                pass
+
+    def _bury(self, child: _Child) -> None:
+        """Reap a child that is dead, or dies right now, and report it if anybody knows it."""
+        del self._children[child.pidfd]
+        self._poll.unregister(child.pidfd)
+        birth.close([child.pidfd, *child.ends])
+        _, status = os.waitpid(child.pid, 0)
+        if child is self._spare:
+            self._spare = None
+        else:
+            birth.send(self._control, Kind.DIED, child.number, os.waitstatus_to_exitcode(status))
+
+    def _kill_all(self) -> None:
+        children = list(self._children.values())
+        for child in children:
+            os.kill(child.pid, signal.SIGKILL)
+        for child in children:
+            try:
+                self._bury(child)
+            except OSError:  # nobody listens any more; it has been reaped all the same
+                pass
+
+    def _fork(self, *, is_spare: bool) -> _Child:
+        """A new child. Raises OSError if the system does not allow it."""
+        own: list[int] = []
+        ends: list[int] = []
+        pid = 0
+        try:
+            for is_input in (True, False, False):
+                reading, writing = os.pipe()
+                own.append(reading if is_input else writing)
+                ends.append(writing if is_input else reading)
+            zygote = os.getpid()
+            pid = os.fork()
+            if pid == 0:
+                self._live(zygote, own, is_spare=is_spare)
+            pidfd = os.pidfd_open(pid)
+        except OSError:
+            birth.close(ends)
+            if pid:  # it cannot be watched
+                os.kill(pid, signal.SIGKILL)
+                os.waitpid(pid, 0)
+            raise
+        finally:
+            birth.close(own)
+        child = self._children[pidfd] = _Child(0, pid, pidfd, tuple(ends))
+        self._poll.register(pidfd, select.POLLIN)
+        return child
+
+    def _live(self, zygote: int, own: list[int], *, is_spare: bool) -> NoReturn:
+        """Be a child, from the fork to the end."""
+        status = _INTERNAL_ERROR
+        try:
+            self._control.detach()
+            for target, descriptor in enumerate(own):
+                os.dup2(descriptor, target)
+            _die_with(zygote)
+            os.setsid()  # what a terminal sends to its foreground must not reach it
+            gc.enable()
+            report = give_up((0, 1, 2))
+            if report.missing:
+                sys.stderr.write(f"{report.sentence}\n")
+            if is_spare:  # otherwise somebody waits
+                try_out(self._engines)
+            status = serve(self._engines, self._max_input_size, 0, 1, debug=self._debug)
+        except BaseException as error:  # noqa: BLE001 - whatever it is, it ends here
+            if self._debug:
+                traceback.print_exc()
+            sys.stderr.write(f"child: internal error: {type(error).__name__}\n")
+        finally:
+            # Also if stderr fails. Nothing is unwound: waiting runs could take their time over that.
+            os._exit(status)
+
+
+def try_out(engines: Engines) -> None:
+    """Run a small script of each language: what a first request builds, or copies, is there afterwards."""
+    loop = Loop(engines, 2**16, len)
+    run = b'{"cmd":"run","scriptName":"trial","sandbox":{"trial":"x"}}\r\n'
+    for language in engines.keys() & _TRIALS.keys():
+        # Each process tries another text, since engines remember the texts that they have compiled.
+        source = f"{_TRIALS[language]} // {os.getpid()}"
+        request = {"cmd": "compile", "scriptName": "trial", "language": language, "script": source}
+        loop.feed(json.dumps(request).encode() + b"\r\n" + run)
+    loop.feed(b'{"cmd":"stats","id":0}\r\n')
+
+
+_prctl = ctypes.CDLL(None, use_errno=True).prctl if sys.platform == "linux" else None
+
+
+def _die_with(parent: int) -> None:
+    """Have the kernel kill this process when its parent dies; leave at once if that has happened already."""
+    if _prctl is None or _prctl(_PR_SET_PDEATHSIG, signal.SIGKILL, 0, 0, 0) != 0:
+        raise OSError(ctypes.get_errno(), "cannot be tied to the life of the parent process")
+    if os.getppid() != parent:
+        os._exit(_INTERNAL_ERROR)
+
+
+def _settle() -> None:
+    """Give back what the start used up, and have children share what is left."""
+    gc.collect()
+    gc.disable()
+    gc.freeze()
+    trim = getattr(ctypes.CDLL(None), "malloc_trim", None)
+    if trim is not None:
+        trim(0)
+
+
+def main(arguments: list[str]) -> int:
+    """Be a zygote on the socket that is standard input; return the exit status.
+
+    Args:
+        arguments: the pid of the supervisor, the longest request in bytes, and `debug` or nothing.
+    """
+    supervisor, max_input_size, *more = arguments
+    _die_with(int(supervisor))
+    # Ctrl-C is the supervisor's business. Deaths must be kept until they are reaped, and nothing may be
+    # blocked: the supervisor may have been started with these set otherwise.
+    signal.signal(signal.SIGINT, signal.SIG_IGN)
+    signal.signal(signal.SIGCHLD, signal.SIG_DFL)
+    signal.pthread_sigmask(signal.SIG_SETMASK, [])
+    sys.stdin = None
+    sys.stdout = sys.stderr  # in a child, standard output is protocol
+    os.set_blocking(2, False)  # nobody reads what a zygote says while it lives
+    control = socket.socket(fileno=0)
+    control.setblocking(True)
+    engines = load_engines()
+    try_out(engines)
+    prepare()
+    _settle()
+    Zygote(control, engines, int(max_input_size), debug="debug" in more).run()
+    return 0
