@@ -76,6 +76,7 @@ class _Function(Expressions):
         self.loops = 0  # around the statement at hand, in one Python function
         self.outlines = 0  # functions around it that hold loops
         self.nesting = 0  # bodies around it
+        self.hoisted: dict[int, str] = {}  # declarations that were defined already, and under which name
         self.bound: set[str] = set()  # variables that are assigned whatever happens before it
         self.unchecked: set[str] = set()  # variables that the loop at hand leaves raw, see `_plain_loop`
 
@@ -139,21 +140,36 @@ class _Function(Expressions):
             self.statement(statement)
 
     def _callback_declaration(self, node: CallbackDeclaration) -> None:
-        if self.scope.known.get(node.name) is not node:  # else it was hoisted
+        if self.scope.known.get(node.name) is node:
+            return
+        at = at_of(node)
+        hoisted = self.hoisted.get(id(node))
+        if hoisted is None:
             self.define_callback(node, f"${node.name}")
+        else:
+            self.statements.append(assign(f"${node.name}", name_of(hoisted, at), at))
 
     def define_callback(self, node: CallbackDeclaration | InlineCallbackExpression, name: str) -> None:
+        """Define a callback's function, under a name of this function."""
+        if SECRET_KEY in (node.name, *node.params):
+            at = at_of(node)
+            self.statements.append(ast.Expr(call("refuse_secret", at), **at))
         inner = _CallbackFunction(node, self.scopes, self.counter)
         self.statements.append(inner.define(name))
 
-    def _hoist(self, statements: tuple[Statement, ...]) -> None:
-        """Define the callbacks that are what their names hold for ever, before anything runs."""
-        for statement in statements:
-            if (
-                isinstance(statement, CallbackDeclaration)
-                and self.scope.known.get(statement.name) is statement
-            ):
-                self.define_callback(statement, f"${statement.name}")
+    def _hoist(self) -> None:
+        """Define the callbacks that the body itself declares: they can be called before their declaration."""
+        for name, declaration in self.scope.direct.items():
+            if name in self.scope.params:
+                continue
+            if name in self.scope.known:
+                self.define_callback(declaration, f"${name}")
+                continue
+            # Its declaration gives it to the name again, which may hold something else by then.
+            at = at_of(declaration)
+            self.hoisted[id(declaration)] = hoisted = self.fresh(f"${name}#")
+            self.define_callback(declaration, hoisted)
+            self.statements.append(assign(f"${name}", name_of(hoisted, at), at))
 
     def _return(self, node: ReturnStatement) -> None:
         at = at_of(node)
@@ -249,7 +265,7 @@ class _CallbackFunction(_Function):
             self.statements.append(assign(f"${scope.itself}", name_of(name, at), at))
         for unsure in sorted(scope.unsure - ({scope.itself} if scope.uses_itself else set())):
             self.statements.append(assign(f"${unsure}", name_of("UNBOUND", at), at))
-        self._hoist(self.node.body.statements)
+        self._hoist()
         for statement in self.node.body.statements:
             self.statement(statement)
         # Of two parameters of one name the last one counts.
@@ -273,13 +289,13 @@ class _ProgramFunction(_Function):
         """The definition of the function."""
         at: At = {"lineno": 1, "col_offset": 0}
         scope = self.scope
-        for name in sorted(scope.own - scope.known.keys() - scope.definite - {SECRET_KEY}):
+        for name in sorted(scope.own - scope.direct.keys() - scope.definite - {SECRET_KEY}):
             self._take_in(name, at)
         for name in sorted(scope.definite & scope.unsure):
             self.statements.append(assign(f"${name}", name_of("UNBOUND", at), at))
         if self.value_of_expression:
             self.statements.append(assign("last", name_of("NOTHING", at), at))
-        self._hoist(self.node.statements)
+        self._hoist()
         for statement in self.node.statements:
             self.statement(statement)
         if self.node.statements and isinstance(self.node.statements[-1], ReturnStatement):

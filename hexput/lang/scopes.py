@@ -57,6 +57,8 @@ class Scope:
         own: names that belong here.
         outer: names of outer scopes that are assigned here.
         captured: names that belong here and are used by inner callbacks.
+        direct: names of callbacks that the body itself declares, and the first declaration of each: that one
+            can be called from the beginning of the body.
         known: names that hold one callback from beginning to end, and its declaration.
         unsure: names that are called and may be unbound by then.
         definite: names that are assigned before anything else is done with them (the program's only).
@@ -71,6 +73,7 @@ class Scope:
         self.own: set[str] = set(params)
         self.outer: set[str] = set()
         self.captured: set[str] = set()
+        self.direct: dict[str, CallbackDeclaration] = {}
         self.known: dict[str, CallbackDeclaration] = {}
         self.unsure: set[str] = set()
         self.definite: set[str] = set()
@@ -81,7 +84,6 @@ class Scope:
         self.writes: dict[str, list[Expression | None]] = {}
         self.reads: set[str] = set()
         self.calls: set[str] = set()
-        self.direct: dict[str, CallbackDeclaration] = {}
 
     def owner(self, name: str) -> Scope | None:
         """The scope that a name used here belongs to; None if no scope has it."""
@@ -154,7 +156,7 @@ class _Walk:
     def _note_direct(self, scope: Scope, statements: Iterable[Statement]) -> None:
         for statement in statements:
             if isinstance(statement, CallbackDeclaration):
-                scope.direct[statement.name] = statement
+                scope.direct.setdefault(statement.name, statement)
 
     def _write(self, scope: Scope, name: str, value: Expression | None) -> None:
         scope.writes.setdefault(name, []).append(value)
@@ -232,7 +234,7 @@ def _settle(scope: Scope, scopes: list[Scope]) -> None:
         if scope.writes[name] == [None] and name not in scope.params:
             scope.known[name] = declaration
     called = {name for other in scopes for name in other.calls if other.owner(name) is scope}
-    scope.unsure = called - scope.known.keys() - set(scope.params)
+    scope.unsure = called - scope.direct.keys() - set(scope.params)
     candidates = {
         name: values
         for name, values in scope.writes.items()

@@ -984,3 +984,17 @@ def test_a_secret_does_not_move_to_another_object() -> None:
     ran = run(source, {"l": list(range(200))}, host={"h": lambda: {"secret_data": "hush-hush"}})
     assert ran.text is not None
     assert "hush" not in ran.text
+
+
+@pytest.mark.parametrize(
+    "source",
+    [
+        "callback f(secret_data) { return 1; }",
+        "callback secret_data() { return 1; }",
+        "[1].map(cb (secret_data) { res 1; });",
+        "[1].map(cb secret_data(x) { res 1; });",
+    ],
+)
+def test_secret_data_is_no_name_of_a_callback_or_a_parameter(source: str) -> None:
+    with pytest.raises(HexputError, match="secret_data"):
+        compile_script(source).run()

@@ -989,3 +989,28 @@ EXPRESSION_VALUES: list[tuple[str, Any]] = [
 def test_the_value_of_the_last_expression_statement(source: str, expected: Any) -> None:
     ran = run(source, {}, host={"f": lambda n: n * 2}, value_of="expression")
     assert same(ran.value, expected)
+
+
+DECLARED_BELOW: list[tuple[str, Any]] = [
+    ("let r = f(); callback f() { return 1; } return r;", 1),
+    ("let r = f(); callback f() { return 1; } callback f() { return 2; } return [r, f()];", [1, 2]),
+    ("let r = f(); f = 5; callback f() { return 1; } return [r, f()];", [1, 1]),
+    ("callback f() { return 1; } f = cb () { return 7; }; return f();", 7),
+    ("let r = f(); if true { callback f() { return 1; } } return [r, f()];", ["host", 1]),
+    (
+        "callback f(g) { let r = g(); callback g() { return 3; } return [r, g()]; } return f(cb () { res 1; });",
+        [1, 3],
+    ),
+]
+
+
+@pytest.mark.parametrize(("source", "expected"), DECLARED_BELOW, ids=[s for s, _ in DECLARED_BELOW])
+def test_a_callback_can_be_called_above_its_declaration(source: str, expected: Any) -> None:
+    assert same(run(source, {}, host={"f": lambda: "host"}).value, expected)
+
+
+def test_callbacks_declared_twice_within_each_other_are_compiled_once() -> None:
+    source = "return 1;"
+    for _ in range(100):  # if each level doubled the work, this would not end
+        source = f"callback f() {{ {source} }} callback f() {{ return 2; }} return f();"
+    assert run(source).value == 2
