@@ -30,13 +30,20 @@ class Journal:
         self.complete = True
         """Whether it holds every call of the run; if not, the run cannot be replayed."""
 
-    def record(self, name: str, arguments: bytes, answer: bytes) -> None:
-        """Note a host call, the JSON text of its arguments, and the line that answered it."""
+    def record(self, name: str, arguments: bytes, answer: bytes, *, is_delivered: bool) -> None:
+        """Note an answered host call.
+
+        Args:
+            name: the function.
+            arguments: JSON text.
+            answer: the line that answers it.
+            is_delivered: whether the run is told now. If not, it is being replayed, and is not there yet.
+        """
         if self.complete:
             self._size += len(answer) + self._ENTRY
             if self._size <= self._bound:
                 self._entries.append((name, hash(arguments), answer))
-                self._next = len(self._entries)
+                self._next += is_delivered
             else:
                 self.complete = False
                 self._entries.clear()

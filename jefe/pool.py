@@ -10,8 +10,8 @@ Invariants:
 - Every job that is put here ends exactly once, whatever happens to the children and to the pool.
 - A child that died is replaced. Its jobs go back to the head of the queue, in order; the one that it was at
   is to blame. A death that nobody asked for counts against that job, a kill ends it (see jefe/run.py).
-- Children that die before they did anything are started again ever more slowly; after a few the queue is
-  told.
+- Children that die before they did anything are started again ever more slowly; after a while the queue
+  is told.
 - The pool grows, up to `max_procs`, when a job has waited for as long as a start would help it.
 
 Work is done in batches: whoever handled a batch of messages calls `settle`, which fills the children and
@@ -42,8 +42,8 @@ _TURN: Final = 0.5
 _PATIENCE: Final = 0.02
 """How long a job may wait, in seconds, before another child is started."""
 
-_HOPELESS: Final = 3
-"""After so many starts in a row that came to nothing, the queue is told so."""
+_HOPELESS: Final = 3.0
+"""When starts have come to nothing for so many seconds, the queue is told so."""
 
 _WORTH: Final = 10
 """A child is replaced when it has lived at least so many times as long as its start took: replacing is
@@ -68,6 +68,7 @@ class Pool:
         self._target = settings.min_procs
         self._replacing: Child | None = None
         self._failures = 0  # starts in a row that came to nothing
+        self._alive_at = 0.0  # when there was a child to give work to, in seconds of the trio clock
         self._thunks: list[Callable[[], None]] = []
         self._patient: Job | None = None  # a job that waits, and is watched
         self._pressure = trio.Event()
@@ -144,6 +145,7 @@ class Pool:
         ended.
         """
         try:
+            self._alive_at = trio.current_time()
             async with trio.open_nursery() as self._nursery:
                 self._fill()
                 task_status.started()
@@ -228,6 +230,7 @@ class Pool:
         self._leaving.discard(child)
         if child in self._children:
             self._children.remove(child)
+            self._alive_at = trio.current_time()
         if self.is_closed:
             for job in jobs:
                 job.end(refusal(CLOSED))
@@ -255,7 +258,7 @@ class Pool:
         self._starting -= 1
         self._failures += 1
         _log.error("a start came to nothing", why=why, in_a_row=self._failures)
-        if self._failures >= _HOPELESS and not self._children:
+        if not self._children and trio.current_time() - self._alive_at >= _HOPELESS:
             self._patient = None
             for _ in range(len(self._queue)):
                 self._queue.popleft().end(refusal(NO_CHILD))

@@ -195,7 +195,7 @@ class Run(Job):
             line = wire.encode_request(wire.Resume(id=self._id, result=Raw(result)))
         else:
             line = wire.encode_request(wire.Resume(id=self._id, error=error, type=kind))
-        self._journal.record(*self._asked, line)
+        self._journal.record(*self._asked, line, is_delivered=self._parked)
         self._asked = None
         if self._parked:  # else its child died meanwhile, and the journal will tell the next one
             self._go_on(line)

@@ -104,6 +104,32 @@ async def test_a_waiting_run_is_replayed_and_no_host_function_is_called_twice(fa
         assert len(family.children) == 3
 
 
+async def test_an_answer_that_comes_while_there_is_no_child_is_kept_for_the_replay(
+    family, one, autojump_clock
+):
+    served = []
+
+    async def host(name, arguments):
+        served.append(arguments[0])
+        if arguments[0] == 2:
+            family.births = trio.Event()
+            family.children[-1].kill()
+            await wait_all_tasks_blocked()
+        if arguments[0] == 3:
+            assert len(family.alive) == 1
+        return arguments[0] * 10
+
+    async with open_supervisor(one, spawn=family.spawn) as boss, trio.open_nursery() as nursery:
+        runs = Runs(boss, nursery)
+        runs.start("it", Source("call 3"), host)
+        await trio.sleep(1)
+        assert served == [1, 2]
+        family.births.set()
+        await trio.sleep(1)
+        assert served == [1, 2, 3]
+        assert runs.ended == {"it": [10, 20, 30]}
+
+
 async def test_a_run_whose_journal_outgrew_its_bound_is_not_replayed(family):
     async with open_supervisor(Settings(max_input_size=1024), spawn=family.spawn) as boss:
 

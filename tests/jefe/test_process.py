@@ -9,15 +9,13 @@ from pathlib import Path
 
 import psutil
 import pytest
-import structlog
 import trio
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
 import jefe
-from jefe import Settings, Source, open_supervisor
+from jefe import Settings, Source, open_supervisor, pool, process
 from jefe.journal import Journal
-from jefe.process import spawn
 from jefe.streams import Outbox
 from jefe.watchdog import Watchdog
 
@@ -31,17 +29,17 @@ async def test_a_child_runs_scripts_in_an_environment_that_holds_only_what_it_ne
     started = []
 
     async def note(settings):
-        started.append(await spawn(settings))
+        started.append(await process.spawn(settings))
         return started[-1]
 
     async with open_supervisor(Settings(max_procs=1), spawn=note) as boss:
         outcome = await boss.run(Source("return a + 1;"), {"a": 1})
         assert outcome.result == 2
-        process = psutil.Process(started[0].pid)
-        assert set(process.environ()) <= {"PYTHONPATH", "JEFE_MAX_INPUT_SIZE", "LC_CTYPE"}
-        assert os.getsid(process.pid) == process.pid
+        seen = psutil.Process(started[0].pid)
+        assert set(seen.environ()) <= {"PYTHONPATH", "JEFE_MAX_INPUT_SIZE", "LC_CTYPE"}
+        assert os.getsid(seen.pid) == seen.pid
     assert started[0].returncode == -signal.SIGKILL
-    assert not process.is_running()
+    assert not seen.is_running()
 
 
 def _ours():
@@ -66,41 +64,61 @@ async def test_an_endless_loop_does_not_hang_the_product():
         assert (await boss.run(Source("return 1;"))).result == 1
 
 
-def python(code, *, stderr=None):
-    async def start(settings):
-        return await trio.lowlevel.open_process(
-            [sys.executable, "-c", code], stdin=subprocess.PIPE, stdout=subprocess.PIPE, stderr=stderr
-        )
+class Log:
+    """Takes the place of a module's logger."""
 
-    return start
+    def __init__(self):
+        self.entries = []
+
+    def __getattr__(self, level):
+        return lambda event, **more: self.entries.append({"level": level, "event": event, **more})
 
 
-async def test_what_a_child_says_is_logged_within_bounds_and_without_tricks():
+@pytest.fixture
+def log(monkeypatch):
+    log = Log()
+    for module in (process, pool):
+        monkeypatch.setattr(module, "_log", log)
+    return log
+
+
+async def test_what_a_child_says_is_logged_within_bounds_and_without_tricks(log):
     code = (
         "import sys; sys.stderr.write('\\x1b[2Jhello\\n' + 'x' * 5000 + '\\n' + 'more\\n' * 500); sys.exit(3)"
     )
-    with structlog.testing.capture_logs() as logs:
-        async with open_supervisor(Settings(), spawn=python(code, stderr=subprocess.PIPE)) as boss:
-            with pytest.raises(jefe.ChildDied):
-                await boss.run(Source("x"))
-    pid = logs[0]["pid"]
-    said = [log for log in logs if log.get("pid") == pid and log["event"] == "a child says"]
+    child = process.Child(
+        await trio.lowlevel.open_process(
+            [sys.executable, "-c", code],
+            stdin=subprocess.PIPE,
+            stdout=subprocess.PIPE,
+            stderr=subprocess.PIPE,
+        ),
+        soon=lambda thunk: thunk(),
+        on_ready=lambda child: None,
+        on_settled=lambda child: None,
+    )
+    await child.live()
+    assert child.exit_status == 3
+    said = [entry for entry in log.entries if entry["event"] == "a child says"]
     assert len(said) == 100
-    assert said[0]["line"] == "\ufffd[2Jhello"
-    assert max(len(log["line"]) for log in said) == 1000
-    assert {log["log_level"] for log in said} == {"warning"}
-    assert any(log.get("of") == "exit status 3" for log in logs)
+    assert said[0] == {
+        "level": "warning",
+        "event": "a child says",
+        "pid": child.pid,
+        "line": "\ufffd[2Jhello",
+    }
+    assert max(len(entry["line"]) for entry in said) == 1000
 
 
-async def test_a_process_that_cannot_be_started_is_reported(autojump_clock):
+async def test_a_process_that_cannot_be_started_is_reported(autojump_clock, log):
     async def fail(settings):
         raise OSError("no more processes")
 
-    with structlog.testing.capture_logs() as logs:
-        async with open_supervisor(Settings(), spawn=fail) as boss:
-            with pytest.raises(jefe.ChildDied, match="no child could be started"):
-                await boss.run(Source("x"))
-    assert "no more processes" in logs[0]["why"]
+    async with open_supervisor(Settings(), spawn=fail) as boss:
+        with pytest.raises(jefe.ChildDied, match="no child could be started"):
+            await boss.run(Source("x"))
+    assert "no more processes" in log.entries[0]["why"]
+    assert log.entries[0]["level"] == "error"
 
 
 def test_the_example_in_the_documentation_prints_what_it_says():
@@ -170,7 +188,7 @@ def test_a_journal_replays_what_it_recorded(calls):
     journal = Journal(10_000)
     for call in calls:
         assert journal.replay(*call[:2]) is None
-        journal.record(*call)
+        journal.record(*call, is_delivered=True)
     for _ in range(2):
         journal.restart()
         assert [journal.replay(*call[:2]) for call in calls] == [call[2] for call in calls]
@@ -184,6 +202,6 @@ def test_a_journal_replays_what_it_recorded(calls):
 def test_a_journal_is_bounded():
     journal = Journal(1000)
     for _ in range(10):
-        journal.record("f", b"[]", b"x" * 500)
+        journal.record("f", b"[]", b"x" * 500, is_delivered=True)
         assert journal.replay("f", b"[]") is None
     assert not journal.complete
