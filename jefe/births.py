@@ -55,6 +55,9 @@ _SLOWEST: Final = 30.0
 _GRACE: Final = 2.0
 """How long a zygote that is to end may take over it, in seconds, and how long death may take."""
 
+_LONGEST: Final = 500
+"""So many characters of a dead zygote's last words are kept."""
+
 _BOOTSTRAP: Final = (
     "import sys; sys.path.insert(0, sys.argv[1]); from child.zygote import main; sys.exit(main(sys.argv[2:]))"
 )
@@ -424,4 +427,4 @@ def _last_words(process: "subprocess.Popen[bytes]") -> str:
         except BlockingIOError:
             return ""
     lines = said.decode(errors="replace").split("\n")
-    return next((line for line in reversed(lines) if line.strip()), "")
+    return next((line[:_LONGEST] for line in reversed(lines) if line.strip()), "")
