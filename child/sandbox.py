@@ -157,16 +157,18 @@ def _directory(_: _Request) -> str:
 def _environment(_: _Request) -> str:
     """No variable is left, nor the memory in which the kernel had put them."""
     os.environ.clear()
-    start, end = _environment_block()
+    start, end = environment_block()
     ctypes.memset(start, 0, end - start)
     return "empty, and its memory overwritten"
 
 
-def _environment_block() -> tuple[int, int]:
+def environment_block() -> tuple[int, int]:
+    """Where the environment stands that this process was started with: an address, and that of its end.
+
+    Raises Unavailable if the system does not tell.
+    """
     if sys.platform != "linux":
-        raise Unavailable(
-            f"the variables are gone, but not their memory: not on this system ({sys.platform})"
-        )
+        raise Unavailable(f"its memory cannot be overwritten: not on this system ({sys.platform})")
     try:
         # After the name, which may contain anything, come the fields from the third one on; proc(5).
         fields = Path("/proc/self/stat").read_bytes().rpartition(b")")[2].split()
@@ -174,7 +176,7 @@ def _environment_block() -> tuple[int, int]:
     except (OSError, ValueError, IndexError):
         start = end = 0
     if not 0 < start <= end < 2**63:
-        raise Unavailable("the variables are gone, but not their memory: /proc does not tell where it is")
+        raise Unavailable("its memory cannot be overwritten: /proc does not tell where it is")
     return start, end
 
 
@@ -195,9 +197,14 @@ def _user(_: _Request) -> str:
     if sys.platform == "linux":
         kernel.invoke("prctl", _PR_GET_PDEATHSIG, ctypes.addressof(number))
     parent = os.getppid()
-    os.setgroups([])
-    os.setresgid(NOBODY, NOBODY, NOBODY)
-    os.setresuid(NOBODY, NOBODY, NOBODY)
+    try:
+        os.setgroups([])
+        os.setresgid(NOBODY, NOBODY, NOBODY)
+        os.setresuid(NOBODY, NOBODY, NOBODY)
+    except OSError as error:
+        raise Unavailable(
+            f"it is root, and may not become another user ({error.strerror}): start Jefe as another one"
+        ) from None
     if number.value:
         kernel.invoke("prctl", _PR_SET_PDEATHSIG, number.value)
         if os.getppid() != parent:  # it died meanwhile

@@ -1,0 +1,282 @@
+"""`python -m child.probe`: give up everything, try to get it back, and print as JSON how that went.
+
+Each layer of the sandbox is tried by itself, in a process of its own, by something that it refuses and
+that would work without it; then all of them together. What succeeds does no harm and leaves nothing behind.
+
+    {"layers": [{"name":…,"in_force":…,"why":…,"tried":…,"refused":…,"how":…}, …],
+     "attempts": [{"tried":…,"refused":…,"how":…}, …]}
+"""
+
+import ctypes
+import errno
+import mmap
+import os
+import resource
+import signal
+import socket
+import sys
+from collections.abc import Callable, Mapping
+from typing import Final
+
+import msgspec
+
+from child import kernel, sandbox
+from child.kernel import Unavailable
+
+_libc: Final = ctypes.CDLL(None, use_errno=True)
+
+
+class Attempt(msgspec.Struct, frozen=True):
+    """Something that was tried after giving up."""
+
+    tried: str
+    refused: bool
+    how: str
+    """What the attempt met with."""
+
+
+class Trial(msgspec.Struct, frozen=True):
+    """A layer, and what came of an attempt against it alone."""
+
+    name: str
+    in_force: bool
+    why: str
+    tried: str
+    refused: bool
+    how: str
+
+
+class Findings(msgspec.Struct, frozen=True):
+    """What the probe prints."""
+
+    layers: tuple[Trial, ...]
+    attempts: tuple[Attempt, ...]
+
+
+class _Refused(Exception):
+    """There is nothing to be had; the text says what there is instead."""
+
+
+def _secret() -> int:
+    """A descriptor that stands for what a parent had opened."""
+    source, sink = os.pipe()
+    os.write(sink, b"secret")
+    os.close(sink)
+    return source
+
+
+def _environment() -> tuple[int, int]:
+    try:
+        return sandbox.environment_block()
+    except Unavailable:
+        return 0, 0
+
+
+_SECRET: Final = _secret()
+_ENVIRONMENT: Final = _environment()
+
+
+# What is tried: each returns if it succeeds, and raises OSError, _Refused, or what Python makes of a refusal.
+
+
+def _make_file_here() -> None:
+    name = f"probe-{os.getpid()}"
+    os.close(os.open(name, os.O_CREAT | os.O_WRONLY, 0o600))
+    os.unlink(name)  # noqa: PTH108 - nothing may be imported or looked up any more
+
+
+def _read_environment() -> None:
+    start, end = _ENVIRONMENT
+    if not os.environ and not any(ctypes.string_at(start, end - start)):
+        raise _Refused("it is empty")
+
+
+def _get_privileges_by_a_program() -> None:
+    if kernel.invoke("prctl", 39):  # PR_GET_NO_NEW_PRIVS
+        raise _Refused("no_new_privs is set")
+
+
+def _become_root() -> None:
+    os.setuid(0)
+
+
+def _change_the_root_directory() -> None:
+    os.chroot("/")
+
+
+def _be_looked_into() -> None:
+    if not kernel.invoke("prctl", 3):  # PR_GET_DUMPABLE
+        raise _Refused("it is not dumpable")
+
+
+def _read_from_a_descriptor_of_its_parent() -> None:
+    os.read(_SECRET, 1)
+
+
+def _read_a_file() -> None:
+    os.close(os.open("/etc/passwd", os.O_RDONLY))
+
+
+def _list_a_directory() -> None:
+    os.listdir("/")  # noqa: PTH208
+
+
+def _make_a_file() -> None:
+    os.close(os.open("/tmp", os.O_WRONLY | os.O_TMPFILE, 0o600))  # one without a name
+
+
+def _open_a_descriptor() -> None:
+    for descriptor in os.pipe():
+        os.close(descriptor)
+
+
+def _make_a_socket() -> None:
+    socket.socket().close()
+
+
+def _fork() -> None:
+    pid = os.fork()
+    if pid == 0:
+        os._exit(0)
+    os.waitpid(pid, 0)
+
+
+def _start_a_program() -> None:
+    try:
+        os.execve("/nowhere/nothing", ["nothing"], {})
+    except FileNotFoundError:  # it might have been started
+        pass
+
+
+def _signal_its_parent() -> None:
+    os.kill(os.getppid(), 0)
+
+
+def _raise_a_limit() -> None:
+    resource.setrlimit(resource.RLIMIT_NOFILE, (64, 64))
+
+
+def _make_memory_executable() -> None:
+    mmap.mmap(-1, 4096, prot=mmap.PROT_READ | mmap.PROT_WRITE | mmap.PROT_EXEC).close()
+
+
+def _make_a_file_of_memory() -> None:
+    os.close(os.memfd_create("probe"))
+
+
+def _call(name: str, *arguments: object) -> None:
+    if getattr(_libc, name)(*arguments) < 0:
+        error = ctypes.get_errno()
+        if error not in (errno.EFAULT, errno.EINVAL):  # those come after the permission was given
+            raise OSError(error, os.strerror(error))
+
+
+def _trace_a_process() -> None:
+    _call("ptrace", 0, 0, 0, 0)  # PTRACE_TRACEME: be traced by its parent
+
+
+def _make_a_ring() -> None:
+    _call("syscall", ctypes.c_long(425), 1, 0)  # io_uring_setup, the same number everywhere
+
+
+def _mount() -> None:
+    _call("mount", 0, 0, 0, 0, 0)
+
+
+def _make_a_namespace() -> None:
+    _call("unshare", 0x10000000)  # CLONE_NEWUSER
+
+
+_AGAINST: Final[Mapping[str, tuple[str, Callable[[], None]]]] = {
+    "directory": ("make a file in the current directory", _make_file_here),
+    "environment": ("read the environment", _read_environment),
+    "privileges": ("get privileges through a program", _get_privileges_by_a_program),
+    "user": ("become root", _become_root),
+    "capabilities": ("change the root directory", _change_the_root_directory),
+    "secrecy": ("be looked into by others", _be_looked_into),
+    "descriptors": ("read what its parent had opened", _read_from_a_descriptor_of_its_parent),
+    "landlock": ("list a directory", _list_a_directory),
+    "limits": ("open a descriptor", _open_a_descriptor),
+    "seccomp": ("make a socket", _make_a_socket),
+}
+"""What is tried against each layer alone."""
+
+_TOGETHER: Final[Mapping[str, Callable[[], None]]] = {
+    **dict(_AGAINST[name] for name in sandbox.LAYERS if name not in ("privileges", "secrecy")),
+    "read a file": _read_a_file,
+    "make a file": _make_a_file,
+    "make a file of memory": _make_a_file_of_memory,
+    "make memory executable": _make_memory_executable,
+    "fork": _fork,
+    "start a program": _start_a_program,
+    "signal its parent": _signal_its_parent,
+    "trace a process": _trace_a_process,
+    "raise a limit": _raise_a_limit,
+    "mount a file system": _mount,
+    "make a namespace": _make_a_namespace,
+    "use io_uring": _make_a_ring,
+}
+"""What is tried against all of them. Left out are questions to the kernel: it would not answer."""
+
+
+def _attempt(tried: str, action: Callable[[], None]) -> Attempt:
+    try:
+        action()
+    except _Refused as refused:
+        return Attempt(tried, True, str(refused))
+    except OSError as error:
+        return Attempt(tried, True, error.strerror or str(error))
+    except AttributeError:
+        return Attempt(tried, True, "not on this system")
+    except Exception as error:  # noqa: BLE001 - what Python makes of a refusal depends on the function
+        return Attempt(tried, True, str(error))
+    return Attempt(tried, False, "it worked")
+
+
+def _in_a_fork(action: Callable[[int], bytes]) -> bytes:
+    """What an action yields in a forked process; it is given the one descriptor that it needs to keep."""
+    source, sink = os.pipe()
+    pid = os.fork()
+    if pid == 0:
+        # Nothing may come back from here into the code of the parent.
+        try:
+            os.write(sink, action(sink))
+        finally:
+            os._exit(0)
+    os.close(sink)
+    with open(source, "rb") as stream:
+        answer = stream.read()
+    os.waitpid(pid, 0)
+    return answer
+
+
+def _try_alone(name: str) -> bytes:
+    tried, action = _AGAINST[name]
+
+    def act(sink: int) -> bytes:
+        report = sandbox.give_up((sink,), only=(name, "privileges"))
+        layer = next(layer for layer in report.layers if layer.name == name)
+        attempt = _attempt(tried, action)
+        return msgspec.json.encode(
+            Trial(name, layer.in_force, layer.why, attempt.tried, attempt.refused, attempt.how)
+        )
+
+    return _in_a_fork(act)
+
+
+def _try_together(sink: int) -> bytes:
+    sandbox.give_up((sink,))
+    return msgspec.json.encode([_attempt(*item) for item in _TOGETHER.items()])
+
+
+def main() -> int:
+    """Print the findings; return the exit status, 0."""
+    layers = (msgspec.json.decode(_try_alone(name), type=Trial) for name in sandbox.LAYERS)
+    attempts = msgspec.json.decode(_in_a_fork(_try_together), type=tuple[Attempt, ...])
+    sys.stdout.buffer.write(msgspec.json.encode(Findings(tuple(layers), attempts)) + b"\n")
+    return 0
+
+
+if __name__ == "__main__":
+    signal.signal(signal.SIGINT, signal.SIG_IGN)
+    sys.exit(main())
