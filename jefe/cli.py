@@ -222,7 +222,7 @@ def print_settings(form: str | None) -> int:
 
         rows = {
             row.variable: {
-                "value": values[row.field],
+                "value": "(set)" if row.is_secret and values[row.field] else values[row.field],
                 "default": row.default,
                 "unit": row.unit,
                 "accepted": row.accepted,
@@ -234,7 +234,14 @@ def print_settings(form: str | None) -> int:
         return 0
     lines = [("variable", "value", "default", "unit", "meaning")]
     lines += [
-        (row.variable, shown(values[row.field]), shown(row.default), row.unit, row.help) for row in table()
+        (
+            row.variable,
+            shown(values[row.field], is_secret=row.is_secret),
+            shown(row.default),
+            row.unit,
+            row.help,
+        )
+        for row in table()
     ]
     widths = [max(len(line[column]) for line in lines) for column in range(4)]
     for line in lines:

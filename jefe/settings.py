@@ -113,6 +113,107 @@ class Settings(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=
             extra={"unit": "runs"},
         ),
     ] = 10_000
+    max_connections: Annotated[
+        int,
+        Meta(
+            ge=1,
+            le=2**20,
+            description="How many clients one front talks to at once; further ones are refused.",
+            extra={"unit": "connections"},
+        ),
+    ] = 10_000
+    max_executions: Annotated[
+        int,
+        Meta(
+            ge=1,
+            le=2**20,
+            description="How many executions of one connection are under way at once, those that wait for "
+            "the client included; further ones are refused.",
+            extra={"unit": "executions"},
+        ),
+    ] = 10_000
+    max_outbox: Annotated[
+        int,
+        Meta(
+            ge=1024,
+            le=1024 * _MIB,
+            description="How much may wait for a client that does not read before its connection is dropped.",
+            extra={"unit": "bytes"},
+        ),
+    ] = 32 * _MIB
+    heartbeat: Annotated[
+        float,
+        Meta(
+            ge=0,
+            le=86400,
+            description="After so much silence a client is asked whether it is still there, and after as "
+            "much again it is dropped; 0: never.",
+            extra={"unit": "s"},
+        ),
+    ] = 30.0
+    hexput_address: Annotated[
+        str, Meta(max_length=255, description="Where the Hexput server listens.", extra={"unit": "address"})
+    ] = "127.0.0.1"
+    hexput_port: Annotated[
+        int,
+        Meta(
+            ge=0,
+            le=65535,
+            description="The port of the Hexput server; 0: any free one, which is printed.",
+            extra={"unit": "port"},
+        ),
+    ] = 9001
+    hexput_token: Annotated[
+        str,
+        Meta(
+            max_length=4096,
+            description="What a client of the Hexput server must show; empty: nothing.",
+            extra={"unit": "text", "secret": True},
+        ),
+    ] = ""
+    hexput_origins: Annotated[
+        str,
+        Meta(
+            max_length=65536,
+            description="Which web pages may connect to the Hexput server, such as https://example.com, "
+            "separated by blanks or commas; *: all; empty: those from the server's own host.",
+            extra={"unit": "origins"},
+        ),
+    ] = ""
+    function_exists_timeout: Annotated[
+        float,
+        Meta(
+            ge=0.001,
+            le=86400,
+            description="How long a client may take to say whether it has a function; then it has not.",
+            extra={"unit": "s"},
+        ),
+    ] = 3.0
+    function_call_timeout: Annotated[
+        float,
+        Meta(
+            ge=0.001,
+            le=86400,
+            description="How long a client's function may take.",
+            extra={"unit": "s"},
+        ),
+    ] = 600.0
+    tls_cert: Annotated[
+        str,
+        Meta(
+            max_length=4096,
+            description="A file with the certificate chain (PEM); then every network front speaks TLS only.",
+            extra={"unit": "file"},
+        ),
+    ] = ""
+    tls_key: Annotated[
+        str,
+        Meta(
+            max_length=4096,
+            description="A file with the certificate's private key (PEM); empty: it is in the same file.",
+            extra={"unit": "file"},
+        ),
+    ] = ""
     debug: Annotated[
         bool,
         Meta(
@@ -140,6 +241,8 @@ class Settings(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=
                 f"{PREFIX}MIN_PROCS ({self.min_procs}) must not be larger than "
                 f"{PREFIX}MAX_PROCS ({self.max_procs})"
             )
+        if self.tls_key and not self.tls_cert:
+            raise SettingsError(f"{PREFIX}TLS_KEY needs {PREFIX}TLS_CERT, the certificate that it belongs to")
 
     @classmethod
     def from_environment(cls, environ: Mapping[str, str]) -> Self:
@@ -166,6 +269,8 @@ class Setting(msgspec.Struct, frozen=True):
     help: str
     least: int | float | None = None
     most: int | float | None = None
+    is_secret: bool = False
+    """Whether its value is never shown."""
 
     @property
     def variable(self) -> str:
@@ -181,6 +286,8 @@ class Setting(msgspec.Struct, frozen=True):
             return f"{', '.join(others)} or {last}"
         if base is bool:
             return "true, false, yes, no, 1 or 0"
+        if base is str:
+            return "text"
         number = "a whole number" if base is int else "a number"
         return f"{number} from {self.least} to {self.most}"
 
@@ -193,6 +300,8 @@ class Setting(msgspec.Struct, frozen=True):
         try:
             value: int | float | bool | str = msgspec.convert(plain, self.type, strict=False)
         except msgspec.ValidationError:
+            if base is str:
+                raise SettingsError(f"{self.variable} is too long") from None
             shown = text if len(text) <= 60 else text[:57] + "..."
             unit = "" if base is bool or get_origin(base) is Literal else f" ({self.unit})"
             raise SettingsError(f"{self.variable} is {shown!r}, but must be {self.accepted}{unit}") from None
@@ -211,6 +320,7 @@ def _rows() -> Iterator[Setting]:
             help=meta.description or "",
             least=meta.ge,
             most=meta.le,
+            is_secret=(meta.extra or {}).get("secret", False),
         )
 
 
@@ -258,8 +368,10 @@ def as_markdown() -> str:
     return "\n".join(lines) + "\n"
 
 
-def shown(value: int | float | bool | str) -> str:
-    """A setting's value as it would be written in its variable."""
+def shown(value: int | float | bool | str, *, is_secret: bool = False) -> str:
+    """A setting's value as it would be written in its variable; of a secret, only whether there is one."""
+    if is_secret and value:
+        return "(set)"
     if isinstance(value, bool):
         return "true" if value else "false"
     return f"{value:g}" if isinstance(value, float) else str(value)

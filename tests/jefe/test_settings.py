@@ -79,7 +79,7 @@ def test_every_setting_is_described_and_reads_its_own_default(row: object) -> No
     assert row.help.endswith(".")
     assert row.read(shown(row.default)) == row.default
     with pytest.raises(SettingsError, match=row.variable):
-        row.read("-1")
+        row.read("-" * 100_000 if isinstance(row.default, str) and row.accepted == "text" else "-1")
 
 
 @pytest.mark.parametrize(
@@ -102,3 +102,17 @@ def test_an_unknown_variable_is_a_warning_with_what_was_meant() -> None:
     assert unknown_variables({"JEFE_MAX_TIME": "1", "PATH": "/bin"}) is None
     warning = unknown_variables({"JEFE_MAX_TIMES": "1", "JEFE_ZZZ": "1"})
     assert warning == "unknown settings are ignored: JEFE_MAX_TIMES (did you mean JEFE_MAX_TIME?), JEFE_ZZZ"
+
+
+def test_a_secret_is_never_shown() -> None:
+    from jefe.settings import shown
+
+    (row,) = [row for row in table() if row.variable == "JEFE_HEXPUT_TOKEN"]
+    assert row.is_secret
+    assert shown("hush", is_secret=row.is_secret) == "(set)"
+    assert shown("", is_secret=row.is_secret) == ""
+
+
+def test_a_key_without_a_certificate_is_a_sentence() -> None:
+    with pytest.raises(SettingsError, match="JEFE_TLS_KEY needs JEFE_TLS_CERT"):
+        Settings.from_environment({"JEFE_TLS_KEY": "key.pem"})
