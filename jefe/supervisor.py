@@ -153,6 +153,10 @@ class Supervisor:
         self.pool.put(question)
         return question
 
+    def knows(self, script: str) -> bool:
+        """Whether a script has that name, or is about to have it."""
+        return self._scripts.entry(script) is not None
+
     def settle(self) -> None:
         """End a batch: let everything that was asked, or answered, leave."""
         self.pool.settle()
