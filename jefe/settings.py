@@ -95,6 +95,23 @@ class Settings(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=
             extra={"unit": "share"},
         ),
     ] = 0.0
+    max_output_size: Annotated[
+        int,
+        Meta(
+            ge=1,
+            le=1024 * _MIB,
+            description="How large the JSON text of a result, or of a sandbox, may become, roughly; a run that "
+            "leaves more behind fails.",
+            extra={"unit": "bytes"},
+        ),
+    ] = 32 * _MIB
+    require_sandbox: Annotated[
+        bool,
+        Meta(
+            description="Refuse to start where a part of the sandbox is missing, instead of warning of it.",
+            extra={"unit": "true or false"},
+        ),
+    ] = False
     max_in_flight: Annotated[
         int,
         Meta(
@@ -198,6 +215,68 @@ class Settings(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=
             extra={"unit": "s"},
         ),
     ] = 600.0
+    oaf_address: Annotated[
+        str, Meta(max_length=255, description="Where the OAF server listens.", extra={"unit": "address"})
+    ] = "127.0.0.1"
+    oaf_port: Annotated[
+        int,
+        Meta(
+            ge=0,
+            le=65535,
+            description="The port of the OAF server; 0: any free one, which is printed.",
+            extra={"unit": "port"},
+        ),
+    ] = 2000
+    oaf_token: Annotated[
+        str,
+        Meta(
+            max_length=4096,
+            description="What every message to the OAF server must carry; empty: a random one is made at "
+            "the start, and shown once.",
+            extra={"unit": "text", "secret": True},
+        ),
+    ] = ""
+    oaf_errors: Annotated[
+        Literal["structured", "string"],
+        Meta(
+            description="How the OAF server tells an error: as an object, or as a bare line that begins "
+            "with __OAF__Exception.",
+            extra={"unit": "form"},
+        ),
+    ] = "structured"
+    oaf_oneshot: Annotated[
+        bool,
+        Meta(
+            description="Close a connection to the OAF server after one answer.", extra={"unit": "yes or no"}
+        ),
+    ] = False
+    oaf_idle_timeout: Annotated[
+        float,
+        Meta(
+            ge=0.001,
+            le=2**31,
+            description="After so much silence a connection to the OAF server is closed.",
+            extra={"unit": "s"},
+        ),
+    ] = 600.0
+    oaf_max_variables: Annotated[
+        int,
+        Meta(
+            ge=0,
+            le=2**24,
+            description="How many variables the OAF server keeps.",
+            extra={"unit": "variables"},
+        ),
+    ] = 200_000
+    oaf_max_variables_size: Annotated[
+        int,
+        Meta(
+            ge=0,
+            le=2**36,
+            description="How large the variables of the OAF server may be together, names and JSON text.",
+            extra={"unit": "bytes"},
+        ),
+    ] = 64 * _MIB
     tls_cert: Annotated[
         str,
         Meta(
