@@ -23,12 +23,12 @@ def _refuse_constant(name: str) -> NoReturn:
 _decoder: Final = json.JSONDecoder(parse_constant=_refuse_constant)
 
 
-def decode(text: str, raw: Collection[str], nested: Collection[str]) -> dict[str, Any]:
+def decode(text: str, raw: Collection[str] | None, nested: Collection[str]) -> dict[str, Any]:
     """Decode a JSON object.
 
     Args:
         text: all of the text.
-        raw: names of the members to be given as `Raw`, unread.
+        raw: names of the members to be given as `Raw`, unread; None: all of them.
         nested: names of the members that are objects with such members.
 
     Raises:
@@ -51,7 +51,7 @@ def decode(text: str, raw: Collection[str], nested: Collection[str]) -> dict[str
         name, at = _decoder.raw_decode(text, at)
         start = skip_blank(expect(":", at) + 1)
         members[name], at = _decoder.raw_decode(text, start)
-        if name in raw:
+        if raw is None or name in raw:
             members[name] = Raw(text[start:at].encode())
         elif name in nested and isinstance(members[name], dict):
             members[name] = decode(text[start:at], raw, nested)

@@ -297,6 +297,7 @@ class _IdOnly(msgspec.Struct, frozen=True):
 _request_decoder: Final[msgspec.json.Decoder[AnyRequest]] = msgspec.json.Decoder(AnyRequest)
 _answer_decoder: Final = msgspec.json.Decoder(Answer)
 _response_decoder: Final = msgspec.json.Decoder(Response)
+_object_decoder: Final = msgspec.json.Decoder(dict[str, Raw])
 _id_decoder: Final = msgspec.json.Decoder(_IdOnly)
 _FIRST_OF_ID: Final = frozenset(b'"-0123456789')
 
@@ -347,6 +348,25 @@ def decode_response(response: Raw | bytes) -> Response:
         return _decode(_response_decoder, bytes(response))
     except (ValueError, RecursionError) as error:
         raise MalformedAnswer(_explain(error)) from None
+
+
+def decode_object(text: bytes) -> dict[str, Raw]:
+    """The members of any JSON object, unread.
+
+    Raises:
+        ValueError: it is no JSON object.
+        RecursionError: it is nested too deeply.
+    """
+    if not text.isascii():
+        text.decode()
+    try:
+        return _object_decoder.decode(text)
+    except msgspec.ValidationError:
+        raise
+    except msgspec.DecodeError:
+        if rb"\u" not in text:
+            raise
+    return surrogates.decode(text.decode(), None, ())
 
 
 def _is_object(text: Raw) -> bool:
