@@ -26,6 +26,7 @@ from greenlet import getcurrent, greenlet  # type: ignore[import-untyped]
 
 from child import wire
 from child.engines import Engine, Engines, HostCallFailed, HostFunctionNotFound, Outcome, Program, ScriptFault
+from child.limits import DEFAULT_MAX_MEM, DEFAULT_MAX_TIME, Guard, Limits, TooMuch
 from child.wire import Thrown
 
 READ_SIZE: Final = 256 * 1024  # bytes
@@ -64,22 +65,24 @@ class _Figures:
 class _Script:
     """What a name stands for, until it is compiled anew or removed."""
 
-    __slots__ = ("figures", "program")
+    __slots__ = ("figures", "limits", "program")
 
-    def __init__(self, program: Program) -> None:
+    def __init__(self, program: Program, limits: Limits) -> None:
         self.program = program
+        self.limits = limits
         self.figures = _Figures()
 
 
 class _Run:
     """A run that has begun."""
 
-    __slots__ = ("id", "script", "time_taken", "worker")
+    __slots__ = ("cpu_time", "id", "script", "time_taken", "worker")
 
     def __init__(self, run_id: bytes, script: _Script) -> None:
         self.id = run_id
         self.script = script
         self.time_taken = 0.0  # milliseconds of its own so far
+        self.cpu_time = 0.0  # milliseconds of CPU time before it last waited
         self.worker: greenlet | None = None  # only if it may make host calls
 
 
@@ -97,6 +100,8 @@ class Loop:
         engines: the languages it knows.
         max_input_size: the longest line it takes, in bytes.
         write: is called with each answer, a whole line.
+        guard: watches over the limits of runs; whether it does so is for its owner to say (`Guard.start`).
+        lacking: what the sandbox of this process lacks, a sentence; it is told with `stats`. Empty: nothing.
         debug: whether the traceback of an engine's own error is shown on stderr.
     """
 
@@ -106,9 +111,13 @@ class Loop:
         max_input_size: int,
         write: Callable[[bytes], object],
         *,
+        guard: Guard | None = None,
+        lacking: str = "",
         debug: bool = False,
     ) -> None:
         self._engines = engines
+        self._guard = guard or Guard()
+        self._lacking = {"lacking": lacking} if lacking else {}
         self._max_input_size = max_input_size
         self._write = write
         self._debug = debug
@@ -164,7 +173,11 @@ class Loop:
     def _compile(self, request: wire.Compile) -> None:
         engine = self._engine(request.language)
         program = self._attempt(partial(engine.compile, request.script, request.options))
-        self._scripts[request.script_name] = _Script(program)
+        limits = Limits(
+            DEFAULT_MAX_TIME if request.max_time is None else request.max_time,
+            DEFAULT_MAX_MEM if request.max_mem is None else request.max_mem,
+        )
+        self._scripts[request.script_name] = _Script(program, limits)
         self._accept(request)
 
     def _remove(self, request: wire.Remove) -> None:
@@ -179,7 +192,14 @@ class Loop:
 
     def _stats(self, request: wire.Stats) -> None:
         if request.script_name is None:
-            figures, more = self._figures, {"scripts": len(self._scripts), "waiting": len(self._waiting)}
+            figures, more = (
+                self._figures,
+                {
+                    "scripts": len(self._scripts),
+                    "waiting": len(self._waiting),
+                    **self._lacking,
+                },
+            )
         else:
             figures, more = self._script(request.script_name).figures, {}
         response = {"runs": figures.runs, "timeTaken": round(figures.time_taken, 3), **more}
@@ -209,20 +229,32 @@ class Loop:
     def _advance(self, run: _Run, step: Callable[[], Outcome | Exception | _HostCall]) -> None:
         """Give a run the CPU until it ends or makes a host call; answer that. No script runs but in here."""
         started = time.perf_counter()
-        outcome = step()
-        run.time_taken += (time.perf_counter() - started) * 1000
+        try:
+            outcome = self._guard.watch(step, run.script.limits, run.cpu_time)
+        except TooMuch as broken:
+            self._count(run, started)
+            self._write(wire.refused(run.id, broken.reason))  # its worker, if it had one, is lost with it
+            return
         if isinstance(outcome, _HostCall):
+            run.time_taken += (time.perf_counter() - started) * 1000
+            run.cpu_time += self._guard.taken()
             self._waiting[run.id] = run
             self._write(wire.called(run.id, outcome.name, outcome.arguments))
             return
-        run.script.figures.add(run.time_taken)
-        self._figures.add(run.time_taken)
+        self._count(run, started)
         if run.worker is not None and len(self._idle) < _MAX_IDLE:
             self._idle.append(run.worker)
-        if isinstance(outcome, Exception):
+        if _is_memory_error(outcome):
+            self._write(wire.refused(run.id, wire.TOO_MUCH_MEMORY))
+        elif isinstance(outcome, Exception):
             self._write(wire.threw(run.id, self._thrown(outcome), run.time_taken))
         else:
             self._write(wire.finished(run.id, outcome.sandbox, outcome.result, run.time_taken))
+
+    def _count(self, run: _Run, started: float) -> None:
+        run.time_taken += (time.perf_counter() - started) * 1000
+        run.script.figures.add(run.time_taken)
+        self._figures.add(run.time_taken)
 
     def _accept(self, request: wire.Request) -> None:
         if request_id := bytes(request.id):
@@ -263,8 +295,6 @@ class Loop:
         """The failure of a run as the caller is told it."""
         if isinstance(error, ScriptFault):
             return Thrown(type=error.type, message=error.message, line=error.line, column=error.column)
-        if isinstance(error, MemoryError):
-            return Thrown(type="MemoryError", message="The script needs more memory than there is")
         if isinstance(error, RecursionError):
             return Thrown(type="RecursionError", message="The script is nested too deeply")
         self._show(error)
@@ -290,6 +320,13 @@ def _conclude(job: Callable[[], Outcome]) -> Outcome | Exception:
         return error
 
 
+def _is_memory_error(outcome: Outcome | Exception) -> bool:
+    """Whether a run ended because the system, or the limit of this process, had no more memory for it."""
+    return isinstance(outcome, MemoryError) or (
+        isinstance(outcome, ScriptFault) and outcome.type == "MemoryError"
+    )
+
+
 def _call_host(name: str, arguments: bytes) -> bytes:
     """The host call of a run that has a worker: let the loop make it, and wait for the answer."""
     answer: wire.Resume = getcurrent().parent.switch(_HostCall(name, arguments))
@@ -305,7 +342,15 @@ def _refuse_host_call(name: str, arguments: bytes) -> bytes:
     raise HostFunctionNotFound(name)
 
 
-def serve(engines: Engines, max_input_size: int, source: int, sink: int, *, debug: bool = False) -> int:
+def serve(
+    engines: Engines,
+    max_input_size: int,
+    source: int,
+    sink: int,
+    *,
+    lacking: str = "",
+    debug: bool = False,
+) -> int:
     """Read requests from one file descriptor and write answers to another, until either ends.
 
     Args:
@@ -313,6 +358,7 @@ def serve(engines: Engines, max_input_size: int, source: int, sink: int, *, debu
         max_input_size: the longest request, in bytes.
         source: where requests come from, blocking.
         sink: where answers go, blocking.
+        lacking: see `Loop`.
         debug: see `Loop`.
 
     Returns:
@@ -325,7 +371,16 @@ def serve(engines: Engines, max_input_size: int, source: int, sink: int, *, debu
         while written < len(line):  # a signal, or a descriptor that takes less
             written += os.write(sink, memoryview(line)[written:])
 
-    loop = Loop(engines, max_input_size, write, debug=debug)
+    guard = Guard()
+    guard.start()
+    loop = Loop(
+        engines,
+        max_input_size,
+        write,
+        guard=guard,
+        lacking=lacking,
+        debug=debug,
+    )
     try:
         while data := os.read(source, READ_SIZE):
             loop.feed(data)
@@ -335,4 +390,6 @@ def serve(engines: Engines, max_input_size: int, source: int, sink: int, *, debu
         return 1
     except (BrokenPipeError, ConnectionResetError):
         return 0
+    finally:
+        guard.stop()
     return 0

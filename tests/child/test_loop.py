@@ -279,7 +279,6 @@ def test_answers_come_in_the_order_of_the_lines():
 @pytest.mark.parametrize(
     ("error", "thrown"),
     [
-        (MemoryError(), "MemoryError"),
         (RecursionError(), "RecursionError"),
         (KeyError("secret"), "InternalError"),
     ],
@@ -295,6 +294,17 @@ def test_whatever_an_engine_raises_is_the_answer_to_that_run_alone(error, thrown
     assert "secret" not in json.dumps(answers)
     assert answers[1] == done()
     assert capsys.readouterr() == ("", "")
+
+
+@pytest.mark.parametrize("more", [{}, {"calls": True}])
+@pytest.mark.parametrize("error", [MemoryError(), ScriptFault("MemoryError", "Out of memory")])
+def test_a_run_that_gets_no_more_memory_took_too_much(error, more):
+    def body(sandbox, call):
+        raise error
+
+    child = Child(a=body, b=nothing)
+    answers = child.send(compile_("a"), compile_("b"), run("a", id=1, **more), run("b"))
+    assert answers == [{"ok": False, "reason": "killed: too much memory used", "id": 1}, done()]
 
 
 def test_a_traceback_is_shown_on_stderr_for_who_wants_to_debug(capsys):
