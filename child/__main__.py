@@ -8,8 +8,9 @@ import traceback
 from collections.abc import Mapping
 from typing import Final, NoReturn
 
-from child.engines import load_engines
+from child.engines import DEFAULT_MAX_OUTPUT_SIZE, load_engines
 from child.loop import serve
+from child.sandbox import give_up
 
 HELP: Final = """\
 usage: python -m child
@@ -31,16 +32,14 @@ class BadSetting(Exception):
     """An environment variable cannot be used; the text is a sentence for the person who set it."""
 
 
-def max_input_size(environ: Mapping[str, str]) -> int:
-    """The longest request in bytes, from `JEFE_MAX_INPUT_SIZE`. Raises BadSetting."""
-    text = environ.get("JEFE_MAX_INPUT_SIZE", "").strip()
+def size_from(environ: Mapping[str, str], variable: str, default: int) -> int:
+    """A size in bytes, from an environment variable. Raises BadSetting."""
+    text = environ.get(variable, "").strip()
     if not text:
-        return DEFAULT_MAX_INPUT_SIZE
+        return default
     if not (text.isascii() and text.isdigit() and len(text) < 20 and 1 <= int(text) <= _MOST):
         shown = ascii(text if len(text) <= 60 else text[:57] + "...")
-        raise BadSetting(
-            f"JEFE_MAX_INPUT_SIZE is {shown}, but must be a whole number from 1 to {_MOST} (bytes)"
-        )
+        raise BadSetting(f"{variable} is {shown}, but must be a whole number from 1 to {_MOST} (bytes)")
     return int(text)
 
 
@@ -75,12 +74,17 @@ def main(arguments: list[str]) -> int:
     debug = os.environ.get("JEFE_DEBUG", "").strip().lower() in _TRUE
     try:
         source, sink = take_streams()
-        size = max_input_size(os.environ)
+        size = size_from(os.environ, "JEFE_MAX_INPUT_SIZE", DEFAULT_MAX_INPUT_SIZE)
+        output_size = size_from(os.environ, "JEFE_MAX_OUTPUT_SIZE", DEFAULT_MAX_OUTPUT_SIZE)
     except (BadSetting, OSError) as error:
         _say(str(error))
         return 2
     try:
-        return serve(load_engines(), size, source, sink, debug=debug)
+        engines = load_engines(output_size)
+        report = give_up((0, 1, 2, source, sink))
+        if report.missing:
+            _say(report.sentence)
+        return serve(engines, size, source, sink, lacking=report.lack, debug=debug)
     except Exception as error:  # noqa: BLE001 - nobody above would tell it in a sentence
         if debug:
             traceback.print_exc()

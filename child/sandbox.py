@@ -71,6 +71,11 @@ class Report(msgspec.Struct, frozen=True):
         return tuple(layer for layer in self.layers if not layer.in_force)
 
     @property
+    def lack(self) -> str:
+        """The same sentence, if a layer is missing; else empty."""
+        return self.sentence if self.missing else ""
+
+    @property
     def sentence(self) -> str:
         """The report as one sentence for a person."""
         if not self.missing:

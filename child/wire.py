@@ -276,13 +276,15 @@ class Response(msgspec.Struct, frozen=True, kw_only=True):
     """What a `response` may hold.
 
     That is `exception` for a run that threw; `sandbox`, and `result` if it returned a value, for a run that
-    finished; `tree` for a parse.
+    finished; `tree` for a parse. `lacking` is what the sandbox of a child lacks, in a sentence, if it lacks
+    anything; a child says so when it is asked for its figures.
     """
 
     sandbox: Raw = Raw()
     result: Raw = Raw()
     exception: Thrown | None = None
     tree: Raw = Raw()
+    lacking: str = ""
 
 
 # --------------------------------------------------------------------------------------------- decoding

@@ -70,15 +70,24 @@ class Zygote:
         control: the socket to the supervisor, blocking.
         engines: the languages of the children.
         max_input_size: the longest request that a child takes, in bytes.
+        headroom: how much the address space of a child may grow, in bytes; 0 is unlimited.
         debug: whether children show the traceback of an engine's own error.
     """
 
     def __init__(
-        self, control: socket.socket, engines: Engines, max_input_size: int, *, debug: bool = False
+        self,
+        control: socket.socket,
+        engines: Engines,
+        max_input_size: int,
+        *,
+        headroom: int = 0,
+        debug: bool = False,
     ) -> None:
         self._control = control
         self._engines = engines
         self._max_input_size = max_input_size
+        self._headroom = headroom
+        self._size = _address_space() if headroom else 0
         self._debug = debug
         self._children: dict[int, _Child] = {}  # by pidfd
         self._spare: _Child | None = None
@@ -188,12 +197,11 @@ class Zygote:
             _die_with(zygote)
             os.setsid()  # what a terminal sends to its foreground must not reach it
             gc.enable()
-            report = give_up((0, 1, 2))
-            if report.missing:
-                sys.stderr.write(f"{report.sentence}\n")
+            memory = self._size + self._headroom if self._headroom else None
+            report = give_up((0, 1, 2), memory=memory)
             if is_spare:  # otherwise somebody waits
                 try_out(self._engines)
-            status = serve(self._engines, self._max_input_size, 0, 1, debug=self._debug)
+            status = serve(self._engines, self._max_input_size, 0, 1, lacking=report.lack, debug=self._debug)
         except BaseException as error:  # noqa: BLE001 - whatever it is, it ends here
             if self._debug:
                 traceback.print_exc()
@@ -226,6 +234,12 @@ def _die_with(parent: int) -> None:
         os._exit(_INTERNAL_ERROR)
 
 
+def _address_space() -> int:
+    """How large this process is, in bytes (proc(5), statm)."""
+    with open("/proc/self/statm", encoding="ascii") as file:
+        return int(file.read().split()[0]) * os.sysconf("SC_PAGE_SIZE")
+
+
 def _settle() -> None:
     """Give back what the start used up, and have children share what is left."""
     gc.collect()
@@ -240,9 +254,10 @@ def main(arguments: list[str]) -> int:
     """Be a zygote on the socket that is standard input; return the exit status.
 
     Args:
-        arguments: the pid of the supervisor, the longest request in bytes, and `debug` or nothing.
+        arguments: the pid of the supervisor; the longest request, the largest output and the headroom of a
+            child, in bytes; and `debug` or nothing.
     """
-    supervisor, max_input_size, *more = arguments
+    supervisor, max_input_size, max_output_size, headroom, *more = arguments
     _die_with(int(supervisor))
     # Ctrl-C is the supervisor's business. Deaths must be kept until they are reaped, and nothing may be
     # blocked: the supervisor may have been started with these set otherwise.
@@ -254,9 +269,10 @@ def main(arguments: list[str]) -> int:
     os.set_blocking(2, False)  # nobody reads what a zygote says while it lives
     control = socket.socket(fileno=0)
     control.setblocking(True)
-    engines = load_engines()
+    engines = load_engines(int(max_output_size))
     try_out(engines)
+    zygote = Zygote(control, engines, int(max_input_size), headroom=int(headroom), debug="debug" in more)
     prepare()
     _settle()
-    Zygote(control, engines, int(max_input_size), debug="debug" in more).run()
+    zygote.run()
     return 0

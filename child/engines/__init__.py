@@ -6,7 +6,7 @@ open, it imports and opens when it is made: later the child may not open anythin
 """
 
 from collections.abc import Callable, Mapping
-from typing import Any, Literal, Protocol
+from typing import Any, Final, Literal, Protocol
 
 ValueOf = Literal["return", "expression"]
 """What a run yields, see `child.wire.Run`."""
@@ -116,8 +116,16 @@ Engines = Mapping[str, Engine]
 """The languages of a child, by name."""
 
 
-def load_engines() -> Engines:
-    """Make every engine there is, ready for its first script."""
+DEFAULT_MAX_OUTPUT_SIZE: Final = 32 * 1024 * 1024  # bytes
+
+
+def load_engines(max_output_size: int = DEFAULT_MAX_OUTPUT_SIZE) -> Engines:
+    """Make every engine there is, ready for its first script.
+
+    Args:
+        max_output_size: bytes, roughly, that the JSON text of a result, or of a sandbox, may have; a run that
+            would leave more behind fails.
+    """
     from child.engines.hexput import HexputEngine  # here, since engines import the names above
 
-    return {engine.name: engine for engine in (HexputEngine(),)}
+    return {engine.name: engine for engine in (HexputEngine(max_output_size),)}

@@ -19,10 +19,11 @@ _MAX_CACHED_SOURCE = 16 * 1024  # characters; a larger script is compiled each t
 class HexputProgram:
     """A compiled Hexput script."""
 
-    __slots__ = ("_script",)
+    __slots__ = ("_max_output_size", "_script")
 
-    def __init__(self, script: Script) -> None:
+    def __init__(self, script: Script, max_output_size: int) -> None:
         self._script = script
+        self._max_output_size = max_output_size
 
     def run(self, sandbox: bytes | None, call: HostCall, value_of: ValueOf) -> Outcome:
         """Run the script, see `child.engines.Program`."""
@@ -36,18 +37,19 @@ class HexputProgram:
                 raise lang.HostCallFailed(error.message) from None
 
         try:
-            return self._script.run(sandbox, host_call, value_of=value_of)
+            return self._script.run(sandbox, host_call, value_of=value_of, max_output=self._max_output_size)
         except lang.HexputError as error:
             raise _fault(error) from None
 
 
 class HexputEngine:
-    """The Hexput language."""
+    """The Hexput language; see `load_engines` for its argument."""
 
     name = "hexput"
     replayable = True
 
-    def __init__(self) -> None:
+    def __init__(self, max_output_size: int) -> None:
+        self._max_output_size = max_output_size
         self._cache: OrderedDict[tuple[str, lang.Options], HexputProgram] = OrderedDict()
         # The first script makes the language's libraries import and build what they put off: do it now.
         self.parse("1;", {})
@@ -59,7 +61,7 @@ class HexputEngine:
         program = self._cache.get(key)
         if program is None:
             try:
-                program = HexputProgram(compile_script(*key))
+                program = HexputProgram(compile_script(*key), self._max_output_size)
             except lang.HexputError as error:
                 raise _fault(error) from None
             if len(source) > _MAX_CACHED_SOURCE:

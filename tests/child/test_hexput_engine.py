@@ -8,7 +8,7 @@ from child.engines.hexput import HexputEngine
 
 @pytest.fixture(scope="module")
 def engine():
-    return HexputEngine()
+    return HexputEngine(1_000_000)
 
 
 def no_host(name, arguments):

@@ -9,7 +9,7 @@ from pathlib import Path
 
 import pytest
 
-from child.__main__ import DEFAULT_MAX_INPUT_SIZE, BadSetting, max_input_size
+from child.__main__ import DEFAULT_MAX_INPUT_SIZE, BadSetting, size_from
 
 ROOT = Path(__file__).resolve().parents[2]
 CHILD = [sys.executable, "-m", "child"]
@@ -242,7 +242,7 @@ def test_a_request_of_just_the_default_size_is_handled():
 @pytest.mark.parametrize("value", ["many", "-1", "0", "1.5", "5MiB", "9" * 30, "\u0663"])
 def test_a_setting_that_does_not_parse_names_the_variable(value):
     with pytest.raises(BadSetting, match=r"^JEFE_MAX_INPUT_SIZE is .*must be a whole number"):
-        max_input_size({"JEFE_MAX_INPUT_SIZE": value})
+        size_from({"JEFE_MAX_INPUT_SIZE": value}, "JEFE_MAX_INPUT_SIZE", DEFAULT_MAX_INPUT_SIZE)
 
 
 @pytest.mark.parametrize(
@@ -254,7 +254,7 @@ def test_a_setting_that_does_not_parse_names_the_variable(value):
     ],
 )
 def test_the_input_size_is_a_setting(environ, size):
-    assert max_input_size(environ) == size
+    assert size_from(environ, "JEFE_MAX_INPUT_SIZE", DEFAULT_MAX_INPUT_SIZE) == size
 
 
 def test_a_bad_setting_stops_the_start():
