@@ -18,6 +18,7 @@ from jefe.errors import (
     MalformedRequest,
     NoSuchScript,
     Overloaded,
+    SandboxMissing,
     ScriptError,
     ScriptSyntaxError,
 )
@@ -43,6 +44,7 @@ __all__ = [
     "NoSuchScript",
     "Outcome",
     "Overloaded",
+    "SandboxMissing",
     "ScriptError",
     "ScriptSyntaxError",
     "Settings",

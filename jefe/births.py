@@ -52,6 +52,9 @@ _PACE: Final = 0.1
 _SLOWEST: Final = 30.0
 """The longest of these times, in seconds."""
 
+_LEAST_HEADROOM: Final = 256 * 1024 * 1024
+"""See `headroom`; in bytes."""
+
 _GRACE: Final = 2.0
 """How long a zygote that is to end may take over it, in seconds, and how long death may take."""
 
@@ -399,8 +402,20 @@ def _command(settings: Settings) -> list[str]:
     folder = Path(child.__file__).resolve().parent.parent  # the one that holds the package
     return [
         *(sys.executable, "-I", "-c", _BOOTSTRAP, str(folder)),
-        *(str(os.getpid()), str(settings.max_input_size + SLACK), *(["debug"] if settings.debug else [])),
+        str(os.getpid()),
+        str(settings.max_input_size + SLACK),
+        str(settings.max_output_size),
+        str(headroom(settings)),
+        *(["debug"] if settings.debug else []),
     ]
+
+
+def headroom(settings: Settings) -> int:
+    """How much the address space of a child may grow, in bytes; 0 is unlimited.
+
+    It is no limit of a script but stops what leaps over the limits between two looks at them; so it is wide.
+    """
+    return max(_LEAST_HEADROOM, 8 * 1024 * settings.max_mem) if settings.max_mem else 0
 
 
 async def _dead(process: "subprocess.Popen[bytes]") -> None:

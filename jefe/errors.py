@@ -10,6 +10,7 @@ function of that name.
 
 from child import wire
 
+SANDBOX_MISSING = "a part of the sandbox is missing"
 CLOSED = "closed"
 NO_CHILD = "no child could be started"
 """The reasons that only a supervisor has."""
@@ -113,6 +114,15 @@ class Overloaded(JefeError):
     advice = "wait for answers before sending more, or raise JEFE_MAX_QUEUE"
 
     def __init__(self, reason: str = wire.OVERLOADED, advice: str | None = None) -> None:
+        super().__init__(reason, advice)
+
+
+class SandboxMissing(JefeError):
+    """The settings require a sandbox, and this system lacks a part of it."""
+
+    advice = "`jefe doctor` says which; start Jefe elsewhere, or without JEFE_REQUIRE_SANDBOX"
+
+    def __init__(self, reason: str = SANDBOX_MISSING, advice: str | None = None) -> None:
         super().__init__(reason, advice)
 
 

@@ -15,7 +15,7 @@ from typing import TYPE_CHECKING, Final
 from msgspec import Raw
 
 from child import wire
-from jefe.version import VERSION_ID, Version
+from jefe.version import UNLIMITED, VERSION_ID, Limits, Version
 
 if TYPE_CHECKING:
     from jefe.process import Child
@@ -49,6 +49,11 @@ class Job:
     def limit(self) -> float:
         """How long a child may be at it before it is killed, in seconds of real time."""
         return _READ_LIMIT
+
+    @property
+    def limits(self) -> Limits:
+        """What the child may take while it is at it."""
+        return UNLIMITED
 
     @property
     def blamed(self) -> "Job | None":
@@ -93,7 +98,7 @@ class Hello(Job):
         """The child is there."""
         if not answer.ok:
             raise wire.MalformedAnswer(f"at its start: {answer.reason}")
-        child.is_ready()
+        child.is_ready(wire.decode_response(answer.response).lacking)
 
 
 class Load(Job):

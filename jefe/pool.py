@@ -45,6 +45,9 @@ _PATIENCE: Final = 0.02
 _HOPELESS: Final = 3.0
 """When starts have come to nothing for so many seconds, the queue is told so."""
 
+_GROWN: Final = 16 * 1024
+"""A child that took too much memory, and holds so much more than at its birth, in KiB, is replaced."""
+
 _WORTH: Final = 10
 """A child is replaced when it has lived at least so many times as long as its start took: replacing is
 not the work."""
@@ -75,6 +78,10 @@ class Pool:
         self._nursery: trio.Nursery | None = None
         self.is_closed = False
         """Whether no more jobs are taken."""
+        self.lacking = ""
+        """What the sandbox of the children lacks, a sentence; empty if nothing is known to be missing."""
+        self.is_proved = trio.Event()
+        """Set when a child has told what its sandbox lacks, or could not be started."""
 
     @property
     def queued(self) -> int:
@@ -186,6 +193,10 @@ class Pool:
             self._bury(child)
 
     def _ready(self, child: Child) -> None:
+        if child.lacking and not self.lacking:
+            self.lacking = child.lacking
+            _log.warning(child.lacking)
+        self.is_proved.set()
         self._starting -= 1
         self._children.append(child)
         _log.debug("a child is ready", pid=child.pid)
@@ -198,6 +209,12 @@ class Pool:
         """A child answered something."""
         if child.runs:
             self._failures = 0
+        if child.is_suspect:
+            child.is_suspect = False
+            if child.growth > _GROWN and child in self._children:
+                self._children.remove(child)
+                self._leaving.add(child)
+                self._fill()
         if child in self._leaving:
             self._let_go(child)
         elif self._settings.recycle_after and child.runs >= self._settings.recycle_after:
@@ -256,6 +273,7 @@ class Pool:
     def _stillborn(self, why: str) -> None:
         """A start came to nothing."""
         self._starting -= 1
+        self.is_proved.set()
         self._failures += 1
         _log.error("a start came to nothing", why=why, in_a_row=self._failures)
         if not self._children and trio.current_time() - self._alive_at >= _HOPELESS:

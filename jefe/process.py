@@ -16,7 +16,7 @@ import sys
 from collections import deque
 from collections.abc import Callable
 from pathlib import Path
-from typing import Protocol
+from typing import Final, Protocol
 
 import structlog
 import trio
@@ -28,7 +28,7 @@ from jefe.jobs import Hello, Job
 from jefe.run import Run
 from jefe.settings import Settings
 from jefe.streams import Outbox, receive, widen
-from jefe.watchdog import Watchdog
+from jefe.watchdog import Meter, Taken, Watchdog
 
 _log = structlog.get_logger()
 
@@ -39,6 +39,13 @@ MAX_ANSWER = 64 * 1024 * 1024
 
 SLACK = 64 * 1024
 """How many bytes more a child accepts than the supervisor does: a request grows a little on its way."""
+
+_LEEWAY: Final = Taken(time=250.0, memory=16 * 1024)
+"""By how much a run may break its limits, at least, before the child is killed for it: the child's own guard
+is closer to it, and comes first."""
+
+_UNKNOWN: Final = 2**60
+"""So much memory as no process has: nothing is growth, measured from here."""
 
 _MS_PER_BYTE = 1e-5
 """What a byte of a request is taken to cost a child, in milliseconds."""
@@ -88,6 +95,7 @@ async def spawn(settings: Settings) -> Process:
         # current directory is not searched (-P), whatever lies there.
         "PYTHONPATH": _FOLDER,
         "JEFE_MAX_INPUT_SIZE": str(settings.max_input_size + SLACK),
+        "JEFE_MAX_OUTPUT_SIZE": str(settings.max_output_size),
     }
     if settings.debug:
         environment["JEFE_DEBUG"] = "true"
@@ -136,6 +144,10 @@ class Child:
         """How many runs it has carried out."""
         self.is_condemned = False
         """Whether the supervisor has killed it."""
+        self.is_suspect = False
+        """Whether a run in it took too much memory, which may not have come back."""
+        self.lacking = ""
+        """What its sandbox lacks, a sentence; empty for nothing."""
         self.condemned: Job | None = None
         """The job because of which it was killed, if there is one."""
         self.reason = wire.CHILD_DIED
@@ -149,7 +161,12 @@ class Child:
         self._out = Outbox(process.stdin, soon)
         self._on_ready = on_ready
         self._on_settled = on_settled
-        self._watchdog = Watchdog(self._expired)
+        self._watchdog = Watchdog(self._expired, self._examine)
+        self._meter: Meter | None = None
+        self._at_birth = self._last = self._before = Taken(
+            0.0, _UNKNOWN
+        )  # at birth, lately, before `_examined`
+        self._examined: Job | None = None  # the job that it was at when it was last looked at
 
     @property
     def is_empty(self) -> bool:
@@ -165,9 +182,23 @@ class Child:
         self.load += job.charge
         self._out.write(line)
 
-    def is_ready(self) -> None:
-        """It has given its first sign of life."""
+    def hurry(self, job: Job) -> None:
+        """The limit of a job has become shorter."""
+        if self.pending and self.pending[0] is job:
+            self._watchdog.expect(trio.current_time() + job.limit)
+
+    @property
+    def growth(self) -> int:
+        """How much more memory it holds than at its birth, in KiB; 0 if that is not known."""
+        taken = self._meter.read() if self._meter is not None else None
+        return 0 if taken is None else max(0, taken.memory - self._at_birth.memory)
+
+    def is_ready(self, lacking: str) -> None:
+        """It has given its first sign of life, and said what its sandbox lacks."""
+        self.lacking = lacking
         self.ready_at = trio.current_time()
+        self._meter = Meter(self.pid)
+        self._at_birth = self._last = self._before = self._meter.read() or self._at_birth
         self._on_ready(self)
 
     def kill(self, job: Job | None = None, reason: str = wire.CHILD_DIED) -> None:
@@ -251,6 +282,29 @@ class Child:
         if self.pending:
             _log.warning("a child is killed: too much time taken", pid=self.pid)
             self.kill(self._blamed(), wire.TOO_MUCH_TIME)
+
+    def _examine(self) -> None:
+        """Look at what it takes, and kill it if the run that it is at takes too much by far."""
+        taken = self._meter.read() if self._meter is not None and self.pending else None
+        if taken is None:
+            return
+        job = self.pending[0]
+        if job is not self._examined:
+            # Its memory is measured from when another job was looked at, its time only from now on.
+            self._examined = job
+            self._before = Taken(taken.time, self._last.memory)
+        self._last = taken
+        limits = job.limits
+        if limits.memory and taken.memory - self._before.memory > limits.memory + max(
+            limits.memory, _LEEWAY.memory
+        ):
+            reason = wire.TOO_MUCH_MEMORY
+        elif limits.time and taken.time - self._before.time > limits.time + max(limits.time, _LEEWAY.time):
+            reason = wire.TOO_MUCH_TIME
+        else:
+            return
+        _log.warning("a child is killed", pid=self.pid, why=reason)
+        self.kill(self._blamed(), reason)
 
     def _blamed(self) -> Job | None:
         return self.pending[0].blamed if self.pending else None

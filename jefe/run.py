@@ -16,14 +16,14 @@ from msgspec import Raw
 from child import wire
 from jefe.jobs import UNKNOWN_COST, Job, Load, refusal, without_id
 from jefe.journal import Journal
-from jefe.version import Version
+from jefe.version import Limits, Version
 
 if TYPE_CHECKING:
     from jefe.process import Child
 
 ValueOf = Literal["return", "expression"]
 
-MAX_DEATHS: Final = 1
+MAX_DEATHS: Final = 2
 """A run that was on the CPU at so many deaths of a child, which nobody asked for, fails."""
 
 _LONGEST: Final = 1e10
@@ -31,6 +31,9 @@ _LONGEST: Final = 1e10
 
 _LEAST_COST: Final = 0.02
 """What a run costs besides the script's own time, in milliseconds: decoding, encoding, reading, writing."""
+
+_FAREWELL: Final = 0.05
+"""How long a run that was cancelled may stay on the CPU before its child is killed, in seconds."""
 
 NO_ID: Final = wire.Run(script_name="-").id
 NO_SANDBOX: Final = wire.Run(script_name="-").sandbox
@@ -95,9 +98,15 @@ class Run(Job):
 
     @property
     def limit(self) -> float:
+        """The script's; a short one if nobody waits for the end."""
+        assert self.version is not None
+        return min(self.version.limit, _FAREWELL) if self.dropped else self.version.limit
+
+    @property
+    def limits(self) -> Limits:
         """The script's."""
         assert self.version is not None
-        return self.version.limit
+        return self.version.limits
 
     @property
     def is_waiting(self) -> bool:
@@ -149,6 +158,10 @@ class Run(Job):
             version.cost = cost + (taken + _LEAST_COST - cost) * 0.1 if cost else taken + _LEAST_COST
             version.counters.ran(taken)
             child.runs += 1
+        elif answer.reason in (wire.TOO_MUCH_TIME, wire.TOO_MUCH_MEMORY):
+            version.counters.killed(answer.reason)
+            child.runs += 1
+            child.is_suspect = child.is_suspect or answer.reason == wire.TOO_MUCH_MEMORY
         elif answer.reason == wire.NO_SUCH_SCRIPT:
             # The child refused the script that went before it, and what it said about that is the answer.
             line = child.refusals.get(version.key, line)
@@ -210,13 +223,16 @@ class Run(Job):
     def cancel(self) -> None:
         """Nobody wants the answer any more: `on_done` and `on_call` are not called again.
 
-        A run that waits for a child or for a host call ends at once; one that is on the CPU runs to its end.
+        A run that waits for a child or for a host call ends at once; one that is on the CPU may have a moment
+        to come to its end.
         """
         if not self.dropped and self.answer is None:
             self.dropped = True
             self._asked = None
             if self._parked:
                 self._abandon()
+            elif self._child is not None:
+                self._child.hurry(self)
 
     def _abandon(self) -> None:
         # The child keeps the run until it is answered; an error ends it there.

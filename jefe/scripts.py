@@ -121,7 +121,7 @@ class Scripts:
         return Version(
             self._number,
             request,
-            max_time=self._settings.max_time,
+            settings=self._settings,
             counters=counters,
             unused=self._unused,
         )

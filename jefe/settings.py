@@ -100,8 +100,8 @@ class Settings(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=
         Meta(
             ge=1,
             le=1024 * _MIB,
-            description="How large the JSON text of a result, or of a sandbox, may become, roughly; a run that "
-            "leaves more behind fails.",
+            description="How large the JSON text of a result, or of a sandbox, may become, roughly; a run "
+            "that leaves more behind fails.",
             extra={"unit": "bytes"},
         ),
     ] = 32 * _MIB

@@ -12,7 +12,7 @@ ask for more; requests about one name take effect in the order in which they wer
 import inspect
 import json
 from collections.abc import AsyncIterator, Awaitable, Callable, Mapping
-from contextlib import asynccontextmanager
+from contextlib import AsyncExitStack, asynccontextmanager
 from functools import partial
 from typing import Any, Final
 
@@ -20,18 +20,20 @@ import trio
 from msgspec import Raw
 
 from child import wire
+from jefe.births import open_births
 from jefe.errors import (
     FunctionNotFound,
     InputTooLarge,
     MalformedRequest,
     NoSuchScript,
+    SandboxMissing,
     from_answer,
 )
 from jefe.jobs import Question, refusal
 from jefe.journal import Journal
 from jefe.logs import configure_unless_done
 from jefe.pool import Pool
-from jefe.process import SLACK, Process, spawn
+from jefe.process import SLACK, Process
 from jefe.run import NO_ID, NO_SANDBOX, Run, ValueOf
 from jefe.scripts import Entry, Scripts, Source
 from jefe.settings import Settings
@@ -413,14 +415,17 @@ class _Caller:
 
 @asynccontextmanager
 async def open_supervisor(
-    settings: Settings | None = None, *, spawn: Callable[[Settings], Awaitable[Process]] = spawn
+    settings: Settings | None = None, *, spawn: Callable[[Settings], Awaitable[Process]] | None = None
 ) -> AsyncIterator[Supervisor]:
     """A supervisor, for the length of a block. After it nothing is left: no child, no task, no file
     descriptor.
 
     Args:
         settings: the limits; all defaults if None.
-        spawn: starts a child; for tests.
+        spawn: starts a child; for tests. None: see jefe/births.py.
+
+    Raises:
+        SandboxMissing: at the beginning, if the settings require a sandbox, and a part of it is missing.
 
     Example:
         async with jefe.open_supervisor() as boss:
@@ -429,11 +434,20 @@ async def open_supervisor(
     """
     settings = settings or Settings()
     configure_unless_done(settings)
-    boss = Supervisor(settings, partial(spawn, settings))
     failure: BaseException | None = None
-    async with trio.open_nursery() as nursery:
+    async with AsyncExitStack() as stack:
+        if spawn is None:
+            births = await stack.enter_async_context(open_births(settings))
+            boss = Supervisor(settings, births.spawn)
+        else:
+            boss = Supervisor(settings, partial(spawn, settings))
+        nursery = await stack.enter_async_context(trio.open_nursery())
         await nursery.start(boss.pool.run)
         try:
+            if settings.require_sandbox:
+                await boss.pool.is_proved.wait()
+                if boss.pool.lacking:
+                    raise SandboxMissing(advice=boss.pool.lacking)
             yield boss
         except (Exception, KeyboardInterrupt) as error:  # noqa: BLE001
             failure = error  # raised below as it is: the nursery is nothing that the block knows about

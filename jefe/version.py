@@ -6,11 +6,13 @@ so once; then it is removed from the children.
 
 import math
 from collections.abc import Callable
-from typing import Any, Final
+from typing import Any, Final, NamedTuple
 
+import psutil
 from msgspec import Raw
 
 from child import wire
+from jefe.settings import Settings
 
 VERSION_ID: Final = b"0"
 """The id of every line about a source: its answer needs one to come at all, and answers come in order
@@ -20,13 +22,15 @@ anyway."""
 class Counters:
     """What has been run: of one script, or in all."""
 
-    __slots__ = ("kills", "runs", "time", "whole")
+    __slots__ = ("kills", "longest", "runs", "time", "whole")
 
     def __init__(self, whole: "Counters | None" = None) -> None:
         self.runs = 0
         """How many runs ended, in whatever way."""
         self.time = 0.0
         """The scripts' own time, in milliseconds."""
+        self.longest = 0.0
+        """The longest time that one run took, in milliseconds."""
         self.kills: dict[str, int] = {}
         """How many runs were killed, by reason."""
         self.whole = whole
@@ -36,11 +40,13 @@ class Counters:
         """Count a run that a child answered after so many milliseconds of the script's own time."""
         self.runs += 1
         self.time += taken
+        if taken > self.longest:
+            self.longest = taken
         if self.whole is not None:
             self.whole.ran(taken)
 
     def killed(self, reason: str) -> None:
-        """Count a run that ended with its child."""
+        """Count a run that broke a limit, or ended with its child."""
         self.runs += 1
         self.kills[reason] = self.kills.get(reason, 0) + 1
         if self.whole is not None:
@@ -48,7 +54,33 @@ class Counters:
 
     def figures(self) -> dict[str, Any]:
         """As they are told to clients."""
-        return {"runs": self.runs, "timeTaken": round(self.time, 3), "kills": dict(self.kills)}
+        return {
+            "runs": self.runs,
+            "timeTaken": round(self.time, 3),
+            "maxTimeTaken": round(self.longest, 3),
+            "kills": dict(self.kills),
+        }
+
+
+class Limits(NamedTuple):
+    """What a run may take: milliseconds of its own time, and KiB of growth of its child; 0 is unlimited."""
+
+    time: float
+    memory: int
+
+
+UNLIMITED: Final = Limits(0.0, 0)
+
+
+def limits_of(request: wire.Compile, settings: Settings) -> Limits:
+    """What runs of a script may take: what the script's own request says, else the settings."""
+    time = settings.max_time if request.max_time is None else request.max_time
+    memory = settings.max_mem if request.max_mem is None else request.max_mem
+    share = settings.max_mem_percent if request.max_mem_percent is None else request.max_mem_percent
+    if share:
+        shared = max(1, int(psutil.virtual_memory().total * share) // 1024)
+        memory = min(memory, shared) if memory else shared
+    return Limits(float(time), memory)
 
 
 class Version:
@@ -64,6 +96,7 @@ class Version:
         "counters",
         "key",
         "limit",
+        "limits",
         "line",
         "refused",
         "retired",
@@ -76,11 +109,12 @@ class Version:
         number: int,
         request: wire.Compile,
         *,
-        max_time: float,
+        settings: Settings,
         counters: Counters,
         unused: "Callable[[Version], None]",
     ) -> None:
         self.key = str(number)
+        self.limits = limits_of(request, settings)
         self.line = wire.encode_request(
             wire.Compile(
                 id=Raw(VERSION_ID),
@@ -88,15 +122,13 @@ class Version:
                 script=request.script,
                 language=request.language,
                 options=request.options,
-                max_time=request.max_time,
-                max_mem=request.max_mem,
-                max_mem_percent=request.max_mem_percent,
+                max_time=self.limits.time,
+                max_mem=self.limits.memory,
             )
         )
         """The line that makes a child know this version."""
         self.size = len(self.line)
-        own = max_time if request.max_time is None else request.max_time
-        self.limit = own * 4 / 1000 + 1 if own else math.inf
+        self.limit = self.limits.time * 4 / 1000 + 1 if self.limits.time else math.inf
         """How long a run may hold a child up, in seconds of real time, before the child is killed."""
         self.cost = 0.0
         """What a run costs a child, in milliseconds, by experience; 0 as long as there is none."""

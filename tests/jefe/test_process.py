@@ -165,7 +165,10 @@ async def test_an_outbox_sends_in_order_at_once_and_when_there_is_room(nursery):
 
 async def test_a_watchdog_counts_the_latest_deadline_only(nursery, autojump_clock):
     passed = []
-    watchdog = Watchdog(lambda: passed.append(trio.current_time()))
+    looked = []
+    watchdog = Watchdog(
+        lambda: passed.append(trio.current_time()), lambda: looked.append(trio.current_time())
+    )
     nursery.start_soon(watchdog.watch)
     watchdog.expect(10)
     await trio.sleep_until(5)
@@ -179,6 +182,8 @@ async def test_a_watchdog_counts_the_latest_deadline_only(nursery, autojump_cloc
     watchdog.expect(math.inf)
     await trio.sleep_until(50)
     assert passed == [17]
+    assert looked
+    assert max(looked) < 17  # an idle child is not looked at
     nursery.cancel_scope.cancel()
 
 
