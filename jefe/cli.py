@@ -12,9 +12,10 @@ from typing import TYPE_CHECKING, Any, TypeVar
 import click
 
 from jefe.endings import FAILED, MISUSED, Misuse, conclude, drive, say, write_out
-from jefe.given import Text, encode, read_sandbox, read_text
+from jefe.given import Text, encode, read_sandbox, read_settings, read_text
 from jefe.logs import configure, harmless, is_control, wants_colour
-from jefe.settings import Settings, shown, table, unknown_variables
+from jefe.serve import serve_command
+from jefe.settings import Settings, shown, table
 
 if TYPE_CHECKING:
     import jefe
@@ -69,7 +70,7 @@ def _serve_pipe() -> None:
     from jefe.pipe import serve_pipe
     from jefe.stdio import standard_input, standard_output
 
-    settings = _settings()
+    settings = read_settings()
     if sys.stdin is not None and sys.stdin.isatty():
         say(
             "jefe: reading requests from this terminal, one JSON object a line, until Ctrl-D; for example: "
@@ -81,6 +82,9 @@ def _serve_pipe() -> None:
             await serve_pipe(boss, standard_input(), standard_output(), settings)
 
     drive(serve)
+
+
+cli.add_command(serve_command)
 
 
 def takes_sandbox(command: Command) -> Command:
@@ -215,7 +219,7 @@ def print_settings(form: str | None) -> int:
 
         click.echo(as_markdown(), nl=False)
         return 0
-    settings = _settings()
+    settings = read_settings()
     values = {row.field: getattr(settings, row.field) for row in table()}
     if form == "json":
         import msgspec
@@ -264,27 +268,13 @@ def completion(shell: str) -> int:
     return 0
 
 
-def _settings() -> Settings:
-    """The settings in force, with the log set up as they say. Raises SettingsError."""
-    import os
-
-    settings = Settings.from_environment(os.environ)
-    configure(settings)
-    warning = unknown_variables(os.environ)
-    if warning is not None:
-        import structlog
-
-        structlog.get_logger("jefe").warning(warning)
-    return settings
-
-
 def _settings_for_one() -> Settings:
     """The settings for a command that runs a script or two: one child, and no log of what is told anyway."""
     import os
 
     import msgspec
 
-    settings = _settings()
+    settings = read_settings()
     if not settings.debug and not os.environ.get("JEFE_LOG_LEVEL"):
         configure(msgspec.structs.replace(settings, log_level="error"))
     return msgspec.structs.replace(settings, min_procs=1, max_procs=1)

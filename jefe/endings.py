@@ -33,11 +33,14 @@ class Misuse(Exception):
     """The command was asked for something impossible; the text is a sentence for the user. Status 2."""
 
 
-def conclude(command: click.Command, arguments: Sequence[str] | None) -> int:
-    """Run the command and return its status, whatever happens in it. `arguments`: default `sys.argv`."""
+def conclude(command: click.Command, arguments: Sequence[str] | None, name: str = "jefe") -> int:
+    """Run the command, called `name` in its help, and return its status, whatever happens in it.
+
+    `arguments`: default `sys.argv`.
+    """
     hold_standard_descriptors()
     try:
-        status = _invoke(command, sys.argv[1:] if arguments is None else list(arguments))
+        status = _invoke(command, name, sys.argv[1:] if arguments is None else list(arguments))
         if sys.stdout is not None:
             sys.stdout.flush()
     except click.exceptions.Exit as ending:
@@ -50,14 +53,14 @@ def conclude(command: click.Command, arguments: Sequence[str] | None) -> int:
         return status if isinstance(status, int) else 0
 
 
-def _invoke(command: click.Command, arguments: list[str]) -> object:
+def _invoke(command: click.Command, name: str, arguments: list[str]) -> object:
     """What `command.main` does, but for the endings: click has its own ideas of those."""
     wanted = os.environ.get("_JEFE_COMPLETE")
     if wanted:
         from click.shell_completion import shell_complete
 
         return shell_complete(command, {}, "jefe", "_JEFE_COMPLETE", wanted)
-    with command.make_context("jefe", arguments) as context:
+    with command.make_context(name, arguments) as context:
         return command.invoke(context)
 
 

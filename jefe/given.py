@@ -1,12 +1,14 @@
-"""What the command line gives a script, source and sandbox: checked, and bounded, before it is used."""
+"""What the command line gives, settings, source and sandbox: checked, and bounded, before it is used."""
 
+import os
 import re
 import sys
 from pathlib import Path
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 from jefe.endings import Misuse
-from jefe.settings import Settings
+from jefe.logs import configure
+from jefe.settings import Settings, unknown_variables
 
 
 class Text(NamedTuple):
@@ -14,6 +16,24 @@ class Text(NamedTuple):
 
     name: str
     text: str
+
+
+def read_settings(**given: Any) -> Settings:
+    """The settings in force, those of the environment and over them those given; the log is set up as they
+    say. Raises SettingsError.
+    """
+    settings = Settings.from_environment(os.environ)
+    if given:
+        import msgspec
+
+        settings = msgspec.structs.replace(settings, **given)
+    configure(settings)
+    warning = unknown_variables(os.environ)
+    if warning is not None:
+        import structlog
+
+        structlog.get_logger("jefe").warning(warning)
+    return settings
 
 
 def read_text(file: str, settings: Settings) -> Text:

@@ -30,16 +30,28 @@ async def receive(stream: ReceiveStream) -> bytes:
     takes two.
     """
     try:
-        if not isinstance(stream, trio.lowlevel.FdStream):
+        if descriptor(stream) is None:
             return bytes(await stream.receive_some(CHUNK))
-        while True:
-            await trio.lowlevel.wait_readable(stream.fileno())
+        while (fd := descriptor(stream)) is not None:
+            await trio.lowlevel.wait_readable(fd)
             try:
-                return os.read(stream.fileno(), CHUNK)
+                return os.read(fd, CHUNK)
             except BlockingIOError:  # somebody else read it: the descriptor is shared with another process
                 continue
     except (trio.BrokenResourceError, trio.ClosedResourceError, OSError):
-        return b""
+        pass
+    return b""
+
+
+def descriptor(stream: object) -> int | None:
+    """The file descriptor that a stream only passes bytes to and from; None if it does more, or is closed."""
+    if isinstance(stream, trio.lowlevel.FdStream):
+        fd = stream.fileno()
+    elif isinstance(stream, trio.SocketStream):
+        fd = stream.socket.fileno()
+    else:
+        return None
+    return fd if fd >= 0 else None
 
 
 def widen(stream: object) -> None:
@@ -59,7 +71,8 @@ class Outbox:
     """What is to be sent through a stream.
 
     Args:
-        stream: where the bytes go; a trio `FdStream` is written to without a task switch when it has room.
+        stream: where the bytes go; a pipe or a socket is written to without a task switch when it has room.
+            Break the outbox off before the stream is closed.
         soon: called with a function that is to be called when the current batch of work is done.
         on_sent: called whenever bytes have left, or were thrown away because the other side has gone.
     """
@@ -83,7 +96,7 @@ class Outbox:
         on_sent: Callable[[], None] | None = None,
     ) -> None:
         self._stream = stream
-        self._fd = stream.fileno() if isinstance(stream, trio.lowlevel.FdStream) else None
+        self._fd = descriptor(stream)
         self._soon = soon
         self._on_sent = on_sent
         self._buffer = bytearray()

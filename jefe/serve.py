@@ -1,0 +1,100 @@
+"""`jefe serve` and `hexput-runtime`: the network fronts, together or one alone, on one supervisor.
+
+A front is a row of `FRONTS`: a coroutine function `(supervisor, settings, *, task_status)` that listens,
+tells where (jefe/listen.py), calls `task_status.started`, and serves until it is cancelled. It is imported
+only when it is started: the supervisor knows none of them.
+
+Invariants: either every front listens, or none is left listening and the start failed with a sentence. When
+serving ends, clients are told, and no child is left.
+"""
+
+import sys
+from collections.abc import Sequence
+from importlib import import_module
+from typing import Any, Final
+
+import click
+
+from jefe.endings import conclude, drive
+from jefe.given import read_settings
+from jefe.settings import Settings
+
+FRONTS: Final = {"hexput": ("hexput.server", "serve_hexput")}
+"""The name of a front, and where it is."""
+
+
+def serve(fronts: Sequence[str], settings: Settings) -> None:
+    """Serve until a signal ends it. Raises CannotListen, or SystemExit with the signal's status."""
+    import trio
+
+    from jefe import open_supervisor
+
+    _allow_many_files()
+
+    async def work() -> None:
+        async with open_supervisor(settings) as boss, trio.open_nursery() as nursery:
+            for name in fronts:
+                module, function = FRONTS[name]
+                await nursery.start(getattr(import_module(module), function), boss, settings)
+            # From here on there is nothing to wait for but a signal.
+
+    drive(work)
+
+
+def _allow_many_files() -> None:
+    """Each connection is a file: take as many as the system lets this process have."""
+    import resource
+
+    soft, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
+    if soft != hard:
+        try:
+            resource.setrlimit(resource.RLIMIT_NOFILE, (hard, hard))
+        except (OSError, ValueError):
+            pass  # then new connections wait when there are too many
+
+
+@click.command("serve")
+@click.argument("fronts", metavar="[FRONT]...", nargs=-1, type=click.Choice(list(FRONTS)))
+def serve_command(fronts: tuple[str, ...]) -> None:
+    """Serve clients over the network until Ctrl-C.
+
+    Every front is started, or those that are named. Each prints where it listens, on standard error.
+    Addresses and ports are settings: see 'jefe settings'.
+    """
+    serve(list(dict.fromkeys(fronts)) or list(FRONTS), read_settings())
+
+
+@click.command("hexput-runtime", context_settings={"help_option_names": ["-h", "--help"]})
+@click.option("--address", metavar="ADDRESS", help="Where to listen (default: JEFE_HEXPUT_ADDRESS).")
+@click.option(
+    "--port",
+    type=click.IntRange(0, 65535),
+    help="The port; 0: any free one, which is printed (default: JEFE_HEXPUT_PORT).",
+)
+@click.option("--debug", is_flag=True, help="Log everything, the code of scripts too.")
+@click.option(
+    "--log-level",
+    type=click.Choice(["debug", "info", "warning", "error", "critical"], case_sensitive=False),
+    help="The least important level that is still logged (default: JEFE_LOG_LEVEL).",
+)
+def _hexput_runtime(address: str | None, port: int | None, debug: bool, log_level: str | None) -> None:
+    """Serve Hexput over WebSocket: parse and execute scripts that nobody trusts.
+
+    What has no option is set by JEFE_* variables: see 'jefe settings'.
+    """
+    given: dict[str, Any] = {
+        "hexput_address": address,
+        "hexput_port": port,
+        "log_level": log_level,
+        "debug": debug or None,
+    }
+    serve(["hexput"], read_settings(**{name: value for name, value in given.items() if value is not None}))
+
+
+def hexput_runtime(arguments: Sequence[str] | None = None) -> int:
+    """Run the command `hexput-runtime` (default: `sys.argv`) and return the status for `sys.exit`."""
+    return conclude(_hexput_runtime, arguments, "hexput-runtime")
+
+
+if __name__ == "__main__":
+    sys.exit(hexput_runtime())
