@@ -109,7 +109,7 @@ class Settings(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=
         bool,
         Meta(
             description="Refuse to start where a part of the sandbox is missing, instead of warning of it.",
-            extra={"unit": "true or false"},
+            extra={"unit": "yes or no"},
         ),
     ] = False
     max_in_flight: Annotated[

@@ -998,7 +998,7 @@ DECLARED_BELOW: list[tuple[str, Any]] = [
     ("callback f() { return 1; } f = cb () { return 7; }; return f();", 7),
     ("let r = f(); if true { callback f() { return 1; } } return [r, f()];", ["host", 1]),
     (
-        "callback f(g) { let r = g(); callback g() { return 3; } return [r, g()]; } return f(cb () { res 1; });",
+        "cb f(g) { let r = g(); cb g() { res 3; } res [r, g()]; } res f(cb () { res 1; });",
         [1, 3],
     ),
 ]
