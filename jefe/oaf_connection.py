@@ -1,0 +1,415 @@
+"""One client of the OAF server: its messages in, its answers out.
+
+Invariants:
+
+- Every message gets one answer, and answers leave in the order of the messages.
+- The messages of one client take effect in their order: an evaluation or an access to variables begins when
+  those before it that name something that it names, too, have ended. Evaluations that have no name in common
+  are worked on at a time.
+- Nothing of a message is looked at before its token.
+- Memory is bounded: a client that sends faster than it is answered, or does not take its answers, is not read
+  from, and one that is silent for too long is dropped. Unfinished lines of all clients share `_UNFINISHED`
+  bytes.
+"""
+
+import time
+from collections import deque
+from collections.abc import Callable
+from typing import Any, Final
+
+import structlog
+import trio
+from msgspec import Raw
+
+from child import wire
+from child.wire import Oversized
+from jefe import oaf_wire, streams
+from jefe.errors import JefeError, ScriptError, ScriptSyntaxError
+from jefe.logs import harmless
+from jefe.named import NamedScripts
+from jefe.oaf_guard import Guard, address_of
+from jefe.oaf_wire import AUTHENTICATION_ERROR, EVALUATION_ERROR, PROTOCOL_ERROR, Lines, ProtocolError
+from jefe.run import NO_SANDBOX, Run
+from jefe.scripts import Source
+from jefe.settings import Settings
+from jefe.supervisor import Supervisor
+from jefe.values import outcome_of
+from jefe.variables import Taken, Variables, VariablesFull, sandbox_of, words_of
+
+_log = structlog.get_logger()
+
+_MIB: Final = 1024 * 1024
+
+_UNTAKEN: Final = 1 * _MIB
+"""So many bytes of answers may wait for the client before no further messages are read."""
+
+_EXPECTED: Final = 8 * _MIB
+"""... and so many are expected, going by the answers before, of the evaluations under way."""
+
+_ASKED: Final = 8 * _MIB
+"""... and so large the messages that are being evaluated may be together. One may always be larger."""
+
+_UNFINISHED: Final = 256 * _MIB
+"""How many bytes of unfinished lines are held for all clients together."""
+
+_PROVING: Final = 30.0
+"""How long a client may take to show the right token for the first time, in seconds."""
+
+_GOODBYE: Final = 2.0
+"""How long what a client still sends is read after the last answer, in seconds: a socket that is closed with
+unread bytes in it takes back what it has sent."""
+
+_COMPLAINTS: Final = 20
+"""How many malformed messages of one client are logged one by one."""
+
+Stream = trio.SocketStream | trio.SSLStream[trio.SocketStream] | trio.StapledStream[Any, Any]
+
+
+class Shared:
+    """What all connections of one server have in common.
+
+    Args:
+        supervisor: evaluates.
+        settings: the limits.
+        token: what every message must carry.
+    """
+
+    def __init__(self, supervisor: Supervisor, settings: Settings, token: str) -> None:
+        self.supervisor = supervisor
+        self.settings = settings
+        self.named = NamedScripts(supervisor)
+        self.variables = Variables(settings.oaf_max_variables, settings.oaf_max_variables_size)
+        self.guard = Guard(token)
+        self.started = trio.current_time()
+        self.evaluating = 0
+        """How many evaluations are queued or running."""
+        self.unfinished = 0
+        """How many bytes of unfinished lines are held."""
+
+    def status(self) -> dict[str, Any]:
+        """The answer to `status`."""
+        from jefe import __version__
+
+        uptime = trio.current_time() - self.started
+        return {"uptimeMs": int(uptime * 1000), "version": __version__, "busy": self.evaluating > 0}
+
+
+class _Reply:
+    """The place of an answer; for an evaluation also what it was given."""
+
+    __slots__ = ("id", "is_placed", "sandbox", "size", "taken", "text")
+
+    def __init__(self, message_id: bytes) -> None:
+        self.id = message_id
+        self.text: bytes | None = None  # the line; None as long as it is not known
+        self.is_placed = False  # whether it is among those that will leave
+        self.taken: Taken = {}
+        self.sandbox = b""
+        self.size = 0  # of the expression, in characters
+
+
+class Connection:
+    """A client.
+
+    Args:
+        shared: what it has in common with the others.
+        stream: the client's; it is not closed here.
+        host: where it comes from.
+    """
+
+    def __init__(self, shared: Shared, stream: Stream, host: str) -> None:
+        self._shared = shared
+        self._settings = shared.settings
+        self._stream = stream
+        self._host = host
+        self._address = address_of(host)
+        self._out = streams.Outbox(stream, shared.supervisor.pool.soon, self._check)
+        self._lines = Lines(self._settings.max_input_size)
+        self._unfinished = 0
+        self._replies: deque[_Reply] = deque()  # what has not left, in order
+        self._held = 0  # bytes of those of them that are known
+        self._runs: set[Run] = set()
+        self._asked = 0  # how large their messages are together
+        self._answer_size = 0.0  # what is to be expected of one of them, in bytes
+        self._touched: set[str] = set()  # every word that they name
+        self._is_proven = False  # whether the last token was the right one
+        self._prove_by = trio.current_time() + _PROVING
+        self._is_over = False  # whether no more messages are handled
+        self._malformed = 0
+        self._awaited: Callable[[], bool] | None = None  # what `_until` waits for
+        self._happened = trio.Event()
+
+    async def converse(self) -> None:
+        """Serve the client until it ends, or stays silent; everything that it asked for is answered."""
+        try:
+            async with trio.open_nursery() as nursery:
+                nursery.start_soon(self._send, nursery.cancel_scope)
+                await self._read()
+                await self._until(lambda: not self._runs)
+                await self._until(lambda: not self._out.size)
+                if self._is_over:
+                    await self._linger()
+                nursery.cancel_scope.cancel()
+        finally:
+            self._drop()
+
+    # ------------------------------------------------------------------------------------ bytes in, out
+
+    async def _send(self, scope: trio.CancelScope) -> None:
+        await self._out.send()
+        scope.cancel()
+
+    async def _read(self) -> None:
+        settle = self._shared.supervisor.settle
+        while data := await self._receive():
+            for line in self._lines.feed(data):
+                await self._handle(line)
+                if self._is_over:
+                    return
+            self._hold(self._lines.held)
+            settle()
+        if not self._is_over and (rest := self._lines.end()) is not None:
+            await self._handle(rest)
+            settle()
+
+    async def _receive(self) -> bytes:
+        """The next bytes; empty when there are none to come."""
+        while not self._is_over and not self._out.broken:
+            silent = trio.current_time() + self._settings.oaf_idle_timeout
+            with trio.move_on_at(silent if self._is_proven else min(silent, self._prove_by)):
+                return await streams.receive(self._stream)
+            if not self._runs:
+                _log.info("an idle client was dropped", peer=self._host)
+                return b""
+        return b""
+
+    def _hold(self, size: int) -> None:
+        """So many bytes of an unfinished line are held."""
+        shared = self._shared
+        shared.unfinished += size - self._unfinished
+        self._unfinished = size
+        if size and shared.unfinished > _UNFINISHED:
+            _log.warning("a client was dropped: too many unfinished lines are held", peer=self._host)
+            self._fail(_Reply(b""), PROTOCOL_ERROR, "too many unfinished lines are held; try again later")
+            self._is_over = True
+
+    async def _linger(self) -> None:
+        with trio.move_on_after(_GOODBYE):
+            if isinstance(self._stream, trio.SocketStream):
+                try:
+                    await self._stream.send_eof()
+                except (trio.BrokenResourceError, trio.ClosedResourceError):
+                    return
+            while await streams.receive(self._stream):
+                pass
+
+    def _drop(self) -> None:
+        """Let go of everything that is under way."""
+        self._out.break_off()
+        self._hold(0)
+        for run in list(self._runs):
+            self._shared.named.cancel(run)
+            self._shared.evaluating -= 1
+        self._runs.clear()
+        self._shared.supervisor.settle()
+        if self._malformed > _COMPLAINTS:
+            _log.warning("malformed messages", peer=self._host, count=self._malformed)
+
+    async def _until(self, condition: Callable[[], bool]) -> None:
+        """Wait for something that answers bring about, or the client; one that does nothing is dropped."""
+        self._shared.supervisor.settle()
+        while not condition() and not self._out.broken:
+            self._awaited = condition
+            self._happened = trio.Event()
+            with trio.move_on_after(self._settings.oaf_idle_timeout):
+                await self._happened.wait()
+                continue
+            if not self._runs:
+                _log.info("a client was dropped: it does not take its answers", peer=self._host)
+                self._out.break_off()
+        self._awaited = None
+
+    def _check(self) -> None:
+        if self._awaited is not None and (self._out.broken or self._awaited()):
+            self._happened.set()
+
+    def _is_heavy(self) -> bool:
+        return (
+            len(self._runs) >= self._settings.max_in_flight
+            or self._out.size + self._held > _UNTAKEN
+            or self._asked > _ASKED
+            or len(self._runs) * self._answer_size > _EXPECTED
+        )
+
+    def _has_room(self) -> bool:
+        return not self._runs or not self._is_heavy()
+
+    # ---------------------------------------------------------------------------------------- messages
+
+    async def _handle(self, line: bytes | Oversized) -> None:
+        """Handle one line; if the server is to answer one only, that was it."""
+        if self._is_heavy():
+            await self._until(self._has_room)
+        try:
+            if isinstance(line, Oversized):
+                raise ProtocolError(
+                    f"a line of more than {self._settings.max_input_size} bytes; "
+                    "send less, or raise JEFE_MAX_INPUT_SIZE"
+                )
+            message = oaf_wire.open_message(line)
+            if await self._admits(message):
+                await self._carry_out(message.request(), message.request_id)
+        except ProtocolError as error:
+            self._malformed += 1
+            if self._malformed <= _COMPLAINTS:
+                _log.warning("malformed message", peer=self._host, detail=error.detail)
+            self._fail(_Reply(error.id), PROTOCOL_ERROR, error.detail)
+        if self._settings.oaf_oneshot:
+            self._is_over = True
+
+    async def _admits(self, message: oaf_wire.Message) -> bool:
+        """Whether a message carries the token; if not, that has been answered."""
+        guard = self._shared.guard
+        if not self._is_proven and guard.must_wait(self._address):
+            self._shared.supervisor.settle()
+            if not await guard.turn(self._address):
+                self._is_over = True
+                self._fail(
+                    _Reply(message.request_id),
+                    AUTHENTICATION_ERROR,
+                    "too many wrong tokens came from this address; try again later",
+                )
+                return False
+        if guard.admits(message.token):
+            self._is_proven = True
+            return True
+        if self._is_proven:
+            self._is_proven = False
+            self._prove_by = trio.current_time() + _PROVING
+        guard.failed(self._address)
+        _log.warning("a message without the right token", peer=self._host)
+        self._fail(
+            _Reply(message.request_id),
+            AUTHENTICATION_ERROR,
+            "the token is missing; send it as t" if message.token is None else "the token is wrong",
+        )
+        return False
+
+    async def _carry_out(self, request: oaf_wire.Request, message_id: bytes) -> None:
+        reply = _Reply(message_id)
+        variables = self._shared.variables
+        match request:
+            case oaf_wire.Evaluate(expression):
+                words = await words_of(expression)
+                await self._turn(words)
+                self._touched |= words
+                self._evaluate(reply, expression, words)
+            case oaf_wire.Ping():
+                self._say(reply, oaf_wire.members(message_id, pong=True, time=time.time_ns() // 1_000_000))
+            case oaf_wire.Status():
+                self._say(reply, oaf_wire.members(message_id, **self._shared.status()))
+            case oaf_wire.GetVariables(names):
+                await self._turn(names)
+                found = variables.get(names)
+                if sum(map(len, found)) + sum(map(len, found.values())) > self._settings.max_input_size:
+                    self._fail(
+                        reply,
+                        EVALUATION_ERROR,
+                        "these variables are larger than JEFE_MAX_INPUT_SIZE together; ask for fewer",
+                    )
+                else:
+                    self._say(reply, oaf_wire.variables(message_id, found))
+            case oaf_wire.SetVariables(values):
+                await self._turn(values)
+                try:
+                    variables.set(values)
+                except VariablesFull as error:
+                    self._fail(reply, EVALUATION_ERROR, f"{error}; nothing was set")
+                else:
+                    self._say(reply, oaf_wire.members(message_id, ok=True))
+
+    async def _turn(self, names: Any) -> None:
+        """Wait until what was asked before, and has to do with one of these names, has ended."""
+        if self._runs and not self._touched.isdisjoint(names):
+            await self._until(lambda: not self._runs)
+
+    # ------------------------------------------------------------------------------------- evaluations
+
+    def _evaluate(self, reply: _Reply, expression: str, words: set[str]) -> None:
+        shared = self._shared
+        reply.taken = shared.variables.take(words)
+        reply.sandbox = sandbox_of(reply.taken)
+        reply.size = len(expression)
+        if len(reply.sandbox) > self._settings.max_input_size:
+            self._fail(
+                reply,
+                EVALUATION_ERROR,
+                "the variables that the expression names are larger than JEFE_MAX_INPUT_SIZE together",
+            )
+            return
+        # A run that may make host calls costs more, so only one that names a script may.
+        submit = shared.named.submit if any(map(shared.supervisor.knows, words)) else shared.supervisor.submit
+        reply.is_placed = True
+        self._replies.append(reply)
+        shared.evaluating += 1
+        self._asked += reply.size
+        run = submit(
+            Source(expression or "\n"),  # nothing is an expression, too, but no source
+            Raw(reply.sandbox) if reply.taken else NO_SANDBOX,
+            on_done=self._done,
+            value_of="expression",
+            tag=reply,
+        )
+        if run.answer is None:
+            self._runs.add(run)
+
+    def _done(self, run: Run) -> None:
+        reply: _Reply = run.tag
+        self._runs.discard(run)
+        self._shared.evaluating -= 1
+        self._asked -= reply.size
+        if not self._runs:
+            self._touched.clear()
+        assert run.answer is not None
+        try:
+            text = self._outcome(reply, run.answer)
+        except (ScriptError, ScriptSyntaxError) as error:
+            details = {"line": error.line, "column": error.column, "type": harmless(error.type)}
+            self._fail(
+                reply, EVALUATION_ERROR, str(error), {k: v for k, v in details.items() if v is not None}
+            )
+        except VariablesFull as error:
+            self._fail(reply, EVALUATION_ERROR, f"{error}; nothing that the expression changed was kept")
+        except JefeError as error:
+            self._fail(reply, EVALUATION_ERROR, str(error), {"reason": harmless(error.reason)})
+        except (wire.MalformedAnswer, ValueError, RecursionError):
+            self._fail(reply, EVALUATION_ERROR, "the child that evaluated this is broken; try again")
+        else:
+            self._say(reply, text)
+        if self._awaited is not None:
+            self._check()
+
+    def _outcome(self, reply: _Reply, answer: bytes) -> bytes:
+        """Keep what an evaluation changed; the line that tells its value. Raises what went wrong."""
+        outcome = outcome_of(answer)
+        if outcome.sandbox_json != reply.sandbox:
+            self._shared.variables.write_back(reply.taken, wire.decode_object(outcome.sandbox_json))
+        return oaf_wire.value(reply.id, outcome.result_json or b"null")
+
+    # ----------------------------------------------------------------------------------------- answers
+
+    def _fail(self, reply: _Reply, kind: str, message: str, details: dict[str, Any] | None = None) -> None:
+        self._say(reply, oaf_wire.failure(self._settings.oaf_errors, reply.id, kind, message, details))
+
+    def _say(self, reply: _Reply, text: bytes) -> None:
+        """Put an answer in its place, and let go what is next in order."""
+        self._answer_size += (len(text) - self._answer_size) * 0.05
+        reply.text = text
+        self._held += len(text)
+        replies = self._replies
+        if not reply.is_placed:
+            replies.append(reply)
+        while replies and (line := replies[0].text) is not None:
+            replies.popleft()
+            self._held -= len(line)
+            self._out.write(line)
