@@ -31,6 +31,10 @@ from child.wire import Thrown
 
 READ_SIZE: Final = 256 * 1024  # bytes
 
+_READING: Final = Limits(time=5000, memory=0)
+"""What reading a source text may take: it runs nothing, but a text can be large, and made to be hard to
+read."""
+
 _MAX_IDLE: Final = 16  # workers kept for later runs
 
 _T = TypeVar("_T")
@@ -276,7 +280,9 @@ class Loop:
     def _attempt(self, action: Callable[[], _T]) -> _T:
         """Have an engine read a source text; its failure is a refusal of the request."""
         try:
-            return action()
+            return self._guard.watch(action, _READING, 0)
+        except TooMuch as broken:
+            raise _Refused(broken.reason) from None
         except ScriptFault as fault:
             place = "" if fault.line is None else f" at line {fault.line}, column {fault.column}"
             beside = {"type": fault.type, "line": fault.line, "column": fault.column}

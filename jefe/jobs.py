@@ -23,7 +23,7 @@ if TYPE_CHECKING:
 UNKNOWN_COST: Final = 1.0
 """What a job of which nothing is known is taken to cost, in milliseconds: a few in a child, not hundreds."""
 
-_READ_LIMIT: Final = 60.0
+_READ_LIMIT: Final = 21.0
 """How long a child may take to read (compile, parse) a source, in seconds of real time."""
 
 
@@ -35,8 +35,8 @@ class Job:
     def __init__(self) -> None:
         self.charge = 0.0
         """What the child that has it is taken to be busy with it, in milliseconds."""
-        self.deaths = 0
-        """How many children died while they were at it."""
+        self.deaths = 0.0
+        """How many children died while they were at it; a fraction if others are suspected."""
         self.dropped = False
         """Whether nobody wants the answer any more."""
 

@@ -39,7 +39,7 @@ from hexput.lang.nodes import (
 )
 from hexput.lang.pynodes import LOAD, At, assign, at_of, call, constant, function, is_not, name_of, store
 from hexput.lang.runtime import MAX_CALL_DEPTH
-from hexput.lang.scopes import Kind, Scope, Scopes, accumulators, analyse
+from hexput.lang.scopes import Kind, Scope, Scopes, accumulators, analyse, names_in
 from hexput.lang.values import SECRET_KEY
 
 SCRIPT_FILENAME = "<script>"
@@ -223,7 +223,7 @@ class _Function(Expressions):
         self._plain_loop(node)
         self.outlines -= 1
         body, self.statements, self.loops = self.statements, outside, loops
-        shared = self._variables()
+        shared = self._variables(names_in(node))
         if shared:
             body.insert(0, ast.Nonlocal(shared, **at))
             # Python wants to see a shared variable bound in the function around.
@@ -239,8 +239,11 @@ class _Function(Expressions):
             ast.If(is_not(name_of(result, at), constant(None, at), at), [ast.Return(value, **at)], [], **at),
         ]
 
-    def _variables(self) -> list[str]:
-        return sorted(f"${name}" for name in (self.scope.own | self.scope.outer) - {SECRET_KEY})
+    def _variables(self, names: set[str]) -> list[str]:
+        """Those of the names that this function shares with functions within it."""
+        return sorted(
+            f"${name}" for name in names & (self.scope.own | self.scope.outer) if name != SECRET_KEY
+        )
 
 
 class _CallbackFunction(_Function):
@@ -269,12 +272,10 @@ class _CallbackFunction(_Function):
         for statement in self.node.body.statements:
             self.statement(statement)
         # Of two parameters of one name the last one counts.
-        params = self.node.params
-        names = [
-            f"${param}" if param not in params[index + 1 :] else self.fresh("unused")
-            for index, param in enumerate(params)
-        ]
-        return function(name, ["depth", *names], self.statements, at)
+        names: dict[str, str] = {}
+        for param in reversed(self.node.params):
+            names[self.fresh("unused") if f"${param}" in names else f"${param}"] = param
+        return function(name, ["depth", *reversed(names)], self.statements, at)
 
 
 class _ProgramFunction(_Function):
@@ -324,8 +325,9 @@ class _ProgramFunction(_Function):
     def _leave(self, value: ast.expr, at: At) -> ast.expr:
         return ast.Tuple([value, call("locals", at)], LOAD, **at)
 
-    def _variables(self) -> list[str]:
-        return [*super()._variables(), "last"] if self.value_of_expression else super()._variables()
+    def _variables(self, names: set[str]) -> list[str]:
+        shared = super()._variables(names)
+        return [*shared, "last"] if self.value_of_expression else shared
 
     def _expression_statement(self, node: ExpressionStatement) -> None:
         if not self.value_of_expression:

@@ -12,6 +12,7 @@ from collections.abc import Callable, Iterable
 from enum import Enum
 from typing import Any, cast
 
+from hexput.lang.errors import ParseError
 from hexput.lang.nodes import (
     AssignmentExpression,
     BinaryExpression,
@@ -35,6 +36,10 @@ from hexput.lang.nodes import (
     VariableDeclaration,
     children,
 )
+
+MAX_CALLBACKS = 5000
+"""Callbacks in a script: what Python's compiler makes of many functions takes it the square of their
+number."""
 
 
 class Kind(Enum):
@@ -68,7 +73,7 @@ class Scope:
 
     def __init__(self, parent: Scope | None, params: tuple[str, ...] = (), itself: str | None = None) -> None:
         self.parent = parent
-        self.params = params
+        self.params = frozenset(params)
         self.itself = itself
         self.own: set[str] = set(params)
         self.outer: set[str] = set()
@@ -84,6 +89,7 @@ class Scope:
         self.writes: dict[str, list[Expression | None]] = {}
         self.reads: set[str] = set()
         self.calls: set[str] = set()
+        self.called: set[str] = set()  # of its own names, those that are called, here or further in
 
     def owner(self, name: str) -> Scope | None:
         """The scope that a name used here belongs to; None if no scope has it."""
@@ -109,7 +115,11 @@ Scopes = dict[int, Scope]
 
 
 def analyse(program: Program) -> Scopes:
-    """The scopes of a program and of its callbacks, every question answered."""
+    """The scopes of a program and of its callbacks, every question answered.
+
+    Raises:
+        ParseError: there are more than `MAX_CALLBACKS` callbacks.
+    """
     walk = _Walk(program)
     scopes = list(walk.scopes.values())
     for scope in scopes:
@@ -123,13 +133,15 @@ def analyse(program: Program) -> Scopes:
     for scope in scopes:
         for name in scope.reads | scope.calls | scope.writes.keys():
             owner = scope.owner(name)
+            if owner is not None and name in scope.calls:
+                owner.called.add(name)
             if owner is not None and owner is not scope:
                 owner.captured.add(name)
                 if name in scope.writes:
                     scope.outer.add(name)
                     owner.writes.setdefault(name, []).append(None)
     for scope in scopes:
-        _settle(scope, scopes)
+        _settle(scope)
     return walk.scopes
 
 
@@ -181,6 +193,10 @@ class _Walk:
 
     def _callback(self, node: CallbackDeclaration | InlineCallbackExpression, scope: Scope) -> Scope:
         inline = isinstance(node, InlineCallbackExpression)
+        if len(self.scopes) > MAX_CALLBACKS:
+            raise ParseError(
+                f"A script may have {MAX_CALLBACKS} callbacks, and here is another", *node.span[:2]
+            )
         inner = Scope(scope, node.params, node.name if inline else None)
         self.scopes[id(node)] = inner
         if not inline:
@@ -229,12 +245,11 @@ def _assigned(statement: Statement) -> tuple[str | None, Expression | None]:
     return None, None
 
 
-def _settle(scope: Scope, scopes: list[Scope]) -> None:
+def _settle(scope: Scope) -> None:
     for name, declaration in scope.direct.items():
         if scope.writes[name] == [None] and name not in scope.params:
             scope.known[name] = declaration
-    called = {name for other in scopes for name in other.calls if other.owner(name) is scope}
-    scope.unsure = called - scope.direct.keys() - set(scope.params)
+    scope.unsure = scope.called - scope.direct.keys() - scope.params
     candidates = {
         name: values
         for name, values in scope.writes.items()
@@ -246,11 +261,15 @@ def _settle(scope: Scope, scopes: list[Scope]) -> None:
         and (scope.parent is not None or name in scope.definite)
     }
     # What a name holds depends on what others hold: begin with knowing of no value at all, and add until
-    # nothing changes.
+    # nothing changes. A script in which that takes long is an odd one, and is compiled without.
     kinds: dict[str, Kind | None] = dict.fromkeys(candidates)
     changed = bool(candidates)
+    rounds = 0
     while changed:
         changed = False
+        rounds += 1
+        if rounds > _MAX_ROUNDS:
+            return
         for name, values in candidates.items():
             kind: Kind | None = kinds[name]
             for value in values:
@@ -260,6 +279,9 @@ def _settle(scope: Scope, scopes: list[Scope]) -> None:
                 kinds[name] = kind
                 changed = True
     scope.kinds = {name: kind for name, kind in kinds.items() if kind is not None and kind is not Kind.ANY}
+
+
+_MAX_ROUNDS = 20
 
 
 def _join(one: Kind | None, other: Kind | None) -> Kind | None:
@@ -324,6 +346,27 @@ def plus_kind(left: Kind | None, right: Kind | None) -> Kind | None:
     return Kind.NUMBER if left is right is Kind.NUMBER else Kind.ANY
 
 
+def names_in(root: Node) -> set[str]:
+    """Every name of a variable that a node, or anything in it, uses."""
+    names: set[str] = set()
+    todo = [root]
+    while todo:
+        node = todo.pop()
+        field = _NAMING.get(type(node))
+        if field is not None:
+            names.add(getattr(node, field))
+        todo += children(node)
+    return names
+
+
+_NAMING: dict[type, str] = {
+    Identifier: "name",
+    VariableDeclaration: "name",
+    CallbackDeclaration: "name",
+    AssignmentExpression: "target",
+    CallExpression: "callee",
+    LoopStatement: "variable",
+}
 _STICKY = frozenset({"Plus", "Minus", "Multiply"})
 
 

@@ -9,7 +9,7 @@ from pathlib import Path
 
 import pytest
 
-from hexput.lang import ExecutionError, ParseError
+from hexput.lang import ExecutionError, ParseError, compile_script
 from tests.hexput.lang.conftest import evaluate, failure, run, same, value, works_or_fails_cleanly
 
 ROOM = 1 << 30
@@ -524,3 +524,26 @@ def test_a_large_sandbox_passes_untouched() -> None:
         "v1": {"list": [1, "1", None, True, 1], "text": "é" * 10},
     }
     assert json.loads(run("", sandbox).sandbox_text) == sandbox
+
+
+def test_as_many_callbacks_as_the_compiler_can_take() -> None:
+    declared = [f"callback f{number}() {{ return {number}; }}" for number in range(5001)]
+    assert value(" ".join(declared[:5000]) + " return f4999();") == 4999
+    error = failure(" ".join(declared) + " return f0();")
+    assert "5000 callbacks" in str(error)
+
+
+@pytest.mark.parametrize(
+    "source",
+    [
+        "".join(f"loop i{n} in a {{ " for n in range(16))
+        + "".join(f"loop v{n} in a {{ b{n} = 1; }} " for n in range(3000))
+        + "}" * 16,
+        "callback f(" + ",".join("p" for _ in range(100_000)) + ") { return p; }",
+        "".join(f"let v{n} = 1; " for n in range(3000))
+        + "".join(f"v{n} = v{n + 1} + w; " for n in range(3000)),
+    ],
+    ids=["loops that share variables", "parameters of one name", "variables that hang on one another"],
+)
+def test_no_source_makes_compiling_take_the_square_of_its_length(source: str) -> None:
+    compile_script(source)  # or the timeout of the test ends it
