@@ -22,6 +22,7 @@ from jefe.errors import (
     ScriptError,
     ScriptSyntaxError,
 )
+from jefe.oaf_client import ConnectionLost, OafClient, OafError, SyncOafClient
 from jefe.scripts import Source
 from jefe.settings import Settings, SettingsError
 from jefe.supervisor import HostCall, Supervisor, open_supervisor
@@ -35,6 +36,7 @@ except metadata.PackageNotFoundError:  # run from a folder that nobody installed
 __all__ = [
     "ChildDied",
     "Closed",
+    "ConnectionLost",
     "FunctionNotFound",
     "HostCall",
     "InputTooLarge",
@@ -42,6 +44,8 @@ __all__ = [
     "Killed",
     "MalformedRequest",
     "NoSuchScript",
+    "OafClient",
+    "OafError",
     "Outcome",
     "Overloaded",
     "SandboxMissing",
@@ -51,6 +55,7 @@ __all__ = [
     "SettingsError",
     "Source",
     "Supervisor",
+    "SyncOafClient",
     "__version__",
     "open_supervisor",
 ]

@@ -14,6 +14,7 @@ import click
 from jefe.endings import FAILED, MISUSED, Misuse, conclude, drive, say, write_out
 from jefe.given import Text, encode, read_sandbox, read_settings, read_text
 from jefe.logs import configure, harmless, is_control, wants_colour
+from jefe.oaf_commands import oaf, oaf_eval
 from jefe.serve import serve_command
 from jefe.settings import Settings, shown, table
 
@@ -85,6 +86,8 @@ def _serve_pipe() -> None:
 
 
 cli.add_command(serve_command)
+cli.add_command(oaf)
+cli.add_command(oaf_eval)
 
 
 def takes_sandbox(command: Command) -> Command:
@@ -133,11 +136,11 @@ def run(
     result = outcome.result_json
     if show == "both":
         lead = b"" if result is None else b'"result":' + result + b","
-        _print_json(b"{" + lead + b'"sandbox":' + outcome.sandbox_json + b"}")
+        print_json(b"{" + lead + b'"sandbox":' + outcome.sandbox_json + b"}")
     elif show == "sandbox" or (show is None and result is None):
-        _print_json(outcome.sandbox_json)
+        print_json(outcome.sandbox_json)
     else:
-        _print_json(result or b"null")
+        print_json(result or b"null")
     return 0
 
 
@@ -157,7 +160,7 @@ def evaluate(expression: str, sandbox: str | None, variables: tuple[str, ...], *
     outcome = _run(Text("expression", expression), given, features, "expression", settings)
     if outcome is None:
         return FAILED
-    _print_json(outcome.result_json or b"null")
+    print_json(outcome.result_json or b"null")
     return 0
 
 
@@ -179,7 +182,7 @@ def parse(file: str, locations: bool, pretty: bool, **features: bool) -> int:
         import msgspec
 
         tree = msgspec.json.format(tree, indent=2)
-    _print_json(tree)
+    print_json(tree)
     return 0
 
 
@@ -234,7 +237,7 @@ def print_settings(form: str | None) -> int:
             }
             for row in table()
         }
-        _print_json(msgspec.json.format(msgspec.json.encode(rows), indent=2))
+        print_json(msgspec.json.format(msgspec.json.encode(rows), indent=2))
         return 0
     lines = [("variable", "value", "default", "unit", "meaning")]
     lines += [
@@ -346,7 +349,7 @@ def _report(source: Text, error: "JefeError") -> None:
     click.echo("\n".join(rows), err=True, color=colour)
 
 
-def _print_json(data: bytes) -> None:
+def print_json(data: bytes) -> None:
     """Print a line of JSON. Raises OSError."""
     if sys.stdout is not None and sys.stdout.isatty():
         # Inside JSON such characters stand in strings alone, where an escape means the same.

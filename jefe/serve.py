@@ -19,7 +19,7 @@ from jefe.endings import conclude, drive
 from jefe.given import read_settings
 from jefe.settings import Settings
 
-FRONTS: Final = {"hexput": ("hexput.server", "serve_hexput")}
+FRONTS: Final = {"hexput": ("hexput.server", "serve_hexput"), "oaf": ("jefe.oaf", "serve_oaf")}
 """The name of a front, and where it is."""
 
 
