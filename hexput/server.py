@@ -165,7 +165,7 @@ class Server:
             session.close()
             self._supervisor.settle()
             reason = websocket.closed
-            code = None if reason is None else reason.code
+            code = None if reason is None else int(reason.code)
             connection.log.info("a client disconnected", code=code, why=connection.dropped_for)
             if reason is None and connection.dropped_for is None:
                 with trio.move_on_after(_GOODBYE, shield=True):

@@ -1,0 +1,45 @@
+"""What can go wrong for a client of a Hexput server, as types. Base: `ClientError`."""
+
+
+class ClientError(Exception):
+    """A request could not be made, or failed."""
+
+
+class RequestFailed(ClientError):
+    """The server answered that the request failed; `str()` is its sentence.
+
+    Attributes:
+        type: a name for programs, such as `SyntaxError`, `FunctionNotFoundError` or `Killed`; None from a
+        server
+            that does not say.
+        line: where in the source, from 1; None when there is no place, or the server does not say.
+        column: the same, in code points.
+    """
+
+    def __init__(
+        self,
+        message: str,
+        type: str | None = None,  # noqa: A002 - the name that the error has everywhere
+        line: int | None = None,
+        column: int | None = None,
+    ) -> None:
+        super().__init__(message)
+        self.type = type
+        self.line = line
+        self.column = column
+
+
+class Refused(ClientError):
+    """The server does not let this client in; `status` is that of HTTP, such as 401: it wants a token."""
+
+    def __init__(self, message: str, status: int) -> None:
+        super().__init__(message)
+        self.status = status
+
+
+class Disconnected(ClientError):
+    """There is no connection, or it was lost before the answer came: the script may have run, or not."""
+
+
+class RequestTimeout(ClientError, TimeoutError):
+    """The answer did not come in time. The execution was cancelled."""
