@@ -18,6 +18,7 @@ Work is done in batches: whoever handled a batch of messages calls `settle`, whi
 lets every outbox send what has gathered.
 """
 
+import signal
 from collections import deque
 from collections.abc import Awaitable, Callable
 from typing import Any, Final
@@ -47,6 +48,10 @@ _HOPELESS: Final = 3.0
 
 _GROWN: Final = 16 * 1024
 """A child that took too much memory, and holds so much more than at its birth, in KiB, is replaced."""
+
+_GUESS: Final = 0.25
+"""How much of a death it counts against a run when somebody else kills its child, and the run has not been
+seen at work: whoever kills children at random hits a small run now and then, but hardly so many times."""
 
 _WORTH: Final = 10
 """A child is replaced when it has lived at least so many times as long as its start took: replacing is
@@ -87,6 +92,11 @@ class Pool:
     def queued(self) -> int:
         """How many jobs wait for a child."""
         return len(self._queue)
+
+    @property
+    def pids(self) -> list[int]:
+        """The children that are there, as far as is known; those that were only just started are not."""
+        return [child.pid for child in (*self._children, *self._leaving)]
 
     def figures(self) -> dict[str, Any]:
         """How the pool is, as it is told to clients."""
@@ -176,8 +186,8 @@ class Pool:
 
     async def _raise(self) -> None:
         """One child, from its start to its end."""
-        if self._failures:
-            await trio.sleep(min(0.1 * 2.0**self._failures, 30))
+        if self._failures > 1:  # one may be an accident
+            await trio.sleep(min(0.1 * 2.0 ** (self._failures - 1), 30))
         try:
             process = await self._spawn()
         except OSError as error:
@@ -239,6 +249,7 @@ class Pool:
         """A child is dead: see to its jobs, and to its place."""
         jobs: list[Job] = [*child.waiting.values(), *child.pending]
         head = child.pending[0].blamed if child.pending else None
+        is_its_own = child.exit_status != -signal.SIGKILL or child.is_at_work
         had_jobs = bool(jobs)
         child.waiting.clear()
         child.pending.clear()
@@ -255,7 +266,7 @@ class Pool:
         if not child.is_condemned:
             _log.warning("a child died", pid=child.pid, of=died_of(child.exit_status), runs=child.runs)
             if head is not None:
-                head.deaths += 1
+                head.deaths += 1 if is_its_own else _GUESS
         guilty = child.condemned if child.condemned in jobs else None
         if guilty is not None:
             jobs.remove(guilty)

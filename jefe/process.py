@@ -50,6 +50,10 @@ _UNKNOWN: Final = 2**60
 _MS_PER_BYTE = 1e-5
 """What a byte of a request is taken to cost a child, in milliseconds."""
 
+_SEEN = 20.0
+"""So much CPU time between two looks at a line, in milliseconds, is work; many a system's clock ticks every
+ten."""
+
 _GRACE = 1.0
 """How long a child that says no more may take to die, in seconds."""
 
@@ -172,6 +176,15 @@ class Child:
     def is_empty(self) -> bool:
         """Whether it has nothing to do, and nothing waits in it."""
         return not self.pending and not self.waiting
+
+    @property
+    def is_at_work(self) -> bool:
+        """Whether it has been seen to spend CPU time on the line that it is at."""
+        return (
+            bool(self.pending)
+            and self.pending[0] is self._examined
+            and self._last.time - self._before.time >= _SEEN
+        )
 
     def ask(self, job: Job, line: bytes) -> None:
         """Send a line, which this job is about."""

@@ -75,7 +75,7 @@ class Run(Job):
         journal: Journal | None,
     ) -> None:
         self.charge = 0.0
-        self.deaths = 0
+        self.deaths = 0.0
         self.dropped = False
         self.sandbox = sandbox
         self.value_of: ValueOf = value_of

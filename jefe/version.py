@@ -4,7 +4,6 @@ A version counts the runs that still need it. One that was replaced or removed, 
 so once; then it is removed from the children.
 """
 
-import math
 from collections.abc import Callable
 from typing import Any, Final, NamedTuple
 
@@ -17,6 +16,9 @@ from jefe.settings import Settings
 VERSION_ID: Final = b"0"
 """The id of every line about a source: its answer needs one to come at all, and answers come in order
 anyway."""
+
+_UNLIMITED: Final = 1e9
+"""As good as unlimited, in seconds, and yet a time: what may take for ever is looked at all the same."""
 
 
 class Counters:
@@ -128,7 +130,7 @@ class Version:
         )
         """The line that makes a child know this version."""
         self.size = len(self.line)
-        self.limit = self.limits.time * 4 / 1000 + 1 if self.limits.time else math.inf
+        self.limit = self.limits.time * 4 / 1000 + 1 if self.limits.time else _UNLIMITED
         """How long a run may hold a child up, in seconds of real time, before the child is killed."""
         self.cost = 0.0
         """What a run costs a child, in milliseconds, by experience; 0 as long as there is none."""

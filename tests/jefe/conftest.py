@@ -41,8 +41,15 @@ class FakeChild:
         self._waiting: dict[bytes, tuple[int, list]] = {}
 
     def kill(self) -> None:
+        self._die(-9)
+
+    def crash(self) -> None:
+        """Die by itself."""
+        self._die(-11)
+
+    def _die(self, status: int) -> None:
         if self.exit_status is None:
-            self.exit_status = -9
+            self.exit_status = status
             self._scope.cancel()
 
     async def wait(self) -> int:
@@ -114,7 +121,7 @@ class FakeChild:
             self._family.reached.set()
             await (trio.Event() if word == "hang" else self._family.release).wait()
         if word == "die":
-            self.kill()
+            self.crash()
             await trio.lowlevel.checkpoint()
         if word == "throw":
             return wire.threw(run_id, wire.Thrown(type="Error", message="no", line=1, column=3), 2)
