@@ -9,7 +9,6 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterator
 from decimal import ROUND_HALF_UP, Context, Decimal
-from functools import cmp_to_key
 from types import FunctionType
 
 from msgspec import Struct
@@ -305,19 +304,28 @@ def _for_each(depth: int, value: list[Value], callback: Value) -> Value:
 
 
 def _find(depth: int, value: list[Value], callback: Value) -> Value:
-    return next((item for _, item, result in _results(depth, value, callback) if result), None)
+    for _, item, result in _results(depth, value, callback):
+        if result:
+            return item
+    return None
 
 
 def _find_index(depth: int, value: list[Value], callback: Value) -> Value:
-    return next((index for index, _, result in _results(depth, value, callback) if result), -1)
+    for index, _, result in _results(depth, value, callback):
+        if result:
+            return index
+    return -1
 
 
 def _some(depth: int, value: list[Value], callback: Value) -> Value:
-    return _truth(any(result for _, _, result in _results(depth, value, callback)))
+    return _truth(_find_index(depth, value, callback) >= 0)
 
 
 def _every(depth: int, value: list[Value], callback: Value) -> Value:
-    return _truth(all(result for _, _, result in _results(depth, value, callback)))
+    for _, _, result in _results(depth, value, callback):
+        if not result:
+            return FALSE
+    return TRUE
 
 
 def _reduce(depth: int, value: list[Value], callback: Value, initial: Value = _NOT_GIVEN) -> Value:
@@ -366,17 +374,42 @@ def _sort(depth: int, value: list[Value], callback: Value = _NOT_GIVEN) -> Value
                 raise _Unfit("a callback that gives a number", kind_of(order))
             return int(order > 0) - int(order < 0)
 
-        # A copy is sorted: the callback may look at the array, and change it.
-        ordered = sorted(value, key=cmp_to_key(compare))
+        ordered = _merge_sort(value, compare)
     else:
-        kinds = {float if type(item) is int else type(item) for item in value}
-        if not (kinds <= {float} or kinds <= {str}):
+        kinds = set(map(type, value))
+        if not (kinds <= NUMBERS or kinds <= {str}):
             raise ExecutionError(
                 "TypeError", "Array.sort without a callback expects all numbers or all strings"
             )
         ordered = sorted(value)
     value[:] = ordered
     return value
+
+
+def _merge_sort(items: list[Value], compare: Callable[[Value, Value], int]) -> list[Value]:
+    """The items in order, equal ones as they were.
+
+    Python's own sort would hold a frame of the C stack for each sort within a sort; some versions bound that.
+    """
+    runs = [[item] for item in items]
+    while len(runs) > 1:
+        pairs = zip(runs[::2], runs[1::2], strict=False)
+        rest = runs[-1:] if len(runs) % 2 else []
+        runs = [_merge(left, right, compare) for left, right in pairs] + rest
+    return runs[0] if runs else []
+
+
+def _merge(left: list[Value], right: list[Value], compare: Callable[[Value, Value], int]) -> list[Value]:
+    merged = []
+    taken_left = taken_right = 0
+    while taken_left < len(left) and taken_right < len(right):
+        if compare(left[taken_left], right[taken_right]) <= 0:
+            merged.append(left[taken_left])
+            taken_left += 1
+        else:
+            merged.append(right[taken_right])
+            taken_right += 1
+    return merged + left[taken_left:] + right[taken_right:]
 
 
 def _concat(value: list[Value], other: Value) -> Value:

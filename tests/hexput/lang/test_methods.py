@@ -6,7 +6,7 @@ from typing import Any
 
 import pytest
 
-from tests.hexput.lang.conftest import evaluate, failure, same, value
+from tests.hexput.lang.conftest import evaluate, failure, run, same, value
 
 ANSWERS: list[tuple[str, Any]] = [
     # --- string
@@ -442,3 +442,10 @@ def test_methods_of_an_array_that_came_from_outside() -> None:
     assert evaluate("s.length()", sandbox) == 2
     assert evaluate("a[0].toFixed(1) + a[0].toString() + a[0].isInteger()", sandbox) == "1.01true"
     assert evaluate("'hello'.slice(a[0])", sandbox) == "ello"
+
+
+def test_sorting_takes_numbers_of_every_length_and_keeps_equal_elements_in_order() -> None:
+    sandbox = b'{"a":[3,12345678901234567890,1.5,2]}'
+    assert run("return a.sort();", sandbox).text == "[1.5,2,3,12345678901234567890]"
+    source = "return [[2, 'a'], [1, 'b'], [2, 'c'], [1, 'd'], [2, 'e']].sort(cb (x, y) { res x[0] - y[0]; })"
+    assert run(source + ".map(cb (x) { res x[1]; }).join('');").value == "bdace"
