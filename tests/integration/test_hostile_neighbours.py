@@ -1,0 +1,212 @@
+"""Scripts that take all they can, between scripts that do not, on the same children.
+
+Each offender is told its reason, and no neighbour notices more than a wait of known length: a run waits for
+those that were asked for before it, and each of those is stopped at its limits.
+"""
+
+import json
+import os
+import signal
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+import trio
+from msgspec import Raw
+
+from jefe import Killed, Settings, Source, open_supervisor
+from jefe.births import can_fork
+from tests.integration import tree
+
+ROOT = Path(__file__).resolve().parents[2]
+
+pytestmark = pytest.mark.skipif(not can_fork(), reason="this system has no fork server")
+
+TIME = "killed: too much time taken"
+MEMORY = "killed: too much memory used"
+LARGE = "is too large"
+LONG = "is too long"
+DEEP = "nested too deeply"
+
+# The source, with a text `s` of a hundred characters to walk over, and how it may end: where two limits are
+# near each other, a machine's speed decides which one it meets first.
+OFFENDERS = {
+    "a loop without end": ("callback f(n) { loop x in s { if n > 0 { f(n - 1); } } } f(900);", [TIME]),
+    "a loop without end that calls the host": (
+        "callback f() { loop x in s { g(x); } f(); } f();",
+        [TIME, DEEP],
+    ),
+    "a recursion without end": ("callback f(n) { return f(n + 1); } return f(0);", [DEEP]),
+    "two callbacks without end": ("cb f(n) { return g(n); } cb g(n) { return f(n); } f(0);", [DEEP]),
+    "a list that doubles": ("let a = [1]; loop i in s { a = a.concat(a); }", [MEMORY, LONG]),
+    "a list that grows": (
+        "let a = []; loop i in s { loop j in s { loop k in s { loop l in s { a.push([i]); } } } }",
+        [TIME, MEMORY],
+    ),
+    "a list that is nearly empty": ("let a = []; a[100000000] = 1;", [LONG]),
+    "an object that grows": (
+        "let o = {}; let n = 0; loop i in s { loop j in s { loop k in s { n = n + 1; o[s + n] = n; } } }",
+        [TIME, MEMORY],
+    ),
+    "a string that doubles": ("let a = s; loop i in s { a = a + a; }", [MEMORY, LONG]),
+    "a replacement that squares": (
+        "let a = s; loop i in s { a = a.replace(a.slice(0, 1), a); }",
+        [MEMORY, LONG],
+    ),
+    "a split of more and more": ("let a = s; loop i in s { a = a + a; a.split(''); }", [MEMORY, LONG]),
+    "a join that squares": (
+        "let a = [s, s]; loop i in s { a = [a.join(a.join('')), a.join(s)]; }",
+        [MEMORY, LONG],
+    ),
+    "copies without end": (
+        "let a = s.split(''); loop i in s { loop j in s { loop k in s { a.slice(0).reverse(); } } }",
+        [TIME],
+    ),
+    "a result that unfolds": ("let a = [s]; loop i in s { a = [a, a]; } return a;", [TIME, MEMORY, LARGE]),
+    "a sandbox that unfolds": ("a = [s]; loop i in s { a = [a, a]; }", [TIME, MEMORY, LARGE]),
+    "a result beyond all bounds": (
+        "let a = s + s; a = a + a; a = a.split('').join(a); let b = []; loop i in s { b.push(a); } return b;",
+        [TIME, MEMORY, LARGE],
+    ),
+    "a result in a circle": ("let a = []; a.push(a); return a;", [TIME, LARGE]),
+}
+
+NEIGHBOURS = 20
+"""So many good runs follow each offender."""
+
+CHILDREN = 2
+
+GOOD = Source("let total = 0; loop item in items { total = total + item * f(item); } return total;")
+
+
+async def test_every_offender_is_told_its_reason_and_no_neighbour_is_harmed():
+    settings = Settings(min_procs=CHILDREN, max_procs=CHILDREN, max_time=100)
+    offenders, good = {}, {}
+    ended_before = {}  # for each good run, how many offenders had ended when it did
+    done = trio.Event()
+
+    def offender_done(run):
+        offenders[run.tag] = json.loads(run.answer)
+        finish()
+
+    def good_done(run):
+        good[run.tag] = json.loads(run.answer)
+        ended_before[run.tag] = len(offenders)
+        finish()
+
+    def finish():
+        if len(offenders) == len(OFFENDERS) and len(good) == len(OFFENDERS) * NEIGHBOURS:
+            done.set()
+
+    def answer(run, name, arguments):
+        run.resume(b"2")
+
+    async with open_supervisor(settings) as boss:
+        await boss.run(GOOD, {"items": []})
+        text = Raw(b'{"s":"%s"}' % (b"x" * 100))
+        for place, (name, (source, _)) in enumerate(OFFENDERS.items()):
+            boss.submit(Source(source), text, on_done=offender_done, on_call=answer, tag=name)
+            for n in range(NEIGHBOURS):
+                boss.submit(
+                    GOOD, Raw(b'{"items":[1,2,%d]}' % n), on_done=good_done, on_call=answer, tag=(place, n)
+                )
+        boss.settle()
+        await done.wait()
+        for name, (_, endings) in OFFENDERS.items():
+            told = _told(offenders[name])
+            assert any(ending in told for ending in endings), (name, told)
+        for (place, n), given in good.items():
+            assert given["response"]["result"] == 2 * (1 + 2 + n)
+            # First come, first served: of those that were asked for after it, only what other children were
+            # given meanwhile, a few at a time, can have ended before it.
+            assert ended_before[place, n] <= place + 1 + 3 * CHILDREN
+        await tree.calm(boss, CHILDREN)
+    assert tree.below(os.getpid()) == []
+
+
+def _told(answer):
+    return answer["reason"] if not answer["ok"] else answer["response"]["exception"]["message"]
+
+
+STUCK = """
+import sys
+from child.loop import serve
+
+OPERATIONS = {
+    "count": lambda: sum(range(10**15)),
+    "hold, and count": lambda: (held.append(b"x" * 2**28), sum(range(10**15))),
+    "nothing": lambda: None,
+}
+held = []
+
+class Outcome:
+    result = None
+    sandbox = b"{}"
+
+class Program:
+    def __init__(self, source):
+        self.operation = OPERATIONS[source]
+
+    def run(self, sandbox, call, value_of):
+        self.operation()
+        return Outcome
+
+class Engine:
+    name = "hexput"
+    replayable = True
+
+    def compile(self, source, options):
+        return Program(source)
+
+sys.exit(serve({"hexput": Engine()}, 2**20, 0, 1))
+"""
+"""A child whose engine does what no script can have it do: one long operation in C, in which no signal that
+Python handles is handled."""
+
+
+async def _spawn_stuck(settings):
+    return await trio.lowlevel.open_process(
+        [sys.executable, "-c", STUCK], stdin=subprocess.PIPE, stdout=subprocess.PIPE, cwd=ROOT
+    )
+
+
+@pytest.mark.parametrize(
+    ("operation", "limits", "reason"),
+    [
+        ("count", {"max_time": 50}, TIME),
+        ("hold, and count", {"max_time": 0, "max_mem": 1024}, MEMORY),
+    ],
+)
+async def test_one_long_operation_is_ended_from_outside(operation, limits, reason):
+    settings = Settings(min_procs=1, max_procs=1, **limits)
+    ended = {}
+
+    def done(run):
+        ended[run.tag] = json.loads(run.answer)
+
+    async with open_supervisor(settings, spawn=_spawn_stuck) as boss:
+        boss.submit(Source("nothing"), on_done=done, tag="before")
+        boss.submit(Source(operation), on_done=done, tag="stuck")
+        boss.submit(Source("nothing"), on_done=done, tag="behind")
+        boss.settle()
+        with pytest.raises(Killed, match=reason):
+            await boss.run(Source(operation))
+        await boss.run(Source("nothing"))
+        assert ended["stuck"] == {"ok": False, "reason": reason}
+        assert ended["before"]["ok"]
+        assert ended["behind"]["ok"]
+        assert boss.stats()["kills"] == {reason: 2}
+
+
+async def test_a_child_that_stands_still_is_killed_and_the_next_run_finds_another():
+    settings = Settings(min_procs=1, max_procs=1, max_time=1)
+    script = Source("return n;")
+    async with open_supervisor(settings) as boss:
+        assert (await boss.run(script, {"n": 1})).result == 1
+        (pid,) = boss.pool.pids
+        os.kill(pid, signal.SIGSTOP)
+        with pytest.raises(Killed, match=TIME):
+            await boss.run(script, {"n": 2})
+        assert (await boss.run(script, {"n": 3})).result == 3
+        assert boss.pool.pids != [pid]
