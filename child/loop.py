@@ -121,7 +121,11 @@ class Loop:
     ) -> None:
         self._engines = engines
         self._guard = guard or Guard()
-        self._lacking = {"lacking": lacking} if lacking else {}
+        self._about: dict[str, object] = {
+            "engines": {name: engine.replayable for name, engine in engines.items()}
+        }
+        if lacking:
+            self._about["lacking"] = lacking
         self._max_input_size = max_input_size
         self._write = write
         self._debug = debug
@@ -201,7 +205,7 @@ class Loop:
                 {
                     "scripts": len(self._scripts),
                     "waiting": len(self._waiting),
-                    **self._lacking,
+                    **self._about,
                 },
             )
         else:

@@ -277,7 +277,8 @@ class Response(msgspec.Struct, frozen=True, kw_only=True):
 
     That is `exception` for a run that threw; `sandbox`, and `result` if it returned a value, for a run that
     finished; `tree` for a parse. `lacking` is what the sandbox of a child lacks, in a sentence, if it lacks
-    anything; a child says so when it is asked for its figures.
+    anything, and `engines` its languages, each with whether its runs can be replayed; a child says so when
+    it is asked for its figures.
     """
 
     sandbox: Raw = Raw()
@@ -285,6 +286,7 @@ class Response(msgspec.Struct, frozen=True, kw_only=True):
     exception: Thrown | None = None
     tree: Raw = Raw()
     lacking: str = ""
+    engines: dict[str, bool] = {}
 
 
 # --------------------------------------------------------------------------------------------- decoding

@@ -46,6 +46,11 @@ class Job:
         return UNKNOWN_COST
 
     @property
+    def key(self) -> str:
+        """The key of the version that a child should know for it; empty if there is none."""
+        return ""
+
+    @property
     def limit(self) -> float:
         """How long a child may be at it before it is killed, in seconds of real time."""
         return _READ_LIMIT
@@ -72,8 +77,12 @@ class Job:
         """Its child was killed because of it: it has ended now."""
         self.end(refusal(reason))
 
-    def may_begin_again(self) -> bool:
-        """Its child is gone. Whether it can be sent to another one; if not, it has ended now."""
+    def may_begin_again(self, *, was_at_it: bool) -> bool:
+        """Its child is gone. Whether it can be sent to another one; if not, it has ended now.
+
+        Args:
+            was_at_it: whether the child was at this very job.
+        """
         return False
 
     def end(self, line: bytes) -> None:
@@ -98,7 +107,8 @@ class Hello(Job):
         """The child is there."""
         if not answer.ok:
             raise wire.MalformedAnswer(f"at its start: {answer.reason}")
-        child.is_ready(wire.decode_response(answer.response).lacking)
+        response = wire.decode_response(answer.response)
+        child.is_ready(response.lacking, response.engines)
 
 
 class Load(Job):
@@ -191,7 +201,7 @@ class Question(Job):
             child.known.discard(self._version.key)
         self.end(line)
 
-    def may_begin_again(self) -> bool:
+    def may_begin_again(self, *, was_at_it: bool) -> bool:
         """Once more, unless nobody wants the answer."""
         if self.dropped:
             return False

@@ -53,9 +53,12 @@ _GUESS: Final = 0.25
 """How much of a death it counts against a run when somebody else kills its child, and the run has not been
 seen at work: whoever kills children at random hits a small run now and then, but hardly so many times."""
 
-_WORTH: Final = 10
+_WORTH: Final = 1
 """A child is replaced when it has lived at least so many times as long as its start took: replacing is
 not the work."""
+
+_LEAVING: Final = 16
+"""For each of `max_procs` there may be so many children that only end what they have: runs that wait."""
 
 
 class Pool:
@@ -74,6 +77,7 @@ class Pool:
         self._leaving: set[Child] = set()  # those that end what they have
         self._starting = 0
         self._target = settings.min_procs
+        self._is_once = settings.recycle_after == 1  # each job has a child of its own
         self._replacing: Child | None = None
         self._failures = 0  # starts in a row that came to nothing
         self._alive_at = 0.0  # when there was a child to give work to, in seconds of the trio clock
@@ -139,7 +143,7 @@ class Pool:
     def _dispatch(self) -> None:
         queue = self._queue
         while queue and self._children:
-            child = min(self._children, key=_load)
+            child = self._best_for(queue[0])
             if child.load >= _BUSY:
                 break
             enough = min(_BUSY, child.load + _TURN)
@@ -151,9 +155,17 @@ class Pool:
                     job.end(b"")
                 else:
                     job.send(child)
+                    if self._is_once and child.pending:
+                        self._leave(child)
+                        break
         if queue and self._patient is None and self._target < self._settings.max_procs:
             self._patient = queue[-1]
             self._pressure.set()
+
+    def _best_for(self, job: Job) -> Child:
+        """The child that is least busy; of those that are idle, one that knows the script."""
+        key = job.key
+        return min(self._children, key=lambda child: (child.load, key not in child.known))
 
     # --------------------------------------------------------------------------------------- children
 
@@ -221,10 +233,8 @@ class Pool:
             self._failures = 0
         if child.is_suspect:
             child.is_suspect = False
-            if child.growth > _GROWN and child in self._children:
-                self._children.remove(child)
-                self._leaving.add(child)
-                self._fill()
+            if child.growth > _GROWN and child in self._children and self._may_leave():
+                self._leave(child)
         if child in self._leaving:
             self._let_go(child)
         elif self._settings.recycle_after and child.runs >= self._settings.recycle_after:
@@ -235,11 +245,24 @@ class Pool:
         """Start a child in the place of one that has done its share; until it is there, the old one goes
         on.
         """
-        if self._replacing is None and child.ready_at is not None:
+        if self._replacing is None and child.ready_at is not None and self._may_leave():
             lived = trio.current_time() - child.ready_at
             if lived >= _WORTH * (child.ready_at - child.born_at):
                 self._replacing = child
                 self._start()
+
+    def _leave(self, child: Child) -> None:
+        """Give a child no more jobs, and start another one in its place."""
+        self._children.remove(child)
+        self._leaving.add(child)
+        self._fill()
+
+    def _may_leave(self, *, busy: bool = False) -> bool:
+        """Whether one more child may end what it has beside those that do; one that is `busy`, not waiting."""
+        most = self._settings.max_procs
+        if busy and sum(bool(child.pending) for child in self._leaving) >= most:
+            return False
+        return len(self._leaving) < _LEAVING * most
 
     def _let_go(self, child: Child) -> None:
         if child.is_empty:
@@ -271,7 +294,7 @@ class Pool:
         if guilty is not None:
             jobs.remove(guilty)
             guilty.killed(child.reason)
-        self._queue.extendleft(reversed([job for job in jobs if job.may_begin_again()]))
+        self._queue.extendleft(reversed([job for job in jobs if job.may_begin_again(was_at_it=job is head)]))
         if child.ready_at is None:
             self._stillborn(f"a child died at its start: {died_of(child.exit_status)}")
         elif not child.runs and not had_jobs and not child.is_condemned:
@@ -308,7 +331,3 @@ class Pool:
                 elif self._target < self._settings.max_procs:
                     self._target += 1
                     self._fill()
-
-
-def _load(child: Child) -> float:
-    return child.load

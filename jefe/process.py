@@ -152,6 +152,8 @@ class Child:
         """Whether a run in it took too much memory, which may not have come back."""
         self.lacking = ""
         """What its sandbox lacks, a sentence; empty for nothing."""
+        self.engines: dict[str, bool] = {}
+        """Its languages, and whether runs of each can be replayed."""
         self.condemned: Job | None = None
         """The job because of which it was killed, if there is one."""
         self.reason = wire.CHILD_DIED
@@ -206,9 +208,10 @@ class Child:
         taken = self._meter.read() if self._meter is not None else None
         return 0 if taken is None else max(0, taken.memory - self._at_birth.memory)
 
-    def is_ready(self, lacking: str) -> None:
-        """It has given its first sign of life, and said what its sandbox lacks."""
+    def is_ready(self, lacking: str, engines: dict[str, bool]) -> None:
+        """It has given its first sign of life, and said what its sandbox lacks, and which engines it has."""
         self.lacking = lacking
+        self.engines = engines
         self.ready_at = trio.current_time()
         self._meter = Meter(self.pid)
         self._at_birth = self._last = self._before = self._meter.read() or self._at_birth

@@ -52,7 +52,9 @@ class Run(Job):
     __slots__ = (
         "_asked",
         "_child",
+        "_has_called",
         "_id",
+        "_is_replayable",
         "_journal",
         "_on_call",
         "_on_done",
@@ -88,6 +90,8 @@ class Run(Job):
         self._journal = journal  # None if nobody answers host calls
         self._child: Child | None = None
         self._asked: tuple[str, bytes] | None = None  # the host call that the host has not answered yet
+        self._has_called = False  # whether it has made a host call
+        self._is_replayable = True
         self._parked = False  # whether the child waits for the answer to a host call
 
     @property
@@ -95,6 +99,12 @@ class Run(Job):
         """By experience with the script."""
         assert self.version is not None
         return self.version.cost or UNKNOWN_COST
+
+    @property
+    def key(self) -> str:
+        """The version's."""
+        assert self.version is not None
+        return self.version.key
 
     @property
     def limit(self) -> float:
@@ -135,6 +145,7 @@ class Run(Job):
             value_of=self.value_of,
         )
         self._child = child
+        self._is_replayable = child.engines.get(version.language, True)
         child.ask(self, wire.encode_request(request))
 
     def answered(self, child: "Child", answer: wire.Answer, line: bytes) -> None:
@@ -170,6 +181,7 @@ class Run(Job):
     def _calls(self, child: "Child", call: wire.HostCall) -> None:
         assert self._journal is not None
         made = (call.name, bytes(call.arguments))
+        self._has_called = True
         child.waiting[bytes(self._id)] = self
         self._parked = True
         if self.dropped:
@@ -244,14 +256,16 @@ class Run(Job):
             self.version.counters.killed(reason)
         self.end(refusal(reason))
 
-    def may_begin_again(self) -> bool:
+    def may_begin_again(self, *, was_at_it: bool) -> bool:
         """From its beginning; what the host answered before is in the journal."""
         self._child = None
         self._parked = False
         if self.dropped:
             self.end(b"")
             return False
-        if self.deaths >= MAX_DEATHS or (self._journal is not None and not self._journal.complete):
+        is_lost = (was_at_it or self._has_called) and not self._is_replayable
+        is_lost = is_lost or (self._journal is not None and not self._journal.complete)
+        if self.deaths >= MAX_DEATHS or is_lost:
             self.killed(wire.CHILD_DIED)
             return False
         if self._journal is not None:

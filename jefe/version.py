@@ -97,6 +97,7 @@ class Version:
         "cost",
         "counters",
         "key",
+        "language",
         "limit",
         "limits",
         "line",
@@ -116,6 +117,7 @@ class Version:
         unused: "Callable[[Version], None]",
     ) -> None:
         self.key = str(number)
+        self.language = request.language
         self.limits = limits_of(request, settings)
         self.line = wire.encode_request(
             wire.Compile(

@@ -28,7 +28,7 @@ class FakeChild:
     """One fake process, as `jefe.process.Process` wants it."""
 
     def __init__(self, number: int, family: "Family") -> None:
-        self.pid = number
+        self.pid = 2**30 + number  # of no process: whoever measures it finds nothing
         self.stdin, self._requests = memory_stream_one_way_pair()
         self._answers, self.stdout = memory_stream_one_way_pair()
         self.stderr = None
@@ -83,7 +83,7 @@ class FakeChild:
                     self.kill()
                     await trio.lowlevel.checkpoint()
                 await self._family.births.wait()
-                return wire.responded(run_id, b"{}")
+                return wire.responded(run_id, json.dumps({"engines": self._family.engines}).encode())
             case wire.Compile():
                 self._family.log.append(("compile", request.script))
                 if request.script.startswith("late"):
@@ -154,6 +154,8 @@ class Family:
         self.births = trio.Event()
         self.births.set()
         """Lets children give their first sign of life."""
+        self.engines = {"hexput": True}
+        """The languages of the children, and whether their runs can be replayed."""
         self.stillborn = 0
         """How many of the next children die at their birth."""
 

@@ -295,3 +295,33 @@ async def test_a_child_in_which_a_run_waits_is_replaced_but_not_killed(family, a
         await boss.run(ECHO)
         await wait_all_tasks_blocked()
         assert len(family.alive) == 1
+
+
+async def test_a_run_of_an_engine_that_cannot_replay_is_not_begun_twice(family, one):
+    family.engines = {"hexput": False}
+    served = []
+
+    async def host(name, arguments):
+        served.append(arguments[0])
+        family.children[-1].kill()
+        await wait_all_tasks_blocked()
+
+    async with open_supervisor(one, spawn=family.spawn) as boss:
+        with pytest.raises(jefe.ChildDied):
+            await boss.run(Source("call 3"), call=host)
+        assert served == [1]
+        assert len(family.began("call")) == 1
+        assert (await boss.run(ECHO, {"x": 1})).sandbox == {"x": 1}  # the next one works
+
+
+async def test_of_idle_children_one_that_knows_the_script_gets_the_run(family, autojump_clock):
+    settings = Settings(min_procs=3, max_procs=3, recycle_after=0)
+    async with open_supervisor(settings, spawn=family.spawn) as boss:
+        await wait_all_tasks_blocked()
+        for word in ("pick a", "pick b", "pick c"):
+            await boss.run(Source(word), {"a": 1, "b": 2, "c": 3})
+        compiled = [len(child.commands("compile")) for child in family.children]
+        assert sum(compiled) == 3
+        for word in ("pick c", "pick a", "pick b") * 3:
+            await boss.run(Source(word), {"a": 1, "b": 2, "c": 3})
+        assert [len(child.commands("compile")) for child in family.children] == compiled
