@@ -16,7 +16,7 @@ Settings: `hexput_*`, `max_connections`, `max_executions`, `max_in_flight`, `max
 """
 
 import itertools
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from typing import Final
 
 import structlog
@@ -107,17 +107,19 @@ class Server:
     async def _connect(self, stream: Stream, number: int) -> None:
         connection = _Connection(stream, number, self._supervisor, self._settings)
         async with trio.open_nursery() as nursery:
-            nursery.start_soon(connection.send, nursery.cancel_scope)
+            nursery.start_soon(connection.transport.run)
             with trio.move_on_after(_HANDSHAKE) as patience:
-                connection.on_end = patience.cancel  # a request that is none is answered by the library
+                connection.transport.on_end = (
+                    patience.cancel
+                )  # the library does not say that nothing will come
                 request = await wrap_server_stream(
                     nursery,
                     connection.transport,
                     max_message_size=self._settings.max_input_size,
                     message_queue_size=1,
                 )
+                connection.transport.on_end = nursery.cancel_scope.cancel
                 websocket = await self._admit(request, connection)
-                connection.on_end = nursery.cancel_scope.cancel
             if patience.cancelled_caught:
                 connection.log.info("a client did not ask for a WebSocket", address=connection.address)
             elif websocket is not None:
@@ -219,17 +221,11 @@ class _Connection:
         self.address: str = "{}:{}".format(*socket.getpeername()[:2])
         self.session: Session | None = None
         self.dropped_for: str | None = None
-        self.on_end: Callable[[], None] = _nothing
         self._pinged_at = 0.0
         self._max_outbox = settings.max_outbox
         self.transport = Transport(
             stream, supervisor.pool.soon, self._sent, patience=settings.max_input_size * 3 + 64 * 1024
         )
-
-    async def send(self, scope: trio.CancelScope) -> None:
-        """Send what does not leave at once; a client that has gone ends the connection."""
-        await self.transport.run()
-        self.on_end()
 
     def say(self, text: bytes) -> None:
         """A message for the client; if it has not read too many, that is the end of it."""
@@ -243,7 +239,7 @@ class _Connection:
             self.dropped_for = why
             self.log.warning("a client was dropped", why=why)
             self.transport.is_open = False
-            self.on_end()
+            self.transport.on_end()
 
     def beat(self, now: float, pause: float) -> None:
         """Half a `pause` has gone by since the last time."""
@@ -261,10 +257,6 @@ class _Connection:
     def _sent(self) -> None:
         if self.session is not None:
             self.session.lighten()
-
-
-def _nothing() -> None:
-    pass
 
 
 def _kinds(error: BaseException) -> str:

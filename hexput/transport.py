@@ -54,6 +54,8 @@ class Transport(trio.abc.Stream):
         self._emptied = trio.Event()
         self._pending = 0
         self._patience = patience
+        self.on_end: Callable[[], None] = _nothing
+        """Called when the peer has ended its side, or has gone, or the library has closed ours."""
         self._received = 0
         self.is_open = False
         """Whether messages can be sent: the connection is upgraded, and neither side has begun to close."""
@@ -82,6 +84,7 @@ class Transport(trio.abc.Stream):
     async def run(self) -> None:
         """Send what does not leave at once; the one task that this needs. Returns when the peer has gone."""
         await self._outbox.send()
+        self.on_end()
 
     async def send_all(self, data: bytes | bytearray | memoryview) -> None:
         """Send whole frames, after those that wait. Raises BrokenResourceError if the peer has gone."""
@@ -100,11 +103,11 @@ class Transport(trio.abc.Stream):
 
     async def receive_some(self, max_bytes: int | None = None) -> bytes:
         """The next bytes of the peer; empty at the end, also when it ended badly."""
-        if self._received > self._patience:
-            return b""
-        data = await receive(self._stream)
+        data = b"" if self._received > self._patience else await receive(self._stream)
         self._received += len(data)
         self.heard_at = trio.current_time()
+        if not data:
+            self.on_end()
         return data
 
     def message_taken(self) -> None:
@@ -112,10 +115,13 @@ class Transport(trio.abc.Stream):
         self._received = 0
 
     async def say_goodbye(self) -> None:
-        """The server ends (1001); after this nothing can be sent."""
+        """The server ends (1001); after this nothing can be sent. A peer that has gone need not be told."""
         if self.is_open:
             self.is_open = False
-            await self.send_all(_GOING_AWAY)
+            try:
+                await self.send_all(_GOING_AWAY)
+            except trio.BrokenResourceError:
+                pass
 
     async def linger(self) -> None:
         """End our side, and read for a moment what the peer still sends.
@@ -135,6 +141,7 @@ class Transport(trio.abc.Stream):
         """Close; what has not left is thrown away."""
         self.is_open = False
         self._outbox.break_off()
+        self.on_end()
         await self._stream.aclose()
 
     def _sent(self) -> None:
@@ -145,6 +152,10 @@ class Transport(trio.abc.Stream):
         if not size or self._outbox.broken:
             self._emptied.set()
         self._on_sent()
+
+
+def _nothing() -> None:
+    pass
 
 
 def _header(first: int, length: int) -> bytes:
