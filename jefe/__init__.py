@@ -4,34 +4,37 @@ Example:
     async with jefe.open_supervisor() as boss:
         outcome = await boss.run(jefe.Source("return a + b;"), {"a": 1, "b": 2})
         print(outcome.result)
+
+A name is imported when it is first used: the command, which imports this package for everything that it does,
+would otherwise load a supervisor to print its help.
 """
 
-from importlib import metadata
+from importlib import import_module
+from typing import TYPE_CHECKING
 
-from jefe.errors import (
-    ChildDied,
-    Closed,
-    FunctionNotFound,
-    InputTooLarge,
-    JefeError,
-    Killed,
-    MalformedRequest,
-    NoSuchScript,
-    Overloaded,
-    SandboxMissing,
-    ScriptError,
-    ScriptSyntaxError,
-)
-from jefe.oaf_client import ConnectionLost, OafClient, OafError, SyncOafClient
-from jefe.scripts import Source
-from jefe.settings import Settings, SettingsError
-from jefe.supervisor import HostCall, Supervisor, open_supervisor
-from jefe.values import Outcome
+if TYPE_CHECKING:
+    from jefe.errors import (
+        ChildDied,
+        Closed,
+        FunctionNotFound,
+        InputTooLarge,
+        JefeError,
+        Killed,
+        MalformedRequest,
+        NoSuchScript,
+        Overloaded,
+        SandboxMissing,
+        ScriptError,
+        ScriptSyntaxError,
+    )
+    from jefe.oaf_client import ConnectionLost, OafClient, OafError, SyncOafClient
+    from jefe.scripts import Source
+    from jefe.settings import Settings, SettingsError
+    from jefe.supervisor import HostCall, Supervisor, open_supervisor
+    from jefe.values import Outcome
 
-try:
-    __version__ = metadata.version("jefe")
-except metadata.PackageNotFoundError:  # run from a folder that nobody installed
-    __version__ = "0"
+__version__ = "0.1.0"
+"""The one place where the version is written: the package's metadata are made from here."""
 
 __all__ = [
     "ChildDied",
@@ -59,3 +62,30 @@ __all__ = [
     "__version__",
     "open_supervisor",
 ]
+
+_OTHERS = {
+    "ConnectionLost": "oaf_client",
+    "HostCall": "supervisor",
+    "OafClient": "oaf_client",
+    "OafError": "oaf_client",
+    "Outcome": "values",
+    "Settings": "settings",
+    "SettingsError": "settings",
+    "Source": "scripts",
+    "Supervisor": "supervisor",
+    "SyncOafClient": "oaf_client",
+    "open_supervisor": "supervisor",
+}
+"""In which module a public name is that is no error (jefe/errors.py)."""
+
+
+def __getattr__(name: str) -> object:
+    if name not in __all__:
+        raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
+    value: object = getattr(import_module(f"{__name__}.{_OTHERS.get(name, 'errors')}"), name)
+    globals()[name] = value
+    return value
+
+
+def __dir__() -> list[str]:
+    return sorted({*globals(), *__all__})
