@@ -293,6 +293,16 @@ class Settings(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=
             extra={"unit": "file"},
         ),
     ] = ""
+    grace: Annotated[
+        float,
+        Meta(
+            ge=0,
+            le=86400,
+            description="How long what is in flight may still take when Jefe is asked to end by a signal; at "
+            "the end of input, how long it may take between two answers.",
+            extra={"unit": "s"},
+        ),
+    ] = 5.0
     debug: Annotated[
         bool,
         Meta(
