@@ -194,17 +194,15 @@ class Connection:
             self._is_over = True
 
     async def _linger(self) -> None:
-        """End our side, and read for a moment what the client still sends."""
-        with trio.move_on_after(_GOODBYE):
-            try:
-                if not isinstance(self._stream, trio.abc.HalfCloseableStream):  # TLS cannot end one side
-                    await self._stream.aclose()
+        """End our side, and read for a moment what the client still sends. TLS cannot end one side."""
+        if isinstance(self._stream, trio.abc.HalfCloseableStream):
+            with trio.move_on_after(_GOODBYE):
+                try:
+                    await self._stream.send_eof()
+                except (trio.BrokenResourceError, trio.ClosedResourceError):
                     return
-                await self._stream.send_eof()
-            except (trio.BrokenResourceError, trio.ClosedResourceError):
-                return
-            while await streams.receive(self._stream):
-                pass
+                while await streams.receive(self._stream):
+                    pass
 
     def _drop(self) -> None:
         """Let go of everything that is under way."""
