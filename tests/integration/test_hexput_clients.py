@@ -1,0 +1,163 @@
+"""Clients that are not ours, and the programs of the documentation, against the real server."""
+
+import json
+import re
+import shutil
+import subprocess
+import sys
+import threading
+from pathlib import Path
+
+import pytest
+from websockets.sync.client import connect
+
+from tests.integration.hexput_process import ENVIRONMENT, RUNTIME, running
+
+ROOT = Path(__file__).resolve().parents[2]
+PAGE = ROOT / "docs" / "hexput.md"
+
+
+@pytest.fixture(scope="module")
+def url():
+    with running([*RUNTIME, "--port", "0"]) as (_, line):
+        yield "ws://" + line.split()[-1]
+
+
+@pytest.fixture(scope="module")
+def node(tmp_path_factory):
+    """Runs a JavaScript file where the package `ws` can be found."""
+    program, npm = shutil.which("node"), shutil.which("npm")
+    if program is None or npm is None:
+        pytest.skip("node and npm are not here")
+    folder = tmp_path_factory.mktemp("node")
+    command = [npm, "install", "ws", "--no-audit", "--no-fund", "--fetch-retries=0"]
+    try:
+        subprocess.run(command, cwd=folder, check=True, capture_output=True, timeout=40)
+    except (subprocess.SubprocessError, OSError):
+        pytest.skip("the registry of npm does not answer")
+
+    def run(text, *arguments):
+        (folder / "program.js").write_text(text)
+        command = [program, "program.js", *arguments]
+        ended = subprocess.run(command, cwd=folder, capture_output=True, timeout=40, check=False)
+        assert ended.returncode == 0, ended.stderr.decode()
+        return ended.stdout.decode()
+
+    return run
+
+
+def test_the_javascript_client_of_the_document(url, node):
+    results = json.loads(node(Path(__file__).with_name("hexput_seed_client.js").read_text(), url))
+    assert results == {
+        "simple": [{"id": "req-1", "success": True, "result": 15}, 1005],
+        "total": 107,
+        "user": "Ada",
+        "secret": 2,
+        "secrets": [{"apiKey": "sensitive-key-123"}],
+        "invalid": results["invalid"],
+        "rejected": results["rejected"],
+        "unknown": results["unknown"],
+        "nested": 3,
+        "many": [2 * n for n in range(100)],
+        "welcomed": True,
+    }
+    assert "Invalid arguments for calculateTotal" in results["invalid"]
+    assert "not today" in results["rejected"]
+    assert "Function 'unknown' not found" in results["unknown"]
+
+
+def test_a_client_of_another_library(url):
+    """Every message of the protocol, compression offered as this library does, and pings."""
+    with connect(url) as client:
+        assert json.loads(client.recv()) == {"type": "connection", "status": "connected"}
+
+        def ask(**message):
+            client.send(json.dumps(message))
+            return json.loads(client.recv())
+
+        assert ask(id="1", action="execute", code="return a;", context={"a": [1]})["result"] == [1]
+        assert (
+            ask(id="2", action="parse", code="let x = 10;", options={"minify": True})["result"]["type"]
+            == "PROGRAM"
+        )
+        assert ask(id="3", action="execute", code="let x = ;")["error"].startswith("Error parsing AST: ")
+        assert ask(id="4", action="compile", name="n", code="return v;")["success"]
+        assert ask(id="5", action="run", name="n", context={"v": 1})["result"] == 1
+        assert ask(id="6", action="remove", name="n")["success"]
+        assert ask(id="7", action="nothing")["error"] == "Unknown action: nothing"
+        assert ask(id="8", action="cancel")["success"] is False
+        question = ask(id="9", action="execute", code="return f([1]);", secret_context="s")
+        assert question == {"id": question["id"], "action": "is_function_exists", "function_name": "f"}
+        call = ask(id=question["id"], exists=True)
+        assert call == {"id": call["id"], "function_name": "f", "arguments": [[1]], "secret_context": "s"}
+        assert ask(id=call["id"], result={"r": 1}) == {"id": "9", "success": True, "result": {"r": 1}}
+        client.send("nope")
+        assert json.loads(client.recv())["error"] == "Failed to parse message"
+        client.send("[]")
+        assert json.loads(client.recv())["error"] == "Unknown message format"
+        client.send(["in ", "three ", "fragments"])
+        assert json.loads(client.recv())["error"] == "Failed to parse message"
+        pong = client.ping()
+        client.send(json.dumps({"id": "10", "action": "execute", "code": "return 1;"}))
+        assert json.loads(client.recv())["result"] == 1
+        assert pong.wait(20)
+
+
+def programs(language):
+    return re.findall(rf"```{language}\n(.*?)```", PAGE.read_text(), re.DOTALL)
+
+
+def printed():
+    return re.findall(r"```text\n(.*?)```", PAGE.read_text(), re.DOTALL)
+
+
+def test_the_programs_of_the_documentation_print_what_it_says(url):
+    for number, program in enumerate(programs("python")):
+        text = program.replace("ws://127.0.0.1:9001", url)
+        ended = subprocess.run(
+            [sys.executable, "-"],
+            input=text.encode(),
+            capture_output=True,
+            timeout=40,
+            cwd=ROOT,
+            check=False,
+            env=ENVIRONMENT,
+        )
+        assert ended.returncode == 0, ended.stderr.decode()
+        assert ended.stdout.decode() in printed(), number
+
+
+def test_the_node_program_of_the_documentation_prints_what_it_says(url, node):
+    (program,) = [text for text in programs("js") if 'require("ws")' in text]
+    assert node(program.replace("ws://127.0.0.1:9001", url)) in printed()
+
+
+def test_the_page_of_the_documentation_runs_as_in_a_browser(url, node):
+    """Its script needs a WebSocket and one element: node has neither, and is lent them."""
+    (page,) = programs("html")
+    (script,) = re.findall(r"<script>\n(.*?)</script>", page, re.DOTALL)
+    lent = (
+        'const { WebSocket } = require("ws");\n'
+        "const document = { querySelector: () => ({ set textContent(text) { console.log(text); } }) };\n"
+    )
+    assert node(lent + script.replace("ws://127.0.0.1:9001", url)) in printed()
+
+
+def test_many_threads_may_use_clients_at_once(url):
+    answers = []
+
+    def use(number):
+        with connect(url) as client:
+            client.recv()
+            for n in range(20):
+                client.send(
+                    json.dumps({"id": n, "action": "execute", "code": "return n;", "context": {"n": number}})
+                )
+                answers.append(json.loads(client.recv()) == {"id": n, "success": True, "result": number})
+
+    threads = [threading.Thread(target=use, args=(number,)) for number in range(8)]
+    for thread in threads:
+        thread.start()
+    for thread in threads:
+        thread.join()
+    assert answers == [True] * 160
