@@ -144,7 +144,7 @@ class Pool:
         queue = self._queue
         while queue and self._children:
             child = self._best_for(queue[0])
-            if child.load >= _BUSY:
+            if child.load >= _BUSY or (self._is_once and not self._may_leave(busy=True)):
                 break
             enough = min(_BUSY, child.load + _TURN)
             while queue and child.load < enough:
@@ -222,10 +222,10 @@ class Pool:
         self._starting -= 1
         self._children.append(child)
         _log.debug("a child is ready", pid=child.pid)
-        if self._replacing in self._children:
-            self._children.remove(self._replacing)
-            self._leaving.add(self._replacing)
-            self._let_go(self._replacing)
+        old, self._replacing = self._replacing, None
+        if old in self._children:
+            self._leave(old)
+            self._let_go(old)
 
     def _settled(self, child: Child) -> None:
         """A child answered something."""
@@ -258,7 +258,7 @@ class Pool:
         self._fill()
 
     def _may_leave(self, *, busy: bool = False) -> bool:
-        """Whether one more child may end what it has beside those that do; one that is `busy`, not waiting."""
+        """Whether one more child may end what it has, beside those that do; `busy`: one that is at work."""
         most = self._settings.max_procs
         if busy and sum(bool(child.pending) for child in self._leaving) >= most:
             return False

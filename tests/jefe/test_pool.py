@@ -325,3 +325,45 @@ async def test_of_idle_children_one_that_knows_the_script_gets_the_run(family, a
         for word in ("pick c", "pick a", "pick b") * 3:
             await boss.run(Source(word), {"a": 1, "b": 2, "c": 3})
         assert [len(child.commands("compile")) for child in family.children] == compiled
+
+
+async def test_with_a_share_of_one_each_run_has_a_child_of_its_own_and_no_more_work_than_allowed(family):
+    settings = Settings(min_procs=2, max_procs=2, recycle_after=1)
+    async with open_supervisor(settings, spawn=family.spawn) as boss, trio.open_nursery() as nursery:
+        runs = Runs(boss, nursery)
+        for key in range(10):
+            runs.start(key, Source("hold"))
+        await wait_all_tasks_blocked()
+        assert len(family.began("hold")) == 2
+        family.release.set()
+        await wait_all_tasks_blocked()
+        assert runs.ended == {key: key for key in range(10)}
+        assert all(len(child.commands("run")) <= 1 for child in family.children)
+        assert len(family.alive) == 2
+
+
+@pytest.mark.parametrize("share", [1, 5])
+async def test_children_that_stay_for_runs_that_wait_are_bounded(family, share, autojump_clock):
+    settings = Settings(min_procs=1, max_procs=1, recycle_after=share)
+    answers = trio.Event()
+    asked = []
+
+    async def host(name, arguments):
+        asked.append(arguments)
+        await answers.wait()
+        return "late"
+
+    async with open_supervisor(settings, spawn=family.spawn) as boss, trio.open_nursery() as nursery:
+        runs = Runs(boss, nursery)
+        for key in range(40):
+            runs.start(key, Source("call 1"), host)
+            if share > 1:
+                for _ in range(2 * share):
+                    await boss.run(ECHO)
+                await wait_all_tasks_blocked()
+        await wait_all_tasks_blocked()
+        assert 10 < len(family.alive) <= 20
+        answers.set()
+        await wait_all_tasks_blocked()
+        assert runs.ended == {key: ["late"] for key in range(40)}
+        assert len(family.alive) == 1
