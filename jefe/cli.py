@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Any, TypeVar
 
 import click
 
-from jefe.endings import FAILED, MISUSED, Misuse, conclude, drive, say, write_out
+from jefe.endings import FAILED, MISUSED, Ending, Misuse, conclude, drive, drive_server, say, write_out
 from jefe.given import Text, encode, read_sandbox, read_settings, read_text
 from jefe.logs import configure, harmless, is_control, wants_colour
 from jefe.oaf_commands import oaf, oaf_eval
@@ -51,7 +51,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
 @click.group(invoke_without_command=True, context_settings={"help_option_names": ["-h", "--help"]})
 @click.option("--version", is_flag=True, help="Print the version.")
 @click.pass_context
-def cli(context: click.Context, version: bool) -> None:
+def cli(context: click.Context, version: bool) -> int:
     """Run code that nobody trusts.
 
     Without a command: serve requests on standard input, one JSON object a line (CRLF), and answer on standard
@@ -62,11 +62,10 @@ def cli(context: click.Context, version: bool) -> None:
 
         click.echo(f"jefe {__version__}")
         context.exit()
-    if context.invoked_subcommand is None:
-        _serve_pipe()
+    return _serve_pipe() if context.invoked_subcommand is None else 0
 
 
-def _serve_pipe() -> None:
+def _serve_pipe() -> int:
     from jefe import open_supervisor
     from jefe.pipe import serve_pipe
     from jefe.stdio import standard_input, standard_output
@@ -78,11 +77,12 @@ def _serve_pipe() -> None:
             '{"cmd":"parse","script":"x = 2 + 2;"}'
         )
 
-    async def serve() -> None:
+    async def serve(ending: Ending) -> None:
         async with open_supervisor(settings) as boss:
-            await serve_pipe(boss, standard_input(), standard_output(), settings)
+            if not await serve_pipe(boss, standard_input(), standard_output(), settings, ending):
+                raise BrokenPipeError
 
-    drive(serve)
+    return drive_server(serve, settings.grace)
 
 
 cli.add_command(serve_command)
@@ -255,6 +255,19 @@ def print_settings(form: str | None) -> int:
         cells = [cell.ljust(width) for cell, width in zip(line, widths, strict=False)]
         click.echo("  ".join([*cells, line[4]]))
     return 0
+
+
+@cli.command()
+@click.option("--json", is_flag=True, help="Print one JSON object.")
+def doctor(json: bool) -> int:
+    """Try, from inside a child, what protects this machine.
+
+    It prints each layer of the sandbox, and what came of attempts against it. The status is 0 if every layer
+    holds and everything that was tried was refused, and 1 if not.
+    """
+    from jefe.doctor import run_doctor
+
+    return run_doctor(read_settings(), json=json)
 
 
 @cli.command()

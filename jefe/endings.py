@@ -2,11 +2,21 @@
 
     0    all went well
     1    a script failed, or something went wrong that is nobody's usage
-    2    wrong usage: an option, a file that cannot be read, a setting
-    128+ a signal asked for the end (130: Ctrl-C, 143: SIGTERM), or nobody reads the output any more (141)
+    2    wrong usage: an option, a file that cannot be read, a setting; or a required sandbox is missing
+    3    the input ended, and what was in flight did not end within the grace time: it was cancelled
+    4    a signal asked for the end, and work had to be cancelled
+    128+ a signal asked for the end, and nothing was left undone (129: the terminal closed, 130: Ctrl-C,
+         143: SIGTERM); nobody reads the output any more (141); or nothing was waited for (137)
 
-A first signal cancels the work, which ends cleanly: the children are gone before this process. A second one
-does not wait.
+Two ways to run async work, which differ in what a signal means:
+
+- `drive` is for what a person waits for, a script or two. The first signal cancels it, the second does not
+  wait.
+- `drive_server` is for what serves. The first signal asks it to end (`Ending`): it takes nothing new, and
+  finishes what is in flight if the grace time allows. Then, or at the second signal, it refuses what is left,
+  has a moment to say so, and is cancelled. The third does not wait.
+
+Either way the children are gone before this process, if anything is waited for.
 """
 
 import os
@@ -15,7 +25,7 @@ import signal
 import sys
 import traceback
 from collections.abc import AsyncIterator, Awaitable, Callable, Sequence
-from typing import TypeVar
+from typing import Final, TypeVar
 
 import click
 
@@ -24,9 +34,21 @@ from jefe.settings import SettingsError
 
 T = TypeVar("T")
 
-FAILED = 1
-MISUSED = 2
-UNREAD = 128 + signal.SIGPIPE
+FAILED: Final = 1
+MISUSED: Final = 2
+CUT_SHORT: Final = 3
+BROKEN_OFF: Final = 4
+UNREAD: Final = 128 + signal.SIGPIPE
+_KILLED: Final = 128 + signal.SIGKILL
+
+SHUTTING_DOWN: Final = "shutting down"
+"""Why a request is refused that came after the end was asked for."""
+
+CANCELLED: Final = "cancelled: shutting down"
+"""Why a request is refused that was taken on, and could not be finished in time."""
+
+_FAREWELL: Final = 0.5
+"""How long what serves may take to refuse what is left, in seconds."""
 
 
 class Misuse(Exception):
@@ -64,16 +86,86 @@ def _invoke(command: click.Command, name: str, arguments: list[str]) -> object:
         return command.invoke(context)
 
 
+class Ending:
+    """The end of what serves: whether it is wanted, and how soon. What serves waits for it, in a task.
+
+    It belongs to one run of trio.
+
+    Attributes:
+        asked: set when nothing new is to be taken on; serving ends when what is in flight is finished.
+        over: set when there is no more time for that: what is left is to be refused (`CANCELLED`), at once.
+        cancelled: how many requests were not carried out after all; whoever gives them up counts them.
+        signal: the signal that asked for the end; 0 if it is not wanted, or comes by itself.
+    """
+
+    def __init__(self) -> None:
+        import trio
+
+        self.asked = trio.Event()
+        self.over = trio.Event()
+        self.cancelled = 0
+        self.signal = 0
+
+    @property
+    def status(self) -> int:
+        """How the process ends, as an exit status."""
+        if self.cancelled:
+            return BROKEN_OFF if self.signal else CUT_SHORT
+        return 128 + self.signal if self.signal else 0
+
+
+def drive_server(work: Callable[[Ending], Awaitable[None]], grace: float) -> int:
+    """Run what serves until it ends, by itself or because a signal asked for it.
+
+    Args:
+        work: serves, and heeds the ending that it is given.
+        grace: how long it may take to finish what is in flight, in seconds.
+
+    Returns the exit status.
+    """
+    import structlog
+    import trio
+
+    log = structlog.get_logger()
+
+    async def watch(
+        signals: AsyncIterator[int], ending: Ending, scope: trio.CancelScope, nursery: trio.Nursery
+    ) -> None:
+        async for number in signals:
+            if not ending.signal:
+                ending.signal = number
+                ending.asked.set()
+                log.info("a signal asks for the end", signal=signal.Signals(number).name, grace=grace)
+                nursery.start_soon(limit, ending, scope)
+            elif not ending.over.is_set():
+                ending.over.set()
+            else:
+                os._exit(_KILLED)
+
+    async def limit(ending: Ending, scope: trio.CancelScope) -> None:
+        with trio.move_on_after(grace):
+            await ending.over.wait()
+        ending.over.set()
+        await trio.sleep(_FAREWELL)
+        scope.cancel()
+
+    async def guarded() -> int:
+        ending = Ending()
+        with trio.open_signal_receiver(*_numbers()) as signals:
+            async with trio.open_nursery() as nursery:
+                with trio.CancelScope() as scope:
+                    nursery.start_soon(watch, signals, ending, scope, nursery)
+                    await work(ending)
+                nursery.cancel_scope.cancel()
+        return ending.status
+
+    return trio.run(guarded)
+
+
 def drive(work: Callable[[], Awaitable[T]]) -> T:
     """Run async work to its end. Raises SystemExit with the signal's status when a signal ended it."""
     import trio
 
-    # What the parent chose to ignore (nohup, a shell's background job) stays ignored.
-    numbers = [
-        number
-        for number in (signal.SIGINT, signal.SIGTERM, signal.SIGHUP)
-        if number == signal.SIGTERM or signal.getsignal(number) is not signal.SIG_IGN
-    ]
     caught = 0
     results: list[T] = []
 
@@ -86,7 +178,7 @@ def drive(work: Callable[[], Awaitable[T]]) -> T:
             scope.cancel()
 
     async def guarded() -> None:
-        with trio.open_signal_receiver(*numbers) as signals:
+        with trio.open_signal_receiver(*_numbers()) as signals:
             async with trio.open_nursery() as nursery:
                 with trio.CancelScope() as scope:
                     nursery.start_soon(watch, signals, scope)
@@ -97,6 +189,16 @@ def drive(work: Callable[[], Awaitable[T]]) -> T:
     if caught:
         raise SystemExit(128 + caught)
     return results[0]
+
+
+def _numbers() -> list[signal.Signals]:
+    """The signals that ask for the end."""
+    # What the parent chose to ignore (nohup, a shell's background job) stays ignored.
+    return [
+        number
+        for number in (signal.SIGINT, signal.SIGTERM, signal.SIGHUP)
+        if number == signal.SIGTERM or signal.getsignal(number) is not signal.SIG_IGN
+    ]
 
 
 def say(text: str) -> None:
@@ -157,6 +259,11 @@ def _explain(error: BaseException) -> int:
         say(f"jefe: cannot write the output: {error.strerror or error}")
         _forget_output()
         return FAILED
+    from jefe.errors import JefeError, SandboxMissing
+
+    if isinstance(error, JefeError):
+        say(f"jefe: {error}")
+        return MISUSED if isinstance(error, SandboxMissing) else FAILED
     if _debug():
         traceback.print_exception(error)
     else:

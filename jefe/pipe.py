@@ -12,6 +12,9 @@ function calls. Invariants:
 - Memory is bounded. Requests are not read while `max_in_flight` of them are worked on, or while too many
   bytes have not been taken by the client. Runs that wait for the client's own answer to a host call are not
   among those, or the client could never send it; of them there are at most `max_queue`.
+- It ends at the end of input, or when it is asked to (`jefe.endings.Ending`): what is in flight is finished
+  and answered, within the grace time, or else refused. From a signal to then the client is still listened to,
+  for its answers to host calls; new requests are refused.
 """
 
 from collections import deque
@@ -26,6 +29,7 @@ from trio.abc import ReceiveStream, SendStream
 
 from child import wire
 from jefe import streams
+from jefe.endings import CANCELLED, SHUTTING_DOWN, Ending
 from jefe.errors import NoSuchScript
 from jefe.jobs import refusal
 from jefe.run import Run
@@ -55,26 +59,36 @@ _COMPLAINTS: Final = 20
 """How many malformed requests of one client are explained on stderr."""
 
 END_OF_INPUT: Final = "the host call cannot be answered: end of input"
+TOO_LATE: Final = "cancelled: the input ended, and for JEFE_GRACE seconds no request did"
 
 
 async def serve_pipe(
-    supervisor: Supervisor, receive: ReceiveStream, send: SendStream, settings: Settings
-) -> None:
+    supervisor: Supervisor,
+    receive: ReceiveStream,
+    send: SendStream,
+    settings: Settings,
+    ending: Ending | None = None,
+) -> bool:
     """Serve one client until its input ends and every request is answered, or until it takes no more answers.
 
     Args:
         supervisor: carries the requests out.
         receive: the client's requests.
         send: takes the answers, and nothing else.
-        settings: `max_input_size`, `max_in_flight` and `max_queue` count here.
+        settings: `max_input_size`, `max_in_flight`, `max_queue` and `grace` count here.
+        ending: asks for the end, and is told what had to be cancelled. None: nobody asks.
+
+    Returns whether the client took every answer.
     """
-    front = _Front(supervisor, send, settings)
+    front = _Front(supervisor, send, settings, ending or Ending())
     try:
         async with trio.open_nursery() as nursery:
             nursery.start_soon(front.send, nursery.cancel_scope)
+            nursery.start_soon(front.heed)
             await front.read(receive)
             await front.finish()
             nursery.cancel_scope.cancel()
+        return front.is_heard
     finally:
         front.drop()
 
@@ -94,9 +108,10 @@ class _Reply:
 class _Front:
     """What is known about the one client."""
 
-    def __init__(self, supervisor: Supervisor, send: SendStream, settings: Settings) -> None:
+    def __init__(self, supervisor: Supervisor, send: SendStream, settings: Settings, ending: Ending) -> None:
         self._supervisor = supervisor
         self._settings = settings
+        self._ending = ending
         self._out = streams.Outbox(send, supervisor.pool.soon, self._check)
         streams.widen(send)
         self._ordered: deque[_Reply] = deque()  # what leaves in order and has not left
@@ -107,7 +122,10 @@ class _Front:
         self._calling: dict[bytes, Run] = {}  # the runs whose host calls the client answers, by id
         self._parked = 0  # bytes of the requests of those that wait for it
         self._runs: set[Run] = set()  # all runs under way
-        self._is_at_end = False
+        self._questions: set[_Reply] = set()  # ... and everything else that is under way
+        self._is_at_end = False  # of the input
+        self._reading = trio.CancelScope()  # while it waits for requests
+        self._patience = trio.CancelScope()  # while it waits for answers after the end of input
         self._complaints = 0
         self._awaited: Callable[[], bool] | None = None  # what `_until` waits for
         self._happened = trio.Event()
@@ -126,7 +144,7 @@ class _Front:
         """Handle requests until the input ends."""
         framer = wire.Framer(self._settings.max_input_size)
         most = self._settings.max_in_flight
-        while not self._out.broken and (data := await streams.receive(stream)):
+        while not self._out.broken and (data := await self._receive(stream)):
             for line in framer.feed(data):
                 if self._working >= most or self._is_heavy():
                     self._supervisor.settle()
@@ -134,16 +152,59 @@ class _Front:
                 self._handle(line)
             self._supervisor.settle()
         self._is_at_end = True
-        if framer.unfinished:
+        if framer.unfinished and not self._is_done:
             self._refuse_line("the input ended inside a request; a request ends with CRLF", b"")
         for run in list(self._calling.values()):
             if run.is_waiting:
-                self._give_up(run)
+                self._give_up(run, END_OF_INPUT, is_parked=True)
         self._supervisor.settle()
+
+    async def _receive(self, stream: ReceiveStream) -> bytes:
+        """The next bytes; empty when there are none, or none are wanted any more."""
+        if not self._is_done:
+            with trio.CancelScope() as self._reading:
+                return await streams.receive(stream)
+        return b""
 
     async def finish(self) -> None:
         """Wait until everything is answered, and every answer has left."""
-        await self._until(lambda: not self._working and not self._out.size)
+        with trio.CancelScope(deadline=self._late()) as self._patience:
+            await self._until(lambda: not self._working)
+        if self._patience.cancelled_caught:
+            self._abandon(TOO_LATE)
+        await self._until(lambda: not self._out.size)
+
+    async def heed(self) -> None:
+        """Bring the end about when it is asked for."""
+        await self._ending.asked.wait()
+        self._check()
+        await self._ending.over.wait()
+        self._abandon(CANCELLED)
+
+    @property
+    def is_heard(self) -> bool:
+        """Whether the client still takes answers."""
+        return not self._out.broken
+
+    @property
+    def _is_done(self) -> bool:
+        """Whether the end was asked for, and nothing is in flight any more."""
+        return bool(self._ending.signal) and not self._working and not self._calling
+
+    def _late(self) -> float:
+        return trio.current_time() + self._settings.grace
+
+    def _abandon(self, reason: str) -> None:
+        """Refuse everything that is in flight."""
+        count = len(self._runs) + len(self._questions)
+        if count:
+            _log.warning("requests were cancelled", count=count, why=reason)
+        self._ending.cancelled += count
+        for run in list(self._runs):
+            self._give_up(run, reason, is_parked=run.is_waiting)
+        for reply in list(self._questions):
+            self._answer(reply, refusal(reason))
+        self._supervisor.settle()
 
     async def send(self, scope: trio.CancelScope) -> None:
         """Send answers for ever; a client that takes none any more has ended the conversation."""
@@ -152,6 +213,8 @@ class _Front:
 
     def drop(self) -> None:
         """Let go of everything that is under way."""
+        if self._ending.asked.is_set():
+            self._ending.cancelled += len(self._runs) + len(self._questions) + bool(self._out.size)
         self._out.break_off()
         for run in self._runs:
             run.cancel()
@@ -177,12 +240,16 @@ class _Front:
         if not condition() and not self._out.broken:
             self._awaited = condition
             self._happened = trio.Event()
-            await self._happened.wait()
-            self._awaited = None
+            try:
+                await self._happened.wait()
+            finally:
+                self._awaited = None
 
     def _check(self) -> None:
         if self._awaited is not None and (self._out.broken or self._awaited()):
             self._happened.set()
+        if self._is_done:
+            self._reading.cancel()
 
     # ----------------------------------------------------------------------------------------- answers
 
@@ -199,12 +266,20 @@ class _Front:
         self._pause(reply)
         self._answer_size += (len(answer) - self._answer_size) * 0.05
         self._say(reply, answer)
-        if self._awaited is not None:
+        if self._is_at_end:
+            self._patience.deadline = self._late()
+        if self._awaited is not None or self._ending.signal:
             self._check()
 
-    def _end_silently(self, reply: _Reply, answer: bytes) -> None:
+    def _answer(self, reply: _Reply, answer: bytes) -> None:
+        """The same, for what is no run; what was refused meanwhile has been answered."""
+        if reply in self._questions:
+            self._questions.remove(reply)
+            self._end(reply, answer)
+
+    def _answer_silently(self, reply: _Reply, answer: bytes) -> None:
         """The same, for `compile` and `remove`: they do not speak of success unless they are asked to."""
-        self._end(reply, answer if reply.id or not answer.startswith(b'{"ok":true') else b"")
+        self._answer(reply, answer if reply.id or not answer.startswith(b'{"ok":true') else b"")
 
     def _say(self, reply: _Reply, answer: bytes) -> None:
         if reply.id:
@@ -235,6 +310,9 @@ class _Front:
         if type(request) is not wire.Resume:
             if not reply.id:
                 self._ordered.append(reply)
+            if self._ending.signal:
+                self._say(reply, refusal(SHUTTING_DOWN))
+                return
             self._work(reply)
         self._handlers[type(request)](request, reply)
 
@@ -249,13 +327,16 @@ class _Front:
         self._say(reply, refusal(reason))
 
     def _compile(self, request: wire.Compile, reply: _Reply) -> None:
-        self._supervisor.submit_compile(request, partial(self._end_silently, reply))
+        self._questions.add(reply)
+        self._supervisor.submit_compile(request, partial(self._answer_silently, reply))
 
     def _remove(self, request: wire.Remove, reply: _Reply) -> None:
-        self._supervisor.submit_remove(request.script_name, partial(self._end_silently, reply))
+        self._questions.add(reply)
+        self._supervisor.submit_remove(request.script_name, partial(self._answer_silently, reply))
 
     def _parse(self, request: wire.Parse, reply: _Reply) -> None:
-        self._supervisor.submit_parse(request, partial(self._end, reply))
+        self._questions.add(reply)
+        self._supervisor.submit_parse(request, partial(self._answer, reply))
 
     def _stats(self, request: wire.Stats, reply: _Reply) -> None:
         try:
@@ -309,7 +390,7 @@ class _Front:
     def _call(self, run: Run, name: str, arguments: bytes) -> None:
         """A run asks the client something, and is not counted among the requests until it is answered."""
         if self._is_at_end:
-            self._give_up(run, is_parked=False)
+            self._give_up(run, END_OF_INPUT, is_parked=False)
             return
         reply: _Reply = run.tag
         self._pause(reply)
@@ -333,10 +414,13 @@ class _Front:
         self._parked -= reply.size
         self._work(reply)
 
-    def _give_up(self, run: Run, *, is_parked: bool = True) -> None:
-        """The client can no longer answer the host call that a run waits for."""
+    def _give_up(self, run: Run, reason: str, *, is_parked: bool) -> None:
+        """End a run here, for a reason that is none of its own.
+
+        `is_parked`: whether the client has been told of the host call that it waits for.
+        """
         if is_parked:
             self._unpark(run)
         run.cancel()
-        run.answer = refusal(END_OF_INPUT)
+        run.answer = refusal(reason)
         self._done(run)
