@@ -22,7 +22,8 @@ import trio
 from jefe import oaf_wire
 from jefe.endings import say
 from jefe.listen import Listener, announce, open_listeners
-from jefe.oaf_connection import Connection, Shared
+from jefe.oaf_connection import Connection
+from jefe.oaf_shared import Shared
 from jefe.settings import Settings
 from jefe.supervisor import Supervisor
 
@@ -52,8 +53,10 @@ async def serve_oaf(
     if not settings.tls_cert and not _is_local(settings.oaf_address):
         _log.warning("the OAF token travels in the clear: set JEFE_TLS_CERT", address=settings.oaf_address)
     server = Server(supervisor, settings, token)
-    task_status.started(listeners)
-    await trio.serve_listeners(server.serve, list(listeners))
+    async with trio.open_nursery() as nursery:
+        nursery.start_soon(server.run)
+        task_status.started(listeners)
+        await trio.serve_listeners(server.serve, list(listeners))
 
 
 class Server:
@@ -69,6 +72,10 @@ class Server:
         self._settings = settings
         self._shared = Shared(supervisor, settings, token)
         self._connections = 0
+
+    async def run(self) -> None:
+        """Do, for ever, what is done for all connections together."""
+        await self._shared.run()
 
     async def serve(self, stream: Stream) -> None:
         """One connection, from its first byte to its end."""

@@ -26,15 +26,13 @@ from child.wire import Oversized
 from jefe import oaf_wire, streams
 from jefe.errors import JefeError, ScriptError, ScriptSyntaxError
 from jefe.logs import harmless
-from jefe.named import NamedScripts
-from jefe.oaf_guard import Guard, address_of
+from jefe.oaf_guard import address_of
+from jefe.oaf_shared import PROVING, Shared
 from jefe.oaf_wire import AUTHENTICATION_ERROR, EVALUATION_ERROR, PROTOCOL_ERROR, Lines, ProtocolError
 from jefe.run import NO_SANDBOX, Run
 from jefe.scripts import Source
-from jefe.settings import Settings
-from jefe.supervisor import Supervisor
 from jefe.values import outcome_of
-from jefe.variables import Taken, Variables, VariablesFull, sandbox_of, words_of
+from jefe.variables import Taken, VariablesFull, sandbox_of, words_of
 
 _log = structlog.get_logger()
 
@@ -52,9 +50,6 @@ _ASKED: Final = 8 * _MIB
 _UNFINISHED: Final = 256 * _MIB
 """How many bytes of unfinished lines are held for all clients together."""
 
-_PROVING: Final = 30.0
-"""How long a client may take to show the right token for the first time, in seconds."""
-
 _GOODBYE: Final = 2.0
 """How long what a client still sends is read after the last answer, in seconds: a socket that is closed with
 unread bytes in it takes back what it has sent."""
@@ -63,35 +58,6 @@ _COMPLAINTS: Final = 20
 """How many malformed messages of one client are logged one by one."""
 
 Stream = trio.SocketStream | trio.SSLStream[trio.SocketStream] | trio.StapledStream[Any, Any]
-
-
-class Shared:
-    """What all connections of one server have in common.
-
-    Args:
-        supervisor: evaluates.
-        settings: the limits.
-        token: what every message must carry.
-    """
-
-    def __init__(self, supervisor: Supervisor, settings: Settings, token: str) -> None:
-        self.supervisor = supervisor
-        self.settings = settings
-        self.named = NamedScripts(supervisor)
-        self.variables = Variables(settings.oaf_max_variables, settings.oaf_max_variables_size)
-        self.guard = Guard(token)
-        self.started = trio.current_time()
-        self.evaluating = 0
-        """How many evaluations are queued or running."""
-        self.unfinished = 0
-        """How many bytes of unfinished lines are held."""
-
-    def status(self) -> dict[str, Any]:
-        """The answer to `status`."""
-        from jefe import __version__
-
-        uptime = trio.current_time() - self.started
-        return {"uptimeMs": int(uptime * 1000), "version": __version__, "busy": self.evaluating > 0}
 
 
 class _Reply:
@@ -133,7 +99,10 @@ class Connection:
         self._answer_size = 0.0  # what is to be expected of one of them, in bytes
         self._touched: set[str] = set()  # every word that they name
         self._is_proven = False  # whether the last token was the right one
-        self._prove_by = trio.current_time() + _PROVING
+        self._heard_at = trio.current_time()  # when it sent something last, or was answered
+        self._prove_by = self._heard_at + PROVING
+        self._listening = trio.CancelScope()
+        self._is_listening = False  # whether there is nothing to do but wait for more
         self._is_over = False  # whether no more messages are handled
         self._malformed = 0
         self._awaited: Callable[[], bool] | None = None  # what `_until` waits for
@@ -141,10 +110,12 @@ class Connection:
 
     async def converse(self) -> None:
         """Serve the client until it ends, or stays silent; everything that it asked for is answered."""
+        self._shared.connections.add(self)
         try:
             async with trio.open_nursery() as nursery:
                 nursery.start_soon(self._send, nursery.cancel_scope)
-                await self._read()
+                with self._listening:
+                    await self._read()
                 await self._until(lambda: not self._runs)
                 await self._until(lambda: not self._out.size)
                 if self._is_over:
@@ -160,7 +131,7 @@ class Connection:
         scope.cancel()
 
     async def _read(self) -> None:
-        settle = self._shared.supervisor.settle
+        settle = self._shared.settle
         while data := await self._receive():
             for line in self._lines.feed(data):
                 await self._handle(line)
@@ -174,14 +145,23 @@ class Connection:
 
     async def _receive(self) -> bytes:
         """The next bytes; empty when there are none to come."""
-        while not self._is_over and not self._out.broken:
-            silent = trio.current_time() + self._settings.oaf_idle_timeout
-            with trio.move_on_at(silent if self._is_proven else min(silent, self._prove_by)):
-                return await streams.receive(self._stream)
-            if not self._runs:
-                _log.info("an idle client was dropped", peer=self._host)
-                return b""
-        return b""
+        if self._is_over or self._out.broken:
+            return b""
+        self._is_listening = True
+        data = await streams.receive(self._stream)
+        self._is_listening = False
+        self._heard_at = trio.current_time()
+        return data
+
+    def drop_if_silent(self, now: float) -> None:
+        """Drop the client if it has been silent for too long, and nothing is being done for it."""
+        if self._runs or not self._is_listening:
+            self._heard_at = now
+            return
+        silent = self._heard_at + self._settings.oaf_idle_timeout
+        if now >= (silent if self._is_proven else min(silent, self._prove_by)):
+            _log.info("an idle client was dropped", peer=self._host)
+            self._listening.cancel()
 
     def _hold(self, size: int) -> None:
         """So many bytes of an unfinished line are held."""
@@ -206,6 +186,7 @@ class Connection:
 
     def _drop(self) -> None:
         """Let go of everything that is under way."""
+        self._shared.connections.discard(self)
         self._out.break_off()
         self._hold(0)
         for run in list(self._runs):
@@ -286,7 +267,7 @@ class Connection:
             return True
         if self._is_proven:
             self._is_proven = False
-            self._prove_by = trio.current_time() + _PROVING
+            self._prove_by = trio.current_time() + PROVING
         guard.failed(self._address)
         _log.warning("a message without the right token", peer=self._host)
         self._fail(

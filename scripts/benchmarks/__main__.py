@@ -5,6 +5,7 @@ import platform
 from collections.abc import Callable, Iterator
 
 import language
+import oaf
 import pipe
 from measure import Figure, show, write_json
 
@@ -12,6 +13,7 @@ BENCHMARKS: dict[str, Callable[[], Iterator[Figure]]] = {
     "language/loop": language.loop,
     "language/compile": language.compile_,
     "pipe/run": pipe.run,
+    "oaf/run": oaf.run,
 }
 
 

@@ -40,7 +40,7 @@ def serving(*arguments, **environment):
         yield process
     finally:
         left = psutil.Process(process.pid).children(recursive=True) if process.poll() is None else []
-        process.kill()
+        process.terminate()
         process.wait()
         process.stdout.close()
         process.stderr.close()
