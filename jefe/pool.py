@@ -44,7 +44,7 @@ _PATIENCE: Final = 0.02
 """How long a job may wait, in seconds, before another child is started."""
 
 _HOPELESS: Final = 3.0
-"""When starts have come to nothing for so many seconds, the queue is told so."""
+"""When there has been no child for so many seconds, the queue is told so."""
 
 _GROWN: Final = 16 * 1024
 """A child that took too much memory, and holds so much more than at its birth, in KiB, is replaced."""
@@ -80,6 +80,8 @@ class Pool:
         self._is_once = settings.recycle_after == 1  # each job has a child of its own
         self._replacing: Child | None = None
         self._failures = 0  # starts in a row that came to nothing
+        self._childless = trio.Event()  # set when the last child is gone
+        self._is_hopeless = False  # whether there has been none for too long
         self._alive_at = 0.0  # when there was a child to give work to, in seconds of the trio clock
         self._thunks: list[Callable[[], None]] = []
         self._patient: Job | None = None  # a job that waits, and is watched
@@ -116,8 +118,8 @@ class Pool:
 
     def put(self, job: Job) -> None:
         """Queue a job; it moves when the batch is settled. A closed pool refuses it at once."""
-        if self.is_closed:
-            job.end(refusal(CLOSED))
+        if self.is_closed or self._is_hopeless:
+            job.end(refusal(CLOSED if self.is_closed else NO_CHILD))
         else:
             self._queue.append(job)
 
@@ -175,7 +177,9 @@ class Pool:
         """
         try:
             self._alive_at = trio.current_time()
+            self._childless.set()
             async with trio.open_nursery() as self._nursery:
+                self._nursery.start_soon(self._despair)
                 self._fill()
                 task_status.started()
                 await self._grow()
@@ -219,6 +223,7 @@ class Pool:
             self.lacking = child.lacking
             _log.warning(child.lacking)
         self.is_proved.set()
+        self._is_hopeless = False
         self._starting -= 1
         self._children.append(child)
         _log.debug("a child is ready", pid=child.pid)
@@ -282,6 +287,8 @@ class Pool:
         if child in self._children:
             self._children.remove(child)
             self._alive_at = trio.current_time()
+            if not self._children:
+                self._childless.set()
         if self.is_closed:
             for job in jobs:
                 job.end(refusal(CLOSED))
@@ -310,12 +317,21 @@ class Pool:
         self.is_proved.set()
         self._failures += 1
         _log.error("a start came to nothing", why=why, in_a_row=self._failures)
-        if not self._children and trio.current_time() - self._alive_at >= _HOPELESS:
-            self._patient = None
-            for _ in range(len(self._queue)):
-                self._queue.popleft().end(refusal(NO_CHILD))
         self._fill()
         self.settle()
+
+    async def _despair(self) -> None:
+        """Refuse the work that is there, and that comes, when there has been no child for too long."""
+        while True:
+            await self._childless.wait()
+            self._childless = trio.Event()
+            await trio.sleep_until(self._alive_at + _HOPELESS)
+            if not self._children and trio.current_time() >= self._alive_at + _HOPELESS:
+                self._is_hopeless = True
+                self._patient = None
+                for _ in range(len(self._queue)):
+                    self._queue.popleft().end(refusal(NO_CHILD))
+                self.settle()
 
     async def _grow(self) -> None:
         """Start further children while jobs wait for too long."""

@@ -367,3 +367,16 @@ async def test_children_that_stay_for_runs_that_wait_are_bounded(family, share, 
         await wait_all_tasks_blocked()
         assert runs.ended == {key: ["late"] for key in range(40)}
         assert len(family.alive) == 1
+
+
+async def test_work_is_refused_when_births_hang_and_taken_when_they_go_on(family, one, autojump_clock):
+    family.births = trio.Event()
+    async with open_supervisor(one, spawn=family.spawn) as boss:
+        with pytest.raises(jefe.JefeError, match="no child could be started"):
+            await boss.run(ECHO)
+        assert trio.current_time() >= 3
+        with pytest.raises(jefe.JefeError, match="no child could be started"):
+            await boss.run(ECHO)  # at once, since it is known by now
+        family.births.set()
+        await wait_all_tasks_blocked()
+        assert (await boss.run(ECHO, {"x": 1})).sandbox == {"x": 1}
