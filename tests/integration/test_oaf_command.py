@@ -3,12 +3,14 @@
 import json
 import os
 import random
+import re
 import shutil
 import socket
 import ssl
 import subprocess
 import sys
 from contextlib import contextmanager, suppress
+from pathlib import Path
 
 import psutil
 import pytest
@@ -548,3 +550,42 @@ def test_tls(tmp_path):
         ) as raw:
             raw.sendall(b'{"e":"2 + 2","t":"123abc"}\n')
             assert (raw.recv(10), raw.recv(10)) == (b"4\n", b"")
+
+
+# -------------------------------------------------------------------------------------------- the pages
+
+ROOT = Path(__file__).parents[2]
+
+
+def fenced(page, kind):
+    return re.findall(rf"^```{kind}\n(.*?)^```", (ROOT / page).read_text(), re.MULTILINE | re.DOTALL)
+
+
+def test_every_line_of_the_page_was_really_printed(server):
+    page = "docs/oaf.md"
+    blocks = fenced(page, "text")
+    (conversation,) = [block for block in blocks if block.startswith("> ")]
+    with Talk(server.port) as talk:
+        exchanges = re.findall(r"^> (.*)\n< (.*)$", conversation, re.MULTILINE)
+        assert len(exchanges) * 2 == len(conversation.splitlines())
+        for sent, received in exchanges:
+            assert talk.asked(sent) == received
+    (commands,) = [block for block in blocks if "oaf-eval" in block]
+    for expression, printed in re.findall(r"oaf-eval '(.*)'\n(.*)$", commands, re.MULTILINE):
+        _, out, err = oaf_eval(expression, JEFE_OAF_PORT=str(server.port))
+        assert out + err == printed + "\n"
+    programs = [(sys.executable, "-c", fenced(page, "python")[0].replace(")", f", port={server.port})", 1))]
+    if shutil.which("node"):
+        programs.append(("node", "-e", fenced(page, "js")[0].replace("2000", str(server.port))))
+    for program in programs:
+        done = subprocess.run(program, cwd=ROOT, capture_output=True, text=True, timeout=50, check=True)
+        assert done.stdout in blocks
+
+
+def test_the_readme_shows_what_was_really_printed(server):
+    (shown,) = [block for block in fenced("README.md", "text") if "jefe oaf" in block]
+    ((message, value),) = re.findall(r"echo '(.*)' \| nc 127.0.0.1 2000\n(.*)$", shown, re.MULTILINE)
+    with Talk(server.port) as talk:
+        assert talk.asked(message) == value
+    ((expression, value),) = re.findall(r"oaf-eval '(.*)'\n(.*)$", shown, re.MULTILINE)
+    assert oaf_eval(expression, JEFE_OAF_PORT=str(server.port)) == (0, value + "\n", "")
