@@ -258,9 +258,16 @@ class Pool:
 
     def _leave(self, child: Child) -> None:
         """Give a child no more jobs, and start another one in its place."""
-        self._children.remove(child)
+        self._take_away(child)
         self._leaving.add(child)
         self._fill()
+
+    def _take_away(self, child: Child) -> None:
+        """From now on it is given no jobs."""
+        self._children.remove(child)
+        self._alive_at = trio.current_time()
+        if not self._children:
+            self._childless.set()
 
     def _may_leave(self, *, busy: bool = False) -> bool:
         """Whether one more child may end what it has, beside those that do; `busy`: one that is at work."""
@@ -285,10 +292,7 @@ class Pool:
             self._replacing = None
         self._leaving.discard(child)
         if child in self._children:
-            self._children.remove(child)
-            self._alive_at = trio.current_time()
-            if not self._children:
-                self._childless.set()
+            self._take_away(child)
         if self.is_closed:
             for job in jobs:
                 job.end(refusal(CLOSED))

@@ -342,6 +342,21 @@ async def test_with_a_share_of_one_each_run_has_a_child_of_its_own_and_no_more_w
         assert len(family.alive) == 2
 
 
+async def test_with_a_share_of_one_hope_is_counted_from_the_last_child(family, autojump_clock):
+    settings = Settings(min_procs=1, max_procs=1, recycle_after=1)
+    async with open_supervisor(settings, spawn=family.spawn) as boss, trio.open_nursery() as nursery:
+        await trio.sleep(2.9)
+        family.births = trio.Event()
+        assert (await boss.run(ECHO, {"key": 1})).sandbox == {"key": 1}
+        runs = Runs(boss, nursery)
+        runs.start(2, ECHO)
+        await trio.sleep(2.9)
+        assert runs.ended == {}
+        family.births.set()
+        await wait_all_tasks_blocked()
+        assert runs.ended == {2: 2}
+
+
 @pytest.mark.parametrize("share", [1, 5])
 async def test_children_that_stay_for_runs_that_wait_are_bounded(family, share, autojump_clock):
     settings = Settings(min_procs=1, max_procs=1, recycle_after=share)
