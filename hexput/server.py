@@ -9,7 +9,9 @@ Invariants:
   this connection and no other. When it ends, so does all that its client asked for, in the children as well.
 - A client is answered a bounded number of bytes that it has not read (`max_outbox`, and one answer). Then, or
   when it reads nothing for two heartbeats, or is silent for two, it is dropped.
-- When the server is cancelled, every client is told (1001) and none is waited for.
+- When the end is asked for (`jefe.endings.Ending`), clients that have nothing in flight are told (1001) and
+  go; the others when they have their answers. When the server is cancelled, every client is told and none is
+  waited for.
 
 Settings: `hexput_*`, `max_connections`, `max_executions`, `max_in_flight`, `max_input_size`, `max_outbox`,
 `heartbeat` and the two timeouts of functions.
@@ -29,7 +31,8 @@ from hexput.messages import WELCOME
 from hexput.sessions import Session
 from hexput.transport import Transport
 from jefe import Settings, Supervisor
-from jefe.listen import Listener, announce, open_listeners
+from jefe.endings import Ending
+from jefe.listen import Listener, accept, announce, open_listeners
 from jefe.named import NamedScripts
 
 _log = structlog.get_logger()
@@ -50,16 +53,21 @@ async def serve_hexput(
     supervisor: Supervisor,
     settings: Settings,
     *,
+    ending: Ending | None = None,
     task_status: trio.TaskStatus[Sequence[Listener]] = trio.TASK_STATUS_IGNORED,
 ) -> None:
-    """Listen where the settings say, tell where, and serve clients until cancelled. Raises CannotListen."""
+    """Listen where the settings say, tell where, and serve clients until cancelled. Raises CannotListen.
+
+    `ending` asks for the end; None: nobody does.
+    """
+    ending = ending or Ending()
     listeners = await open_listeners("hexput", settings.hexput_address, settings.hexput_port, settings)
     announce("hexput", listeners)
-    server = Server(supervisor, settings)
+    server = Server(supervisor, settings, ending)
     async with trio.open_nursery() as nursery:
         nursery.start_soon(server.run)
         task_status.started(listeners)
-        await trio.serve_listeners(server.serve, list(listeners))
+        await accept(listeners, server.serve, nursery, ending)
 
 
 class Server:
@@ -68,11 +76,13 @@ class Server:
     Args:
         supervisor: carries requests out.
         settings: the limits.
+        ending: asks for the end.
     """
 
-    def __init__(self, supervisor: Supervisor, settings: Settings) -> None:
+    def __init__(self, supervisor: Supervisor, settings: Settings, ending: Ending) -> None:
         self._supervisor = supervisor
         self._settings = settings
+        self._ending = ending
         self._named = NamedScripts(supervisor)
         self._timers = Timers(
             settings.function_exists_timeout, settings.function_call_timeout, supervisor.settle
@@ -161,8 +171,11 @@ class Server:
         transport.send_text(WELCOME)
         self._supervisor.settle()
         try:
-            await self._converse(websocket, connection, session)
+            with self._ending.client(connection):
+                await self._converse(websocket, connection, session)
         finally:
+            if self._ending.signal:
+                self._ending.cancelled += session.count + bool(transport.size)
             self._connections.discard(connection)
             session.close()
             self._supervisor.settle()
@@ -222,6 +235,7 @@ class _Connection:
         self.session: Session | None = None
         self.dropped_for: str | None = None
         self._pinged_at = 0.0
+        self._is_leaving = False
         self._max_outbox = settings.max_outbox
         self.transport = Transport(
             stream, supervisor.pool.soon, self._sent, patience=settings.max_input_size * 3 + 64 * 1024
@@ -241,6 +255,24 @@ class _Connection:
             self.transport.is_open = False
             self.transport.on_end()
 
+    def wind_up(self) -> None:
+        """The end is asked for; see `jefe.endings.Client`."""
+        assert self.session is not None
+        self.session.wind_up(self._leave)
+
+    def abandon(self) -> int:
+        """There is no more time."""
+        assert self.session is not None
+        count = self.session.abandon()
+        self._leave()
+        return count
+
+    def _leave(self) -> None:
+        """The connection ends when all that was said has left."""
+        self._is_leaving = True
+        if not self.transport.size:
+            self.transport.on_end()
+
     def beat(self, now: float, pause: float) -> None:
         """Half a `pause` has gone by since the last time."""
         transport = self.transport
@@ -257,6 +289,8 @@ class _Connection:
     def _sent(self) -> None:
         if self.session is not None:
             self.session.lighten()
+        if self._is_leaving:
+            self._leave()
 
 
 def _kinds(error: BaseException) -> str:

@@ -24,6 +24,7 @@ from hexput import messages
 from hexput.bridge import Bridge, Question, Timers
 from hexput.messages import Message
 from jefe import JefeError, Killed, Outcome, Settings, Source, Supervisor
+from jefe.endings import CANCELLED, SHUTTING_DOWN
 from jefe.errors import from_answer
 from jefe.jobs import Question as Asked
 from jefe.named import NamedScripts
@@ -107,6 +108,7 @@ class Session:
         self._answer_size = 0.0  # what is to be expected of one, in bytes
         self._complaints = 0
         self._is_closed = False
+        self._on_idle: Callable[[], None] | None = None  # if nothing new is taken on
         self._light = trio.Event()
         self._actions: dict[str, Callable[[Message, int], None]] = {
             "parse": self._parse,
@@ -149,6 +151,29 @@ class Session:
             self._drop(work)
         self._works.clear()
         self._light.set()
+
+    # -------------------------------------------------------------------------------------------- its end
+
+    @property
+    def count(self) -> int:
+        """How many requests have been taken on and not been answered."""
+        return self._count
+
+    def wind_up(self, on_idle: Callable[[], None]) -> None:
+        """Take nothing new on; `on_idle` is called when everything is answered."""
+        self._on_idle = on_idle
+        if not self._count:
+            on_idle()
+
+    def abandon(self) -> int:
+        """Answer everything: it is not going to be carried out. Returns how much that was."""
+        works = [work for same in self._works.values() for work in same]
+        for work in works:
+            self._drop(work)
+            self._end(work, messages.failed(work.id, f"The request was {CANCELLED}", "Cancelled"))
+        self.close()
+        self._supervisor.settle()
+        return len(works)
 
     # ------------------------------------------------------------------------------------------- its pace
 
@@ -261,7 +286,11 @@ class Session:
     # ------------------------------------------------------------------------------------------ answers
 
     def _admit(self, message: Message, size: int) -> Work | None:
-        """Take a request on; if there are too many, it is refused."""
+        """Take a request on; if there are too many, or this is the end, it is refused."""
+        if self._on_idle is not None:
+            sentence = f"The request was refused: {SHUTTING_DOWN}"
+            self._send(messages.failed(message.id, sentence, "ShuttingDown"))
+            return None
         most = self._settings.max_executions
         if self._count >= most:
             refusal = f"Too many executions at once: one connection may have {most} (JEFE_MAX_EXECUTIONS)"
@@ -302,6 +331,8 @@ class Session:
         self._answer_size += (len(answer) - self._answer_size) * 0.05
         self._send(answer)
         self.lighten()
+        if self._on_idle is not None and not self._count:
+            self._on_idle()
 
     def _drop(self, work: Work) -> None:
         """Nobody wants it any more, neither the children nor the client is to go on with it."""

@@ -24,8 +24,9 @@ import select
 import signal
 import sys
 import traceback
-from collections.abc import AsyncIterator, Awaitable, Callable, Sequence
-from typing import Final, TypeVar
+from collections.abc import AsyncIterator, Awaitable, Callable, Iterator, Sequence
+from contextlib import contextmanager
+from typing import Final, Protocol, TypeVar
 
 import click
 
@@ -86,15 +87,27 @@ def _invoke(command: click.Command, name: str, arguments: list[str]) -> object:
         return command.invoke(context)
 
 
-class Ending:
-    """The end of what serves: whether it is wanted, and how soon. What serves waits for it, in a task.
+class Client(Protocol):
+    """A client that is served, as far as the end matters: it is told, and brings it about."""
 
-    It belongs to one run of trio.
+    def wind_up(self) -> None:
+        """Take nothing new on (`SHUTTING_DOWN`), and end when what is in flight is finished and answered."""
+
+    def abandon(self) -> int:
+        """Refuse what is in flight (`CANCELLED`), and end. Returns how many requests that are."""
+
+
+class Ending:
+    """The end of what serves: whether it is wanted, and how soon.
+
+    Those that serve do so between `client` and its end; they need no task for this. It belongs to one run of
+    trio.
 
     Attributes:
-        asked: set when nothing new is to be taken on; serving ends when what is in flight is finished.
-        over: set when there is no more time for that: what is left is to be refused (`CANCELLED`), at once.
-        cancelled: how many requests were not carried out after all; whoever gives them up counts them.
+        asked: set when the end is wanted.
+        over: set when there is no more time for what is in flight.
+        cancelled: how many requests were not carried out, or not answered, after all; whoever gives them up
+            by itself adds to it.
         signal: the signal that asked for the end; 0 if it is not wanted, or comes by itself.
     """
 
@@ -105,6 +118,44 @@ class Ending:
         self.over = trio.Event()
         self.cancelled = 0
         self.signal = 0
+        self._clients: set[Client] = set()
+        self._left = trio.Event()
+
+    @contextmanager
+    def client(self, client: Client) -> Iterator[None]:
+        """Have a client told, for the length of a block."""
+        self._clients.add(client)
+        try:
+            if self.asked.is_set():
+                client.wind_up()
+            if self.over.is_set():
+                self.cancelled += client.abandon()
+            yield
+        finally:
+            self._clients.discard(client)
+            self._left.set()
+
+    def ask(self, number: int) -> None:
+        """A signal asks for the end."""
+        self.signal = number
+        self.asked.set()
+        for client in list(self._clients):
+            client.wind_up()
+
+    def hurry(self) -> None:
+        """There is no more time."""
+        self.over.set()
+        for client in list(self._clients):
+            self.cancelled += client.abandon()
+
+    async def all_gone(self) -> None:
+        """Wait until the end has been asked for, and no client is there."""
+        import trio
+
+        await self.asked.wait()
+        while self._clients:
+            self._left = trio.Event()
+            await self._left.wait()
 
     @property
     def status(self) -> int:
@@ -133,19 +184,19 @@ def drive_server(work: Callable[[Ending], Awaitable[None]], grace: float) -> int
     ) -> None:
         async for number in signals:
             if not ending.signal:
-                ending.signal = number
-                ending.asked.set()
+                ending.ask(number)
                 log.info("a signal asks for the end", signal=signal.Signals(number).name, grace=grace)
                 nursery.start_soon(limit, ending, scope)
             elif not ending.over.is_set():
-                ending.over.set()
+                ending.hurry()
             else:
                 os._exit(_KILLED)
 
     async def limit(ending: Ending, scope: trio.CancelScope) -> None:
         with trio.move_on_after(grace):
             await ending.over.wait()
-        ending.over.set()
+        if not ending.over.is_set():
+            ending.hurry()
         await trio.sleep(_FAREWELL)
         scope.cancel()
 

@@ -13,12 +13,13 @@ import errno
 import ipaddress
 import socket
 import ssl
-from collections.abc import Sequence
-from typing import Final
+from collections.abc import Awaitable, Callable, Sequence
+from functools import partial
+from typing import Any, Final
 
 import trio
 
-from jefe.endings import Misuse, say
+from jefe.endings import Ending, Misuse, say
 from jefe.settings import PREFIX, Settings
 
 _BACKLOG: Final = 1024
@@ -80,6 +81,22 @@ async def open_listeners(name: str, address: str, port: int, settings: Settings)
     if context is None:
         return listeners
     return [trio.SSLListener(listener, context, https_compatible=True) for listener in listeners]
+
+
+async def accept(
+    listeners: Sequence[Listener],
+    handler: Callable[[Any], Awaitable[object]],
+    nursery: trio.Nursery,
+    ending: Ending,
+) -> None:
+    """Hand each connection to `handler`, in a task of `nursery`, until the end is asked for; then close the
+    listeners.
+    """
+    async with trio.open_nursery() as accepting:
+        serve = partial(trio.serve_listeners, handler, list(listeners), handler_nursery=nursery)
+        accepting.start_soon(serve)
+        await ending.asked.wait()
+        accepting.cancel_scope.cancel()
 
 
 def announce(name: str, listeners: Sequence[Listener]) -> None:

@@ -20,8 +20,8 @@ import structlog
 import trio
 
 from jefe import oaf_wire
-from jefe.endings import say
-from jefe.listen import Listener, announce, open_listeners
+from jefe.endings import Ending, say
+from jefe.listen import Listener, accept, announce, open_listeners
 from jefe.oaf_connection import Connection
 from jefe.oaf_shared import Shared
 from jefe.settings import Settings
@@ -42,9 +42,14 @@ async def serve_oaf(
     supervisor: Supervisor,
     settings: Settings,
     *,
+    ending: Ending | None = None,
     task_status: trio.TaskStatus[Sequence[Listener]] = trio.TASK_STATUS_IGNORED,
 ) -> None:
-    """Listen where the settings say, tell where, and serve clients until cancelled. Raises CannotListen."""
+    """Listen where the settings say, tell where, and serve clients until cancelled. Raises CannotListen.
+
+    `ending` asks for the end; None: nobody does.
+    """
+    ending = ending or Ending()
     listeners = await open_listeners("oaf", settings.oaf_address, settings.oaf_port, settings)
     token = settings.oaf_token or secrets.token_urlsafe(24)
     announce("oaf", listeners)
@@ -52,11 +57,11 @@ async def serve_oaf(
         say(f"oaf token, made for this start (JEFE_OAF_TOKEN sets another): {token}")
     if not settings.tls_cert and not _is_local(settings.oaf_address):
         _log.warning("the OAF token travels in the clear: set JEFE_TLS_CERT", address=settings.oaf_address)
-    server = Server(supervisor, settings, token)
+    server = Server(supervisor, settings, token, ending)
     async with trio.open_nursery() as nursery:
         nursery.start_soon(server.run)
         task_status.started(listeners)
-        await trio.serve_listeners(server.serve, list(listeners))
+        await accept(listeners, server.serve, nursery, ending)
 
 
 class Server:
@@ -66,10 +71,12 @@ class Server:
         supervisor: evaluates.
         settings: the limits.
         token: what every message must carry.
+        ending: asks for the end.
     """
 
-    def __init__(self, supervisor: Supervisor, settings: Settings, token: str) -> None:
+    def __init__(self, supervisor: Supervisor, settings: Settings, token: str, ending: Ending) -> None:
         self._settings = settings
+        self._ending = ending
         self._shared = Shared(supervisor, settings, token)
         self._connections = 0
 
@@ -83,7 +90,7 @@ class Server:
         host = _host_of(stream)
         try:
             if self._connections <= self._settings.max_connections:
-                await Connection(self._shared, stream, host).converse()
+                await Connection(self._shared, stream, host).converse(self._ending)
             elif self._connections <= self._settings.max_connections + _SPARE:
                 await self._refuse(stream, host)
         except Exception as error:  # noqa: BLE001 - a client may break a library, but not the server

@@ -16,13 +16,15 @@ from jefe.serve import serve
     type=click.IntRange(0, 65535),
     help="The port; 0: any free one, which is printed (default: JEFE_OAF_PORT).",
 )
-def oaf(address: str | None, port: int | None) -> None:
+def oaf(address: str | None, port: int | None) -> int:
     """Serve OAF over TCP: evaluate expressions for those who have the token.
 
     The token is JEFE_OAF_TOKEN; without it one is made, and printed on standard error.
     """
     given: dict[str, Any] = {"oaf_address": address, "oaf_port": port}
-    serve(["oaf"], read_settings(**{name: value for name, value in given.items() if value is not None}))
+    return serve(
+        ["oaf"], read_settings(**{name: value for name, value in given.items() if value is not None})
+    )
 
 
 @click.command("oaf-eval")

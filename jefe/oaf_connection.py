@@ -7,6 +7,8 @@ Invariants:
   those before it that name something that it names, too, have ended. Evaluations that have no name in common
   are worked on at a time.
 - Nothing of a message is looked at before its token.
+- When the end is asked for (`jefe.endings.Ending`), nothing more is read, what was asked for is answered,
+  and the connection ends.
 - Memory is bounded: a client that sends faster than it is answered, or does not take its answers, is not read
   from, and one that is silent for too long is dropped. Unfinished lines of all clients share `_UNFINISHED`
   bytes.
@@ -24,7 +26,9 @@ from msgspec import Raw
 from child import wire
 from child.wire import Oversized
 from jefe import oaf_wire, streams
+from jefe.endings import CANCELLED, SHUTTING_DOWN, Ending
 from jefe.errors import JefeError, ScriptError, ScriptSyntaxError
+from jefe.jobs import refusal
 from jefe.logs import harmless
 from jefe.oaf_guard import address_of
 from jefe.oaf_shared import PROVING, Shared
@@ -104,25 +108,51 @@ class Connection:
         self._listening = trio.CancelScope()
         self._is_listening = False  # whether there is nothing to do but wait for more
         self._is_over = False  # whether no more messages are handled
+        self._no = ""  # why what is still to be handled is refused, if it is
         self._malformed = 0
         self._awaited: Callable[[], bool] | None = None  # what `_until` waits for
         self._happened = trio.Event()
 
-    async def converse(self) -> None:
-        """Serve the client until it ends, or stays silent; everything that it asked for is answered."""
+    async def converse(self, ending: Ending | None = None) -> None:
+        """Serve the client until it ends, or stays silent; everything that it asked for is answered.
+
+        `ending` asks for the end; None: nobody does.
+        """
+        ending = ending or Ending()
         self._shared.connections.add(self)
         try:
             async with trio.open_nursery() as nursery:
                 nursery.start_soon(self._send, nursery.cancel_scope)
-                with self._listening:
-                    await self._read()
-                await self._until(lambda: not self._runs)
-                await self._until(lambda: not self._out.size)
-                if self._is_over:
+                with ending.client(self):
+                    with self._listening:
+                        await self._read()
+                    is_owed = bool(self._runs or self._out.size)
+                    await self._until(lambda: not self._runs)
+                    await self._until(lambda: not self._out.size)
+                if self._is_over or (self._no and is_owed):
                     await self._linger()
                 nursery.cancel_scope.cancel()
         finally:
+            if ending.signal:
+                ending.cancelled += len(self._runs) + bool(self._out.size)
             self._drop()
+
+    def wind_up(self) -> None:
+        """The end is asked for; see `jefe.endings.Client`."""
+        self._no = SHUTTING_DOWN
+        if self._is_listening:
+            self._listening.cancel()
+
+    def abandon(self) -> int:
+        """There is no more time."""
+        self._no = CANCELLED
+        runs = list(self._runs)
+        for run in runs:
+            self._shared.named.cancel(run)
+            run.answer = refusal(CANCELLED)
+            self._done(run)
+        self._shared.supervisor.settle()
+        return len(runs)
 
     # ------------------------------------------------------------------------------------ bytes in, out
 
@@ -139,13 +169,13 @@ class Connection:
                     return
             self._hold(self._lines.held)
             settle()
-        if not self._is_over and (rest := self._lines.end()) is not None:
+        if not self._is_over and not self._no and (rest := self._lines.end()) is not None:
             await self._handle(rest)
             settle()
 
     async def _receive(self) -> bytes:
         """The next bytes; empty when there are none to come."""
-        if self._is_over or self._out.broken:
+        if self._is_over or self._no or self._out.broken:
             return b""
         self._is_listening = True
         data = await streams.receive(self._stream)
@@ -239,7 +269,11 @@ class Connection:
                     "send less, or raise JEFE_MAX_INPUT_SIZE"
                 )
             message = oaf_wire.open_message(line)
-            if await self._admits(message):
+            if not await self._admits(message):
+                pass
+            elif self._no:
+                self._fail(_Reply(message.request_id), EVALUATION_ERROR, self._no, {"reason": self._no})
+            else:
                 await self._carry_out(message.request(), message.request_id)
         except ProtocolError as error:
             self._malformed += 1
@@ -319,6 +353,9 @@ class Connection:
 
     def _evaluate(self, reply: _Reply, expression: str, words: set[str]) -> None:
         shared = self._shared
+        if self._no == CANCELLED:  # it waited for its turn
+            self._fail(reply, EVALUATION_ERROR, CANCELLED, {"reason": CANCELLED})
+            return
         reply.taken = shared.variables.take(words)
         reply.sandbox = sandbox_of(reply.taken)
         reply.size = len(expression)

@@ -80,13 +80,14 @@ async def serve_pipe(
 
     Returns whether the client took every answer.
     """
-    front = _Front(supervisor, send, settings, ending or Ending())
+    ending = ending or Ending()
+    front = _Front(supervisor, send, settings, ending)
     try:
         async with trio.open_nursery() as nursery:
             nursery.start_soon(front.send, nursery.cancel_scope)
-            nursery.start_soon(front.heed)
-            await front.read(receive)
-            await front.finish()
+            with ending.client(front):
+                await front.read(receive)
+                await front.finish()
             nursery.cancel_scope.cancel()
         return front.is_heard
     finally:
@@ -171,15 +172,24 @@ class _Front:
         with trio.CancelScope(deadline=self._late()) as self._patience:
             await self._until(lambda: not self._working)
         if self._patience.cancelled_caught:
-            self._abandon(TOO_LATE)
+            self._ending.cancelled += self.abandon(TOO_LATE)
         await self._until(lambda: not self._out.size)
 
-    async def heed(self) -> None:
-        """Bring the end about when it is asked for."""
-        await self._ending.asked.wait()
+    def wind_up(self) -> None:
+        """Take nothing new on, and end when everything is answered; see `jefe.endings.Client`."""
         self._check()
-        await self._ending.over.wait()
-        self._abandon(CANCELLED)
+
+    def abandon(self, reason: str = CANCELLED) -> int:
+        """Refuse everything that is in flight, and end. Returns how many requests that are."""
+        count = len(self._runs) + len(self._questions)
+        if count:
+            _log.warning("requests were cancelled", count=count, why=reason)
+        for run in list(self._runs):
+            self._give_up(run, reason, is_parked=run.is_waiting)
+        for reply in list(self._questions):
+            self._answer(reply, refusal(reason))
+        self._supervisor.settle()
+        return count
 
     @property
     def is_heard(self) -> bool:
@@ -193,18 +203,6 @@ class _Front:
 
     def _late(self) -> float:
         return trio.current_time() + self._settings.grace
-
-    def _abandon(self, reason: str) -> None:
-        """Refuse everything that is in flight."""
-        count = len(self._runs) + len(self._questions)
-        if count:
-            _log.warning("requests were cancelled", count=count, why=reason)
-        self._ending.cancelled += count
-        for run in list(self._runs):
-            self._give_up(run, reason, is_parked=run.is_waiting)
-        for reply in list(self._questions):
-            self._answer(reply, refusal(reason))
-        self._supervisor.settle()
 
     async def send(self, scope: trio.CancelScope) -> None:
         """Send answers for ever; a client that takes none any more has ended the conversation."""

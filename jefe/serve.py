@@ -1,8 +1,9 @@
 """`jefe serve` and `hexput-runtime`: the network fronts, together or one alone, on one supervisor.
 
-A front is a row of `FRONTS`: a coroutine function `(supervisor, settings, *, task_status)` that listens,
-tells where (jefe/listen.py), calls `task_status.started`, and serves until it is cancelled. It is imported
-only when it is started: the supervisor knows none of them.
+A front is a row of `FRONTS`: a coroutine function `(supervisor, settings, *, ending, task_status)` that
+listens, tells where (jefe/listen.py), calls `task_status.started`, and serves until it is cancelled. When the
+end is asked for it accepts no more connections, and its clients, which it has told to the ending, wind up. It
+is imported only when it is started: the supervisor knows none of them.
 
 Invariants: either every front listens, or none is left listening and the start failed with a sentence. When
 serving ends, clients are told, and no child is left.
@@ -10,12 +11,13 @@ serving ends, clients are told, and no child is left.
 
 import sys
 from collections.abc import Sequence
+from functools import partial
 from importlib import import_module
 from typing import Any, Final
 
 import click
 
-from jefe.endings import conclude, drive
+from jefe.endings import Ending, conclude, drive_server
 from jefe.given import read_settings
 from jefe.settings import Settings
 
@@ -23,22 +25,24 @@ FRONTS: Final = {"hexput": ("hexput.server", "serve_hexput"), "oaf": ("jefe.oaf"
 """The name of a front, and where it is."""
 
 
-def serve(fronts: Sequence[str], settings: Settings) -> None:
-    """Serve until a signal ends it. Raises CannotListen, or SystemExit with the signal's status."""
+def serve(fronts: Sequence[str], settings: Settings) -> int:
+    """Serve until a signal ends it. Returns the exit status. Raises CannotListen."""
     import trio
 
     from jefe import open_supervisor
 
     _allow_many_files()
 
-    async def work() -> None:
+    async def work(ending: Ending) -> None:
         async with open_supervisor(settings) as boss, trio.open_nursery() as nursery:
             for name in fronts:
                 module, function = FRONTS[name]
-                await nursery.start(getattr(import_module(module), function), boss, settings)
-            # From here on there is nothing to wait for but a signal.
+                front = getattr(import_module(module), function)
+                await nursery.start(partial(front, boss, settings, ending=ending))
+            await ending.all_gone()
+            nursery.cancel_scope.cancel()
 
-    drive(work)
+    return drive_server(work, settings.grace)
 
 
 def _allow_many_files() -> None:
@@ -55,13 +59,13 @@ def _allow_many_files() -> None:
 
 @click.command("serve")
 @click.argument("fronts", metavar="[FRONT]...", nargs=-1, type=click.Choice(list(FRONTS)))
-def serve_command(fronts: tuple[str, ...]) -> None:
+def serve_command(fronts: tuple[str, ...]) -> int:
     """Serve clients over the network until Ctrl-C.
 
     Every front is started, or those that are named. Each prints where it listens, on standard error.
     Addresses and ports are settings: see 'jefe settings'.
     """
-    serve(list(dict.fromkeys(fronts)) or list(FRONTS), read_settings())
+    return serve(list(dict.fromkeys(fronts)) or list(FRONTS), read_settings())
 
 
 @click.command("hexput-runtime", context_settings={"help_option_names": ["-h", "--help"]})
@@ -77,7 +81,7 @@ def serve_command(fronts: tuple[str, ...]) -> None:
     type=click.Choice(["debug", "info", "warning", "error", "critical"], case_sensitive=False),
     help="The least important level that is still logged (default: JEFE_LOG_LEVEL).",
 )
-def _hexput_runtime(address: str | None, port: int | None, debug: bool, log_level: str | None) -> None:
+def _hexput_runtime(address: str | None, port: int | None, debug: bool, log_level: str | None) -> int:
     """Serve Hexput over WebSocket: parse and execute scripts that nobody trusts.
 
     What has no option is set by JEFE_* variables: see 'jefe settings'.
@@ -88,7 +92,9 @@ def _hexput_runtime(address: str | None, port: int | None, debug: bool, log_leve
         "log_level": log_level,
         "debug": debug or None,
     }
-    serve(["hexput"], read_settings(**{name: value for name, value in given.items() if value is not None}))
+    return serve(
+        ["hexput"], read_settings(**{name: value for name, value in given.items() if value is not None})
+    )
 
 
 def hexput_runtime(arguments: Sequence[str] | None = None) -> int:
