@@ -3,6 +3,7 @@
 import json
 
 import pytest
+import structlog
 import trio
 from structlog.testing import capture_logs
 from trio.testing import memory_stream_pair, wait_all_tasks_blocked
@@ -13,6 +14,17 @@ from jefe.oaf_guard import FREE, WAITING
 from jefe.oaf_shared import Shared
 
 TOKEN = "123abc"
+
+
+@pytest.fixture(autouse=True)
+def log_as_by_default():
+    """Whatever tests before have set up, warnings are logged."""
+    saved = structlog.get_config() if structlog.is_configured() else None
+    structlog.reset_defaults()
+    yield
+    structlog.reset_defaults()
+    if saved is not None:
+        structlog.configure(**saved)
 
 
 class Client:
