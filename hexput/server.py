@@ -174,7 +174,7 @@ class Server:
             with self._ending.client(connection):
                 await self._converse(websocket, connection, session)
         finally:
-            if self._ending.signal:
+            if self._ending.over.is_set():
                 self._ending.cancelled += session.count + bool(transport.size)
             self._connections.discard(connection)
             session.close()

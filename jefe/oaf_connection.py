@@ -133,7 +133,7 @@ class Connection:
                     await self._linger()
                 nursery.cancel_scope.cancel()
         finally:
-            if ending.signal:
+            if ending.over.is_set():
                 ending.cancelled += len(self._runs) + bool(self._out.size)
             self._drop()
 

@@ -211,7 +211,7 @@ class _Front:
 
     def drop(self) -> None:
         """Let go of everything that is under way."""
-        if self._ending.asked.is_set():
+        if self._ending.over.is_set():
             self._ending.cancelled += len(self._runs) + len(self._questions) + bool(self._out.size)
         self._out.break_off()
         for run in self._runs:

@@ -3,13 +3,14 @@
 import json
 import os
 import re
-import signal
 import subprocess
 import sys
 from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
+
+from jefe import __version__
 
 ROOT = Path(__file__).parents[2]
 JEFE = [sys.executable, "-P", "-m", "jefe"]
@@ -196,9 +197,74 @@ def test_completion_completes() -> None:
     assert printed == "plain,check\n"
 
 
-def test_version_and_help() -> None:
-    assert re.fullmatch(r"jefe \d+\.\d+\.\d+\n", jefe("--version")[1])
-    assert "Usage: jefe" in jefe("--help")[1]
+def test_the_version_is_that_of_the_package() -> None:
+    assert jefe("--version") == (0, f"jefe {__version__}\n", "")
+    assert re.fullmatch(r"\d+\.\d+\.\d+", __version__)
+
+
+def test_help_is_printed() -> None:
+    status, printed, told = jefe("--help", JEFE_MAX_PROCS="many", NO_COLOR="1")
+    assert (status, told) == (0, "")
+    assert printed.startswith("Usage: jefe ")
+
+
+def test_help_needs_nothing_that_takes_time() -> None:
+    late = (
+        "trio",
+        "structlog",
+        "lark",
+        "jefe.supervisor",
+        "jefe.oaf_client",
+        "hexput.lang",
+        "psutil",
+        "asyncio",
+    )
+    program = (
+        "import sys; from jefe.cli import main; main(['--help']); "
+        f"print([name for name in {late} if name in sys.modules])"
+    )
+    ended = subprocess.run(
+        [sys.executable, "-P", "-c", program],
+        env=environment(),
+        stdout=subprocess.PIPE,
+        text=True,
+        check=True,
+    )
+    assert ended.stdout.splitlines()[-1] == "[]"
+
+
+# What protects this machine
+
+
+def test_the_doctor_tells_people_and_programs_the_same() -> None:
+    status, printed, told = jefe("doctor")
+    checks = json.loads(jefe("doctor", "--json")[1])
+    assert (status, told) == (0 if checks["all_hold"] else 1, "")
+    rows = re.findall(r"^(\w+) +(yes|NO) ", printed.partition("\n\n")[0], re.MULTILINE)
+    assert [name for name, _ in rows] == [layer["name"] for layer in checks["layers"]]
+
+
+def test_nothing_runs_where_a_required_sandbox_is_missing() -> None:
+    """In a process whose zygotes find an older kernel."""
+    program = (
+        "import sys; from jefe import births, cli; "
+        "births._BOOTSTRAP = births._BOOTSTRAP.replace('from child.zygote', "
+        "'import child.kernel; child.kernel._machine = \"an older kernel\"; from child.zygote'); "
+        "sys.exit(cli.main(sys.argv[1:]))"
+    )
+    for arguments in (["eval", "1"], []):
+        ended = subprocess.run(
+            [sys.executable, "-P", "-c", program, *arguments],
+            env=environment(JEFE_REQUIRE_SANDBOX="true", JEFE_LOG_LEVEL="critical"),
+            stdin=subprocess.DEVNULL,
+            capture_output=True,
+            text=True,
+            check=False,
+        )
+        assert (ended.returncode, ended.stdout) == (2, "")
+        assert re.fullmatch(
+            r"jefe: a part of the sandbox is missing; .*landlock: an older kernel.*\n", ended.stderr
+        )
 
 
 # The pipe front
@@ -236,13 +302,6 @@ def front() -> Iterator[subprocess.Popen[bytes]]:
             yield process
         finally:
             process.kill()
-
-
-@pytest.mark.parametrize(("number", "status"), [(signal.SIGINT, 130), (signal.SIGTERM, 143)])
-def test_a_signal_ends_it_cleanly(front: subprocess.Popen[bytes], number: int, status: int) -> None:
-    front.send_signal(number)
-    printed, told = front.communicate(timeout=50)
-    assert (front.returncode, printed, told) == (status, b"", b"")
 
 
 def test_an_application_that_goes_away_ends_it_quietly(front: subprocess.Popen[bytes]) -> None:

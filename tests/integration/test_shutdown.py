@@ -6,8 +6,10 @@ process that stands still receives signals together.
 
 import json
 import os
+import re
 import select
 import signal
+import socket
 import subprocess
 import sys
 from collections.abc import Iterator
@@ -16,6 +18,8 @@ from pathlib import Path
 
 import psutil
 import pytest
+from websockets.exceptions import ConnectionClosed
+from websockets.sync.client import ClientConnection, connect
 
 ROOT = Path(__file__).parents[2]
 JEFE = [sys.executable, "-P", "-m", "jefe"]
@@ -225,6 +229,101 @@ def test_the_third_signal_waits_for_nothing() -> None:
         front.signal(signal.SIGINT, signal.SIGTERM, signal.SIGHUP)
         assert front.end()[0] == 137
         assert psutil.wait_procs(below, timeout=30)[1] == []
+
+
+# Over the network
+
+SERVING = {"JEFE_OAF_TOKEN": "t", "JEFE_OAF_PORT": "0", "JEFE_HEXPUT_PORT": "0", "JEFE_LOG_LEVEL": "info"}
+
+
+def port(front: Front, name: str) -> int:
+    """Where a network front listens; they tell it in the order in which they are started."""
+    assert front.process.stderr is not None
+    for line in front.process.stderr:
+        if found := re.match(rb"%b listens on 127\.0\.0\.1:(\d+)" % name.encode(), line):
+            return int(found[1])
+    raise AssertionError("it does not listen")
+
+
+@contextmanager
+def hexput(front: Front) -> Iterator[ClientConnection]:
+    with connect(f"ws://127.0.0.1:{port(front, 'hexput')}", proxy=None) as client:
+        client.recv()
+        yield client
+
+
+@contextmanager
+def oaf(number: int) -> Iterator[socket.SocketIO]:
+    with socket.create_connection(("127.0.0.1", number)) as client, client.makefile("rwb", 0) as file:
+        yield file
+
+
+def test_idle_clients_are_told_and_nothing_is_waited_for() -> None:
+    with serving("serve", **SERVING, **FOREVER) as front, hexput(front) as client:
+        with oaf(port(front, "oaf")) as other:
+            other.write(b'{"ping":true,"t":"t"}\n')
+            assert b"pong" in other.readline()
+            front.signal(signal.SIGTERM)
+            assert other.readline() == b""
+        with pytest.raises(ConnectionClosed) as closed:
+            client.recv()
+        assert closed.value.rcvd is not None
+        assert closed.value.rcvd.code == 1001
+        assert front.process.wait(50) == 143
+
+
+def test_an_execution_in_flight_is_finished_over_websocket_and_nothing_new_is_taken() -> None:
+    with serving("serve", "hexput", **SERVING, **FOREVER) as front, hexput(front) as client:
+        client.send(json.dumps({"id": 1, "action": "execute", "code": ASKS}))
+        asked = json.loads(client.recv())
+        client.send(json.dumps({"id": asked["id"], "exists": True}))
+        asked = json.loads(client.recv())
+        front.signal(signal.SIGINT)
+        front.until_logged(TOLD)
+        client.send(json.dumps({"id": 2, "action": "execute", "code": "return 1;"}))
+        refused = json.loads(client.recv())
+        assert (refused["id"], refused["success"], refused["error_type"]) == (2, False, "ShuttingDown")
+        client.send(json.dumps({"id": asked["id"], "result": 42}))
+        assert json.loads(client.recv()) == {"id": 1, "success": True, "result": 42}
+        with pytest.raises(ConnectionClosed):
+            client.recv()
+        assert front.process.wait(50) == 130
+
+
+def test_an_execution_that_does_not_end_is_refused_over_websocket() -> None:
+    with serving("serve", "hexput", **SERVING, **FOREVER) as front, hexput(front) as client:
+        client.send(json.dumps({"id": 1, "action": "execute", "code": ASKS}))
+        client.recv()
+        front.signal(signal.SIGINT)
+        front.until_logged(TOLD)
+        front.signal(signal.SIGINT)
+        refused = json.loads(client.recv())
+        assert (refused["id"], refused["success"], refused["error_type"]) == (1, False, "Cancelled")
+        with pytest.raises(ConnectionClosed):
+            client.recv()
+        assert front.process.wait(50) == 4
+
+
+@pytest.mark.parametrize(
+    ("expression", "grace", "answer", "status"),
+    [
+        ("let n = 0; loop a in x { loop b in x { n = n + 1; } } n", "1000", "2250000", 143),
+        (ENDLESS, "0.1", "cancelled: shutting down", 4),
+    ],
+)
+def test_an_evaluation_in_flight_is_answered(expression: str, grace: str, answer: str, status: int) -> None:
+    with serving("oaf", **{**SERVING, **FOREVER, "JEFE_GRACE": grace}) as front:
+        number = port(front, "oaf")
+        with oaf(number) as client, oaf(number) as other:
+            client.write(json.dumps({"varsSet": {"x": [0] * 1500}, "t": "t"}).encode() + b"\n")
+            assert client.readline() == b'{"ok":true}\n'
+            client.write(json.dumps({"e": expression, "t": "t"}).encode() + b"\n")
+            other.write(b'{"ping":true,"t":"t"}\n')
+            assert b"pong" in other.readline()
+            front.signal(signal.SIGTERM)
+            assert answer in client.readline().decode()
+            assert client.readline() == other.readline() == b""
+        assert front.process.wait(50) == status
 
 
 # Other ends

@@ -3,12 +3,14 @@
 import io
 import os
 import signal
+from collections.abc import Iterator
 from pathlib import Path
 
 import click
 import msgspec
 import pytest
 import trio
+import trio.testing
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
@@ -16,9 +18,22 @@ from hexput.lang.features import FEATURES as REFUSED
 from jefe import cli, endings, logs, stdio
 from jefe import given as arguments
 from jefe.caret import WIDTH, excerpt
+from jefe.errors import ChildDied, SandboxMissing
 from jefe.settings import Settings, as_markdown
 
 ROOT = Path(__file__).parents[2]
+
+
+@pytest.fixture(autouse=True)
+def log_as_before() -> Iterator[None]:
+    """A command sets up the log of its process, and this one has other tests to run."""
+    import structlog
+
+    config = structlog.get_config() if structlog.is_configured() else None
+    yield
+    structlog.reset_defaults()
+    if config is not None:
+        structlog.configure(**config)
 
 
 def test_an_option_refuses_each_feature_of_the_language() -> None:
@@ -179,6 +194,20 @@ def test_wrong_usage_is_a_sentence(
     assert "Traceback" not in told
 
 
+def test_every_command_has_a_help(
+    capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("JEFE_MAX_PROCS", "many")
+    assert {"run", "eval", "parse", "check", "serve", "oaf", "oaf-eval", "doctor", "settings"} <= {
+        *cli.cli.commands
+    }
+    for name in cli.cli.commands:
+        assert cli.main([name, "--help"]) == 0
+        printed, told = capsys.readouterr()
+        assert printed.startswith(f"Usage: jefe {name} ")
+        assert (told, "\x1b" in printed) == ("", False)
+
+
 # How it ends
 
 
@@ -195,6 +224,8 @@ def _raising(error: BaseException) -> click.Command:
         (endings.Misuse("no such thing"), 2, "jefe: no such thing\n"),
         (click.UsageError("Use it  well."), 2, "jefe: use it well\nTry 'jefe --help'.\n"),
         (ExceptionGroup("", [ExceptionGroup("", [endings.Misuse("no")])]), 2, "jefe: no\n"),
+        (SandboxMissing(advice="no luck"), 2, "jefe: a part of the sandbox is missing; no luck\n"),
+        (ChildDied(), 1, f"jefe: {ChildDied()}\n"),
         (KeyboardInterrupt(), 130, ""),
         (SystemExit(143), 143, ""),
         (
@@ -246,6 +277,77 @@ def test_work_that_ends_gives_its_result() -> None:
         return 7
 
     assert endings.drive(work) == 7
+
+
+class _Client:
+    """A client that is told of the end, and takes a while."""
+
+    def __init__(self) -> None:
+        self.told: list[str] = []
+        self.done = trio.Event()
+
+    def wind_up(self) -> None:
+        self.told.append("wind up")
+
+    def abandon(self) -> int:
+        self.told.append("abandon")
+        self.done.set()
+        return 3
+
+
+async def test_clients_are_told_of_the_end_whenever_they_come_and_all_are_waited_for(
+    nursery: trio.Nursery, autojump_clock: trio.testing.MockClock
+) -> None:
+    ending = endings.Ending()
+    early, late, last = clients = _Client(), _Client(), _Client()
+    left = trio.Event()
+
+    async def serve(client: _Client) -> None:
+        with ending.client(client):
+            await client.done.wait()
+            await left.wait()
+
+    nursery.start_soon(serve, early)
+    await trio.testing.wait_all_tasks_blocked()
+    assert (ending.status, early.told) == (0, [])
+    ending.ask(signal.SIGTERM)
+    nursery.start_soon(serve, late)
+    await trio.testing.wait_all_tasks_blocked()
+    assert (ending.status, early.told, late.told) == (143, ["wind up"], ["wind up"])
+    ending.hurry()
+    nursery.start_soon(serve, last)
+    await trio.testing.wait_all_tasks_blocked()
+    assert [client.told for client in clients] == [["wind up", "abandon"]] * 3
+    assert (ending.status, ending.cancelled) == (4, 9)
+    with trio.move_on_after(1) as patience:
+        await ending.all_gone()
+    assert patience.cancelled_caught
+    left.set()
+    await ending.all_gone()
+
+
+def test_what_heeds_no_signal_is_cancelled_after_the_grace() -> None:
+    cleaned = False
+
+    async def work(_: endings.Ending) -> None:
+        nonlocal cleaned
+        os.kill(os.getpid(), signal.SIGTERM)
+        try:
+            await trio.sleep_forever()
+        finally:
+            cleaned = True
+
+    assert endings.drive_server(work, 0) == 143
+    assert cleaned
+
+
+def test_what_serves_and_ends_by_itself_is_a_success_if_nothing_was_cancelled() -> None:
+    async def work(ending: endings.Ending, cancelled: int) -> None:
+        ending.cancelled = cancelled
+        await trio.lowlevel.checkpoint()
+
+    assert endings.drive_server(lambda ending: work(ending, 0), 1) == 0
+    assert endings.drive_server(lambda ending: work(ending, 1), 1) == 3
 
 
 # The log
