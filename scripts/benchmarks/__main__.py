@@ -4,16 +4,30 @@ import argparse
 import platform
 from collections.abc import Callable, Iterator
 
+import chaos
+import hexput_server
 import language
 import oaf
 import pipe
+import pool
 from measure import Figure, show, write_json
 
 BENCHMARKS: dict[str, Callable[[], Iterator[Figure]]] = {
     "language/loop": language.loop,
     "language/compile": language.compile_,
     "pipe/run": pipe.run,
+    "pool/birth": pool.birth,
+    "pool/waiting": pool.waiting,
+    "pool/fresh": pool.fresh,
+    "chaos/runs": chaos.runs,
+    "chaos/recycling": chaos.recycling,
+    "chaos/orphans": chaos.orphans,
     "oaf/run": oaf.run,
+    "hexput/throughput": hexput_server.throughput,
+    "hexput/latency": hexput_server.latency,
+    "hexput/cold": hexput_server.cold_sources,
+    "hexput/remote": hexput_server.remote,
+    "hexput/memory": hexput_server.memory,
 }
 
 

@@ -24,21 +24,21 @@ ENDLESS = "begin(); callback f(n) { loop x in [1, 2, 3] { if n > 0 { f(n - 1); }
 WAITING = "begin(); wait();"
 
 async def main():
-    begun = []
+    begun = 0
     async with open_supervisor(Settings(min_procs=4, max_procs=4, max_time=0)) as boss:
-        begun = 0
 
         def call(run, name, arguments):
             nonlocal begun
             if name == "begin":
-                begun += 1
                 run.resume(b"null")
+                begun += 1
                 if begun == 20 + 3:
                     print("busy", flush=True)
+                elif begun >= 20:  # one after the other: each in a child of its own
+                    boss.submit(Source(ENDLESS), on_done=print, on_call=call)
 
-        for source, times in ((WAITING, 20), (ENDLESS, 3)):
-            for _ in range(times):
-                boss.submit(Source(source), on_done=print, on_call=call)
+        for _ in range(20):
+            boss.submit(Source(WAITING), on_done=print, on_call=call)
         boss.settle()
         await Load(boss, 10**9).carry_out()
 

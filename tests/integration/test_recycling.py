@@ -13,7 +13,7 @@ pytestmark = pytest.mark.skipif(not can_fork(), reason="this system has no fork 
 
 RECYCLES = 300
 GROWTH = 1024
-"""So much more memory, in KiB, is the habit of allocators; what a child takes here, `RECYCLES` times, is more."""
+"""So much more memory, in KiB, is the habit of allocators; what a child takes, `RECYCLES` times, is more."""
 
 
 async def test_three_hundred_recycles_leave_the_supervisor_as_it_was():

@@ -1,0 +1,156 @@
+"""Chaos: what it costs that children die all the time, and that it costs nothing else.
+
+The load and the killer are those of the tests (tests/integration), for longer, and by the clock. Whatever is
+wrong stops the measurement.
+"""
+
+import os
+import random
+import signal
+import subprocess
+import sys
+import time
+from collections.abc import Awaitable, Callable, Iterator
+from functools import partial
+from pathlib import Path
+from typing import Any
+
+import structlog
+import trio
+from measure import Figure
+
+from jefe import Settings, Source, Supervisor, open_supervisor
+from tests.integration import tree
+from tests.integration.chaos import Load
+from tests.integration.test_nothing_outlives import SUPERVISOR
+
+RUNS = 20_000
+ROUNDS = 5
+EVERY = {"child": 0.02, "zygote": 0.5}
+"""How often one is killed, in seconds."""
+RECYCLES = 5000
+
+ROOT = Path(__file__).resolve().parents[2]
+
+
+def runs() -> Iterator[Figure]:
+    """Runs, a third of them with three host calls each, with and without a killer."""
+    settings = Settings(min_procs=4, max_procs=4)
+    calm = max(_with_supervisor(settings, _calm) for _ in range(ROUNDS))
+    for word, victims in (("children", ("child",)), ("children and zygotes", ("child", "zygote"))):
+        results = [_with_supervisor(settings, partial(_killed, victims=victims)) for _ in range(ROUNDS)]
+        rates = sorted(rate for rate, _ in results)
+        deaths = sum(count for _, count in results)
+        rate = rates[len(rates) // 2]
+        yield Figure(
+            f"chaos/runs: {word} killed ({deaths} deaths)",
+            "runs/s",
+            rate,
+            calm,
+            "the same, nobody killed",
+            calm / rate,
+        )
+
+
+async def _calm(boss: Supervisor) -> float:
+    return await _carry_out(boss, Load(boss, RUNS))
+
+
+async def _killed(boss: Supervisor, victims: tuple[str, ...]) -> tuple[float, int]:
+    await tree.calm(boss, 4)
+    before = tree.holdings()
+    deaths = 0
+
+    async def strike(every: float, kill: Callable[[], int | None]) -> None:
+        nonlocal deaths
+        while True:
+            await trio.sleep(every)
+            deaths += kill() is not None
+
+    chance = random.Random(20)
+    kills = {"child": lambda: tree.kill_a_child(chance), "zygote": tree.kill_the_zygote}
+    async with trio.open_nursery() as nursery:
+        for victim in victims:
+            nursery.start_soon(strike, EVERY[victim], kills[victim])
+        rate = await _carry_out(boss, Load(boss, RUNS))
+        nursery.cancel_scope.cancel()
+    await tree.calm(boss, 4)
+    _check_same(before, tree.holdings())
+    return rate, deaths
+
+
+async def _carry_out(boss: Supervisor, load: Load) -> float:
+    start = time.perf_counter()
+    await load.carry_out()
+    rate = RUNS / (time.perf_counter() - start)
+    if load.faults():
+        raise AssertionError(f"{len(load.faults())} faults, such as: {load.faults()[0]}")
+    return rate
+
+
+def recycling() -> Iterator[Figure]:
+    """A process for each run, thousands of times, in one supervisor."""
+    settings = Settings(min_procs=1, max_procs=1, recycle_after=1)
+    grown = _with_supervisor(settings, _recycle)
+    yield Figure(
+        f"chaos/recycling: growth in {RECYCLES:,} recycles",
+        "KiB",
+        grown,
+        1024,
+        "allowed",
+        max(grown, 0) / 1024,
+        1.0,
+    )
+
+
+async def _recycle(boss: Supervisor) -> float:
+    script = Source("return n;")
+    for n in range(500):
+        await boss.run(script, {"n": n})
+    await tree.calm(boss, 1)
+    before = tree.holdings()
+    for n in range(RECYCLES):
+        if (await boss.run(script, {"n": n})).result != n:
+            raise AssertionError("a wrong answer")
+    await tree.calm(boss, 1)
+    after = tree.holdings()
+    _check_same(before, after)
+    return after.memory - before.memory
+
+
+def _check_same(before: tree.Holdings, after: tree.Holdings) -> None:
+    if (before.descriptors, before.tasks) != (after.descriptors, after.tasks):
+        raise AssertionError(f"something is left: {before} became {after}")
+
+
+def orphans() -> Iterator[Figure]:
+    """From the death of a supervisor under load by SIGKILL to that of the last process of its tree."""
+    slowest = max(_orphaned() for _ in range(ROUNDS))
+    yield Figure(
+        "chaos/orphans: the slowest death", "ms", slowest * 1e3, 1000, "what was promised", slowest, 1.0
+    )
+
+
+def _orphaned() -> float:
+    with subprocess.Popen([sys.executable, "-c", SUPERVISOR], stdout=subprocess.PIPE, cwd=ROOT) as supervisor:
+        assert supervisor.stdout is not None
+        supervisor.stdout.readline()
+        pidfds = [os.pidfd_open(pid) for pid in tree.whole_tree(supervisor.pid)]
+        start = time.perf_counter()
+        supervisor.send_signal(signal.SIGKILL)
+        if tree.wait_until_dead(pidfds, 10):
+            raise AssertionError("somebody lives on")
+        took = time.perf_counter() - start
+        for pidfd in pidfds:
+            os.close(pidfd)
+    return took
+
+
+def _with_supervisor(settings: Settings, work: Callable[[Supervisor], Awaitable[Any]]) -> Any:
+    structlog.configure(wrapper_class=structlog.make_filtering_bound_logger(50))
+
+    async def main() -> Any:
+        async with open_supervisor(settings) as boss:
+            return await work(boss)
+
+    return trio.run(main)
