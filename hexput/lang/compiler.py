@@ -37,7 +37,19 @@ from hexput.lang.nodes import (
     Statement,
     VariableDeclaration,
 )
-from hexput.lang.pynodes import LOAD, At, assign, at_of, call, constant, function, is_not, name_of, store
+from hexput.lang.pynodes import (
+    LOAD,
+    At,
+    assign,
+    at_of,
+    call,
+    call_local,
+    constant,
+    function,
+    is_not,
+    name_of,
+    store,
+)
 from hexput.lang.runtime import MAX_CALL_DEPTH
 from hexput.lang.scopes import Kind, Scope, Scopes, accumulators, analyse, names_in
 from hexput.lang.values import SECRET_KEY
@@ -235,7 +247,7 @@ class _Function(Expressions):
         if not self.outlines:
             value = self._leave(ast.Subscript(value, constant(0, at), LOAD, **at), at)
         self.statements += [
-            assign(result, call(name, at), at),
+            assign(result, call_local(name, at), at),
             ast.If(is_not(name_of(result, at), constant(None, at), at), [ast.Return(value, **at)], [], **at),
         ]
 

@@ -35,7 +35,20 @@ from hexput.lang.nodes import (
     StringLiteral,
     UnaryExpression,
 )
-from hexput.lang.pynodes import LOAD, At, at_of, call, constant, is_not, name_of, place_of, store, type_is
+from hexput.lang.pynodes import (
+    LOAD,
+    At,
+    at_of,
+    call,
+    call_local,
+    constant,
+    is_not,
+    name_of,
+    ours,
+    place_of,
+    store,
+    type_is,
+)
 from hexput.lang.scopes import Kind, Scope, plus_kind
 from hexput.lang.values import SECRET_KEY
 
@@ -114,11 +127,11 @@ class Expressions:
 
     def depth(self, at: At) -> ast.expr:
         """How many calls of callbacks are open."""
-        return name_of("depth", at)
+        return ours("depth")
 
     def deeper(self, at: At) -> ast.expr:
         """One more than `depth`."""
-        return ast.BinOp(name_of("depth", at), ast.Add(), constant(1, at), **at)
+        return ast.BinOp(ours("depth"), ast.Add(), constant(1, at), **at)
 
     def fresh(self, word: str) -> str:
         """A name that no other has."""
@@ -153,7 +166,7 @@ class Expressions:
         code = value.code
         if value.kind is Kind.TEST:
             at = place_of(code)
-            return ast.IfExp(code, name_of("TRUE", at), name_of("FALSE", at), **at)
+            return ast.IfExp(code, ours("TRUE"), ours("FALSE"), **at)
         if value.raw:
             at = place_of(code)
             failed, refusal = CHECKS[value.kind]
@@ -224,7 +237,7 @@ class Expressions:
         owner = self.scope.owner(name)
         variable = name_of(f"${name}", at)
         if owner is not None and name in owner.unsure:
-            bound = is_not(variable, name_of("UNBOUND", at), at)
+            bound = is_not(variable, ours("UNBOUND"), at)
             missing = call("undefined", at, constant(name, at))
             return Operand(ast.IfExp(bound, variable, missing, **at))
         return Operand(variable, self.scope.kind_of(name), simple=True)
@@ -297,15 +310,15 @@ class Expressions:
         arguments = [self.value(argument) for argument in node.arguments]
         owner = self.scope.owner(name)
         if owner is None or name == SECRET_KEY:
-            code = call("call_host", at, name_of("run", at), constant(name, at), *arguments)
+            code = call("call_host", at, ours("run"), constant(name, at), *arguments)
             return Operand(code, effects=True)
         known = owner.known.get(name)
         if known is not None and len(arguments) == len(known.params):
-            return Operand(call(f"${name}", at, self.deeper(at), *arguments), effects=True)
+            return Operand(call_local(f"${name}", at, self.deeper(at), *arguments), effects=True)
         code = call(
             "call_variable",
             at,
-            name_of("run", at),
+            ours("run"),
             self.depth(at),
             constant(name, at),
             name_of(f"${name}", at),
@@ -343,9 +356,7 @@ class Expressions:
         else:
             function, middle = "call_member", [target, constant(node.property, at)]
         arguments = [self.value(argument) for argument in node.arguments]
-        return Operand(
-            call(function, at, name_of("run", at), self.depth(at), *middle, *arguments), effects=True
-        )
+        return Operand(call(function, at, ours("run"), self.depth(at), *middle, *arguments), effects=True)
 
     def _binary(self, node: BinaryExpression, left: Operand) -> Operand:
         at = at_of(node)
@@ -440,7 +451,7 @@ class Expressions:
             unusable = [ast.UnaryOp(ast.Not(), usable, **at)]
         else:
             same = is_not(call("type", at, first), call("type", at, second), at)
-            floats = is_not(call("type", at, left_again), name_of("float", at), at)
+            floats = is_not(call("type", at, left_again), ours("float"), at)
             unusable = [same, floats]
         infinite = ast.BinOp(result, _SUBTRACT, name_of("t", at), **at)
         code = ast.IfExp(
@@ -518,7 +529,7 @@ def _not_finite(value: ast.expr, again: ast.expr, at: At) -> ast.expr:
 
 
 def _grew_too_long(value: ast.expr, again: ast.expr, at: At) -> ast.expr:
-    return ast.Compare(call("len", at, value), [ast.Gt()], [name_of("MAX_STRING", at)], **at)
+    return ast.Compare(call("len", at, value), [ast.Gt()], [ours("MAX_STRING")], **at)
 
 
 CHECKS: dict[Kind, tuple[Callable[[ast.expr, ast.expr, At], ast.expr], str]] = {

@@ -5,6 +5,7 @@ nodes take.
 from __future__ import annotations
 
 import ast
+import functools
 from typing import Any
 
 from hexput.lang.nodes import Node
@@ -29,6 +30,12 @@ def name_of(name: str, at: At) -> ast.Name:
     return ast.Name(name, LOAD, **at)
 
 
+@functools.cache
+def ours(name: str) -> ast.Name:
+    """A name in `script.GLOBALS`, or a parameter of ours: made once, since reading it needs no place."""
+    return ast.Name(name, LOAD, lineno=1, col_offset=0)
+
+
 def store(name: str, at: At) -> ast.Name:
     """A variable that is assigned."""
     return ast.Name(name, STORE, **at)
@@ -41,6 +48,11 @@ def constant(value: Any, at: At) -> ast.Constant:
 
 def call(function: str, at: At, *arguments: ast.expr) -> ast.Call:
     """A call of a function of ours, see `script.GLOBALS`."""
+    return ast.Call(ours(function), list(arguments), [], **at)
+
+
+def call_local(function: str, at: At, *arguments: ast.expr) -> ast.Call:
+    """A call of what a variable of compiled code holds."""
     return ast.Call(name_of(function, at), list(arguments), [], **at)
 
 
@@ -61,7 +73,7 @@ def is_not(left: ast.expr, right: ast.expr, at: At) -> ast.Compare:
 
 def type_is(value: ast.expr, type_name: str, at: At) -> ast.Compare:
     """`type(value) is type_name`"""
-    return is_(call("type", at, value), name_of(type_name, at), at)
+    return is_(call("type", at, value), ours(type_name), at)
 
 
 def function(name: str, parameters: list[str], body: list[ast.stmt], at: At) -> ast.FunctionDef:
