@@ -29,7 +29,9 @@ from child.engines import Engine, Engines, HostCallFailed, HostFunctionNotFound,
 from child.limits import DEFAULT_MAX_MEM, DEFAULT_MAX_TIME, Guard, Limits, TooMuch
 from child.wire import Thrown
 
-READ_SIZE: Final = 256 * 1024  # bytes
+READ_SIZE: Final = 64 * 1024
+"""How many bytes are read at once. The allocator would map a larger buffer, and unmap it, for each read: that
+costs more than a small request."""
 
 _READING: Final = Limits(time=5000, memory=0)
 """What reading a source text may take: it runs nothing, but a text can be large, and made to be hard to
