@@ -7,6 +7,7 @@ wrong stops the measurement.
 import os
 import random
 import signal
+import statistics
 import subprocess
 import sys
 import time
@@ -17,7 +18,7 @@ from typing import Any
 
 import structlog
 import trio
-from measure import Figure
+from measure import Figure, alone
 
 from jefe import Settings, Source, Supervisor, open_supervisor
 from tests.integration import tree
@@ -36,27 +37,27 @@ ROOT = Path(__file__).resolve().parents[2]
 def runs() -> Iterator[Figure]:
     """Runs, a third of them with three host calls each, with and without a killer."""
     settings = Settings(min_procs=4, max_procs=4)
-    calm = max(_with_supervisor(settings, _calm) for _ in range(ROUNDS))
-    for word, victims in (("children", ("child",)), ("children and zygotes", ("child", "zygote"))):
-        results = [_with_supervisor(settings, partial(_killed, victims=victims)) for _ in range(ROUNDS)]
-        rates = sorted(rate for rate, _ in results)
-        deaths = sum(count for _, count in results)
-        rate = rates[len(rates) // 2]
+    kinds = {"nobody": (), "children": ("child",), "children and zygotes": ("child", "zygote")}
+    rates: dict[str, list[float]] = {kind: [] for kind in kinds}
+    deaths = dict.fromkeys(kinds, 0)
+    for _ in range(ROUNDS):
+        for kind, victims in kinds.items():
+            rate, count = alone(_with_supervisor, settings, partial(_carry_out, victims=victims))
+            rates[kind].append(rate)
+            deaths[kind] += count
+    for kind in ("children", "children and zygotes"):
         yield Figure(
-            f"chaos/runs: {word} killed ({deaths} deaths)",
+            f"chaos/runs: {kind} killed, {deaths[kind]} deaths",
             "runs/s",
-            rate,
-            calm,
+            statistics.median(rates[kind]),
+            statistics.median(rates["nobody"]),
             "the same, nobody killed",
-            calm / rate,
+            statistics.median(calm / rate for calm, rate in zip(rates["nobody"], rates[kind], strict=True)),
         )
 
 
-async def _calm(boss: Supervisor) -> float:
-    return await _carry_out(boss, Load(boss, RUNS))
-
-
-async def _killed(boss: Supervisor, victims: tuple[str, ...]) -> tuple[float, int]:
+async def _carry_out(boss: Supervisor, victims: tuple[str, ...]) -> tuple[float, int]:
+    """Have everything run; returns the runs a second, and how many processes were killed meanwhile."""
     await tree.calm(boss, 4)
     before = tree.holdings()
     deaths = 0
@@ -72,26 +73,22 @@ async def _killed(boss: Supervisor, victims: tuple[str, ...]) -> tuple[float, in
     async with trio.open_nursery() as nursery:
         for victim in victims:
             nursery.start_soon(strike, EVERY[victim], kills[victim])
-        rate = await _carry_out(boss, Load(boss, RUNS))
+        start = time.perf_counter()
+        load = Load(boss, RUNS)
+        await load.carry_out()
+        took = time.perf_counter() - start
         nursery.cancel_scope.cancel()
-    await tree.calm(boss, 4)
-    _check_same(before, tree.holdings())
-    return rate, deaths
-
-
-async def _carry_out(boss: Supervisor, load: Load) -> float:
-    start = time.perf_counter()
-    await load.carry_out()
-    rate = RUNS / (time.perf_counter() - start)
     if load.faults():
         raise AssertionError(f"{len(load.faults())} faults, such as: {load.faults()[0]}")
-    return rate
+    await tree.calm(boss, 4)
+    _check_same(before, tree.holdings())
+    return RUNS / took, deaths
 
 
 def recycling() -> Iterator[Figure]:
     """A process for each run, thousands of times, in one supervisor."""
     settings = Settings(min_procs=1, max_procs=1, recycle_after=1)
-    grown = _with_supervisor(settings, _recycle)
+    grown = alone(_with_supervisor, settings, _recycle)
     yield Figure(
         f"chaos/recycling: growth in {RECYCLES:,} recycles",
         "KiB",

@@ -2,11 +2,16 @@
 
 import gc
 import json
+import multiprocessing
 import statistics
 import sys
 import time
 from collections.abc import Callable, Iterable, Iterator
+from concurrent.futures import ProcessPoolExecutor
 from dataclasses import asdict, dataclass
+from typing import TypeVar
+
+T = TypeVar("T")
 
 
 @dataclass(frozen=True)
@@ -70,6 +75,12 @@ def _timed(function: Callable[[], object], calls: int) -> float:
     for _ in range(calls):
         function()
     return time.perf_counter() - start
+
+
+def alone(function: Callable[..., T], *arguments: object) -> T:
+    """Call a function in a process of its own: what it holds, and forks, is no other benchmark's doing."""
+    with ProcessPoolExecutor(1, mp_context=multiprocessing.get_context("spawn")) as process:
+        return process.submit(function, *arguments).result()
 
 
 def show(figures: Iterable[Figure]) -> Iterator[Figure]:

@@ -10,7 +10,7 @@ from typing import Any
 import structlog
 import trio
 import trio.testing
-from measure import Figure
+from measure import Figure, alone
 from msgspec import Raw
 
 from jefe import Settings, Source, Supervisor, open_supervisor
@@ -27,8 +27,8 @@ CALLING = Source("let answer = f(n); return answer + n;")
 
 def birth() -> Iterator[Figure]:
     """From the death of a child to the first answer of its replacement; again and again."""
-    ours = _with_supervisor(Settings(min_procs=1, max_procs=1, recycle_after=0), _births)
-    forks = _forks(BIRTHS)
+    ours = alone(_with_supervisor, Settings(min_procs=1, max_procs=1, recycle_after=0), _births)
+    forks = alone(_forks, BIRTHS)
     for word, at, target in (("median", 0.5, 5.0), ("p90", 0.9, None), ("p99", 0.99, None)):
         mine, theirs = _quantile(ours, at), _quantile(forks, at)
         yield Figure(
@@ -84,17 +84,21 @@ def _fork_once() -> int:
     return pid
 
 
-def fresh() -> Iterator[Figure]:
-    """A process for each run."""
-    settings = Settings(min_procs=2, max_procs=2, recycle_after=1)
-    ours = _with_supervisor(settings, _fresh_one_by_one)
-    at_once = _with_supervisor(settings, _fresh_at_once)
+def _forks_and_deaths(count: int) -> float:
     start = time.perf_counter()
-    for _ in range(FRESH):
+    for _ in range(count):
         pid = _fork_once()
         os.kill(pid, signal.SIGKILL)
         os.waitpid(pid, 0)
-    forks = FRESH / (time.perf_counter() - start)
+    return time.perf_counter() - start
+
+
+def fresh() -> Iterator[Figure]:
+    """A process for each run."""
+    settings = Settings(min_procs=2, max_procs=2, recycle_after=1)
+    ours = alone(_with_supervisor, settings, _fresh_one_by_one)
+    at_once = alone(_with_supervisor, settings, _fresh_at_once)
+    forks = FRESH / alone(_forks_and_deaths, FRESH)
     for word, rate in (("one at a time", ours), ("all at once", at_once)):
         yield Figure(f"pool/fresh: a process a run, {word}", "runs/s", rate, forks, FORK, forks / rate)
 
@@ -119,7 +123,7 @@ async def _fresh_at_once(boss: Supervisor) -> float:
 def waiting() -> Iterator[Figure]:
     """Runs that all wait for their host at the same time, on four children."""
     settings = Settings(min_procs=4, max_procs=4, recycle_after=0, max_queue=2 * WAITING)
-    inside, outside, took = _with_supervisor(settings, _waiting)
+    inside, outside, took = alone(_with_supervisor, settings, _waiting)
     memory = inside + outside
     for where, size, target in (
         ("in all", memory, 1.0),

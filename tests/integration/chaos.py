@@ -87,6 +87,9 @@ class Load:
     async def _host(self):
         async for run, value in self._open_calls:
             run.resume(b"%d" % value)
+            for _ in range(self._open_calls.statistics().current_buffer_used):
+                run, value = self._open_calls.receive_nowait()
+                run.resume(b"%d" % value)
             self._boss.settle()
 
     def _done(self, run):

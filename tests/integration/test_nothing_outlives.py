@@ -18,29 +18,39 @@ ROOT = Path(__file__).resolve().parents[2]
 SUPERVISOR = """
 import sys, trio
 from jefe import Settings, Source, open_supervisor
+from tests.integration import tree
 from tests.integration.chaos import Load
 
 ENDLESS = "begin(); callback f(n) { loop x in [1, 2, 3] { if n > 0 { f(n - 1); } } } f(900);"
-WAITING = "begin(); wait();"
+WAITING = "wait();"
 
 async def main():
-    begun = 0
+    waiting = begun = 0
+    all_begun = trio.Event()
     async with open_supervisor(Settings(min_procs=4, max_procs=4, max_time=0)) as boss:
 
         def call(run, name, arguments):
-            nonlocal begun
-            if name == "begin":
-                run.resume(b"null")
+            nonlocal waiting, begun
+            if name == "wait":
+                waiting += 1
+            else:
                 begun += 1
-                if begun == 20 + 3:
-                    print("busy", flush=True)
-                elif begun >= 20:  # one after the other: each in a child of its own
-                    boss.submit(Source(ENDLESS), on_done=print, on_call=call)
+                run.resume(b"null")
+            if begun == 3:
+                all_begun.set()
+            elif waiting == 20:  # one after the other, with nothing else to do: each in a child of its own
+                boss.submit(Source(ENDLESS), on_done=print, on_call=call)
 
+        def answered(answers):
+            if answers == 100:
+                print("busy", flush=True)
+
+        await tree.calm(boss, 4)
         for _ in range(20):
             boss.submit(Source(WAITING), on_done=print, on_call=call)
         boss.settle()
-        await Load(boss, 10**9).carry_out()
+        await all_begun.wait()
+        await Load(boss, 10**9, answered).carry_out()
 
 trio.run(main)
 """
