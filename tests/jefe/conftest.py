@@ -9,6 +9,7 @@ A script is a line of words:
     hang            never answer
     die             die
     throw           fail
+    bomb            fail, since it took too much memory
     babble          answer with something that is no answer
     bad …           is no script
     late …          is a script, which is known when the test releases it; then as the rest says
@@ -125,6 +126,8 @@ class FakeChild:
             await trio.lowlevel.checkpoint()
         if word == "throw":
             return wire.threw(run_id, wire.Thrown(type="Error", message="no", line=1, column=3), 2)
+        if word == "bomb":
+            return wire.refused(run_id, wire.TOO_MUCH_MEMORY)
         if word == "babble":
             return b"what?\r\n"
         if word == "call":

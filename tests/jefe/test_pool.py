@@ -7,6 +7,7 @@ from trio.testing import wait_all_tasks_blocked
 
 import jefe
 from jefe import Settings, Source, open_supervisor
+from jefe.process import Child
 
 ECHO = Source("echo")
 
@@ -395,3 +396,16 @@ async def test_work_is_refused_when_births_hang_and_taken_when_they_go_on(family
         family.births.set()
         await wait_all_tasks_blocked()
         assert (await boss.run(ECHO, {"x": 1})).sandbox == {"x": 1}
+
+
+@pytest.mark.parametrize(("growth", "children"), [(0, 1), (100 * 1024, 2)])
+async def test_a_child_is_replaced_if_the_memory_of_a_greedy_run_did_not_come_back(
+    family, one, monkeypatch, growth, children
+):
+    monkeypatch.setattr(Child, "growth", property(lambda child: growth))
+    async with open_supervisor(one, spawn=family.spawn) as boss:
+        with pytest.raises(jefe.Killed, match="too much memory"):
+            await boss.run(Source("bomb"))
+        assert (await boss.run(ECHO, {"x": 1})).sandbox == {"x": 1}
+        assert len(family.children) == children
+        assert boss.stats()["kills"] == {"killed: too much memory used": 1}

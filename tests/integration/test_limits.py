@@ -1,0 +1,60 @@
+"""What a script may take, from the settings down to a real child."""
+
+import psutil
+import pytest
+import trio
+
+import jefe
+from child import wire
+from jefe import Settings, Source, open_supervisor
+from jefe.version import limits_of
+
+ENDLESS = Source("callback f(n) { loop x in [1, 2, 3] { if n > 0 { f(n - 1); } } } f(900);")
+
+
+def one(**more):
+    return Settings(min_procs=1, max_procs=1, recycle_after=0, **more)
+
+
+def compile_request(**more):
+    return wire.Compile(script_name="s", script="1;", **more)
+
+
+def test_a_script_s_own_limits_win_over_the_settings():
+    settings = Settings(max_time=250, max_mem=1000)
+    assert limits_of(compile_request(), settings) == (250, 1000)
+    assert limits_of(compile_request(max_time=7.5, max_mem=20), settings) == (7.5, 20)
+    assert limits_of(compile_request(max_mem=0), settings) == (250, 0)
+
+
+def test_a_share_of_the_machine_s_memory_is_a_limit_too_and_the_smaller_one_counts():
+    total = psutil.virtual_memory().total // 1024
+    half = limits_of(compile_request(max_mem=0, max_mem_percent=0.5), Settings()).memory
+    assert abs(half - total // 2) <= 1
+    assert limits_of(compile_request(max_mem=1000, max_mem_percent=0.5), Settings()).memory == 1000
+    assert limits_of(compile_request(), Settings(max_mem=0, max_mem_percent=0.5)).memory == half
+
+
+async def test_a_result_larger_than_the_setting_is_an_error_and_the_child_lives_on():
+    async with open_supervisor(one(max_output_size=10_000)) as boss:
+        text = "let s = '0123456789'; loop i in '12345678901' { s = s + s; } return s;"
+        with pytest.raises(jefe.ScriptError, match="too large"):
+            await boss.run(Source(text))
+        before = boss.pool.pids
+        assert (await boss.run(Source("return 1;"))).result == 1
+        assert boss.pool.pids == before
+
+
+async def test_a_cancelled_run_is_interrupted_and_its_child_is_free():
+    async with open_supervisor(one(max_time=0)) as boss:
+        ended = []
+        await boss.run(Source("return 1;"))  # so that there is a child to take the next one
+        before = boss.pool.pids
+        run = boss.submit(ENDLESS, on_done=ended.append)
+        boss.settle()
+        run.cancel()
+        boss.settle()
+        with trio.fail_after(30):
+            assert (await boss.run(Source("return 1;"))).result == 1
+        assert ended == []
+        assert boss.pool.pids != before  # only a kill ends it
