@@ -345,7 +345,7 @@ def _call_host(name: str, arguments: bytes) -> bytes:
     if answer.error is None:
         return bytes(answer.result)
     if answer.type == wire.FUNCTION_NOT_FOUND:
-        raise HostFunctionNotFound(name)
+        raise HostFunctionNotFound(name, answer.error)
     raise HostCallFailed(answer.error)
 
 

@@ -21,11 +21,15 @@ engine turns into a failure of the script at the place of the call, and which no
 
 
 class HostFunctionNotFound(Exception):
-    """The host has no function called `name`, or the run may not make host calls."""
+    """The host has no function called `name`, or no answer of it, or the run may not make host calls.
 
-    def __init__(self, name: str) -> None:
-        super().__init__(f"Function '{name}' not found")
+    `message` is what the host says about that, for the script's author; empty if it says nothing.
+    """
+
+    def __init__(self, name: str, message: str = "") -> None:
+        super().__init__(message or f"Function '{name}' not found")
         self.name = name
+        self.message = message
 
 
 class HostCallFailed(Exception):

@@ -32,7 +32,7 @@ class HexputProgram:
             try:
                 return call(name, arguments)
             except HostFunctionNotFound as error:
-                raise lang.HostFunctionNotFound(error.name) from None
+                raise lang.HostFunctionNotFound(error.name, error.message) from None
             except HostCallFailed as error:
                 raise lang.HostCallFailed(error.message) from None
 

@@ -72,11 +72,14 @@ class ExecutionError(HexputError):
 
 
 class HostFunctionNotFound(Exception):
-    """Raised by an implementation of the host call: it knows no function called `name`."""
+    """Raised by an implementation of the host call: it knows no function called `name`, or has no answer of
+    it; `message` says which, and may be empty for the former.
+    """
 
-    def __init__(self, name: str) -> None:
-        super().__init__(f"Function '{name}' not found")
+    def __init__(self, name: str, message: str = "") -> None:
+        super().__init__(message or f"Function '{name}' not found")
         self.name = name
+        self.message = message
 
 
 class HostCallFailed(Exception):

@@ -61,8 +61,8 @@ class Run:
         text = dumps(arguments, self.secrets, MAX_OUTPUT)
         try:
             answer = self._call(name, text)
-        except HostFunctionNotFound:
-            raise function_not_found(name) from None
+        except HostFunctionNotFound as failure:
+            raise function_not_found(name, failure.message) from None
         except HostCallFailed as failure:
             raise ExecutionError(
                 "RemoteFunctionError", f"Remote function error: {shortened(failure.message, 1000)}"
@@ -80,11 +80,10 @@ def shortened(text: str, most: int = 100) -> str:
     return text if len(text) <= most else text[: most - 3] + "..."
 
 
-def function_not_found(name: str) -> ExecutionError:
-    """The error of a call that nobody answers."""
-    return ExecutionError(
-        "FunctionNotFoundError", f"Function not found: Function '{shortened(name)}' not found"
-    )
+def function_not_found(name: str, message: str = "") -> ExecutionError:
+    """The error of a call that nobody answers; `message` is what the host says about it."""
+    detail = shortened(message, 1000) or f"Function '{shortened(name)}' not found"
+    return ExecutionError("FunctionNotFoundError", f"Function not found: {detail}")
 
 
 # Operators. The compiler does two floats, and whatever Python itself refuses rightly, inline.

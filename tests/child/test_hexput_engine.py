@@ -42,19 +42,28 @@ def test_a_run_yields_json_text(engine):
 
 
 @pytest.mark.parametrize(
-    ("error", "type_"),
+    ("error", "type_", "message"),
     [
-        (HostFunctionNotFound("f"), "FunctionNotFoundError"),
-        (HostCallFailed("no luck"), "RemoteFunctionError"),
+        (
+            HostFunctionNotFound("f"),
+            "FunctionNotFoundError",
+            "Function not found: Function 'f' not found",
+        ),
+        (
+            HostFunctionNotFound("f", "Function 'f' did not answer in time"),
+            "FunctionNotFoundError",
+            "Function not found: Function 'f' did not answer in time",
+        ),
+        (HostCallFailed("no luck"), "RemoteFunctionError", "Remote function error: no luck"),
     ],
 )
-def test_a_failed_host_call_is_a_fault_of_the_script_at_its_place(engine, error, type_):
+def test_a_failed_host_call_is_a_fault_of_the_script_at_its_place(engine, error, type_, message):
     def host(name, arguments):
         raise error
 
     with pytest.raises(ScriptFault) as caught:
         engine.compile("\nreturn f();", {}).run(None, host, "return")
-    assert (caught.value.type, caught.value.line) == (type_, 2)
+    assert (caught.value.type, caught.value.message, caught.value.line) == (type_, message, 2)
 
 
 @pytest.mark.parametrize("action", ["compile", "parse"])

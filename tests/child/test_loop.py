@@ -171,7 +171,7 @@ def tell(sandbox, call):
     try:
         call("f", b"[]")
     except HostFunctionNotFound as error:
-        return json.dumps(["not found", error.name]).encode()
+        return json.dumps(["not found", error.name, error.message]).encode()
     except HostCallFailed as error:
         return json.dumps(["failed", error.message]).encode()
 
@@ -183,7 +183,8 @@ def tell(sandbox, call):
         ({"error": ""}, ["failed", ""]),
         ({"error": "x", "result": 1}, ["failed", "x"]),
         ({"error": "x", "type": "SomeError"}, ["failed", "x"]),
-        ({"error": "x", "type": "FunctionNotFoundError"}, ["not found", "f"]),
+        ({"error": "x", "type": "FunctionNotFoundError"}, ["not found", "f", "x"]),
+        ({"error": "", "type": "FunctionNotFoundError"}, ["not found", "f", ""]),
     ],
 )
 def test_a_host_call_can_fail(resume, result):
@@ -195,7 +196,7 @@ def test_a_host_call_can_fail(resume, result):
 @pytest.mark.parametrize("more", [{}, {"id": 1}, {"calls": True}, {"id": 1, "calls": False}])
 def test_a_run_that_may_not_make_host_calls_finds_no_function(more):
     answers = Child(a=tell).send(compile_("a"), run("a", **more))
-    assert answers[0]["response"]["result"] == ["not found", "f"]
+    assert answers[0]["response"]["result"] == ["not found", "f", ""]
 
 
 def test_a_thousand_runs_wait_and_are_resumed_in_reverse_order():

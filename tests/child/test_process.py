@@ -97,14 +97,14 @@ def test_a_host_call_by_a_real_script():
         assert (answer["id"], answer["response"]["result"]) == ("a", "Hello, Ada")
         child.send(
             {"cmd": "run", "scriptName": "greet", "id": "b", "calls": True},
-            {"cmd": "resume", "id": "b", "error": "x", "type": "FunctionNotFoundError"},
+            {"cmd": "resume", "id": "b", "error": "too late", "type": "FunctionNotFoundError"},
             {"cmd": "run", "scriptName": "greet", "id": "c", "calls": True},
             {"cmd": "resume", "id": "c", "error": "out of names"},
         )
         answers = [child.receive() for _ in range(4)]
         not_found, failed = (answers[n]["response"]["exception"] for n in (1, 3))
         assert not_found["type"] == "FunctionNotFoundError"
-        assert not_found["message"] == "Function not found: Function 'name' not found"
+        assert not_found["message"] == "Function not found: too late"
         assert (not_found["line"], not_found["column"]) == (failed["line"], failed["column"])
         assert "out of names" in failed["message"]
 

@@ -6,7 +6,7 @@ from typing import Any
 
 import pytest
 
-from hexput.lang import ExecutionError, HexputError, ParseError
+from hexput.lang import ExecutionError, HexputError, HostFunctionNotFound, ParseError, compile_script
 from tests.hexput.lang.conftest import assert_clean, fail_host, failure
 
 # Script, bare message, line, column.
@@ -88,6 +88,22 @@ def test_a_remote_function_s_own_error() -> None:
 def test_any_text_of_a_remote_error_is_passed_on_bounded(message: str) -> None:
     error = failure("f();", host={"f": fail_host(message)})
     assert error.message.startswith("Remote function error: ")
+
+
+@pytest.mark.parametrize(
+    ("said", "shown"),
+    [("", "Function 'f' not found"), ("too late", "too late"), ("a" * 2000, "a" * 997 + "...")],
+)
+def test_what_the_host_says_of_a_function_it_has_not_is_passed_on_bounded(said: str, shown: str) -> None:
+    def call(name: str, arguments: bytes) -> bytes:
+        raise HostFunctionNotFound(name, said)
+
+    with pytest.raises(HexputError) as caught:
+        compile_script("f();", None).run(None, call)
+    assert (caught.value.type, caught.value.message) == (
+        "FunctionNotFoundError",
+        f"Function not found: {shown}",
+    )
 
 
 def test_a_method_that_the_host_does_not_know() -> None:
