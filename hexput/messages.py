@@ -11,10 +11,12 @@ What is guaranteed:
 - No error here repeats what a message holds, but for the name of an unknown action: a secret may be in it.
 """
 
-from typing import Any, Final
+from typing import Any, Final, TypeVar
 
 import msgspec
 from msgspec import Raw
+
+from child import surrogates
 
 WELCOME: Final = b'{"type":"connection","status":"connected"}'
 
@@ -97,6 +99,8 @@ _decoder: Final = msgspec.json.Decoder(Message)
 _id_decoder: Final = msgspec.json.Decoder(_IdOnly)
 _text_decoder: Final = msgspec.json.Decoder(str)
 _encode: Final = msgspec.json.Encoder().encode
+_RAW_FIELDS: Final = frozenset({"id", "context", "secret_context", "result", "error"})
+_T = TypeVar("_T")
 _FIRST_OF_ID: Final = frozenset(b'"-0123456789')
 
 _NEEDED: Final = {
@@ -113,10 +117,10 @@ def decode(text: str | bytes) -> Message:
     if isinstance(text, bytes):
         raise _unparsable("a binary frame; messages are text frames")
     try:
-        message = _decoder.decode(text)
+        message = _read(_decoder, text)
     except msgspec.ValidationError as error:
         raise _unknown(text, str(error)) from None
-    except (msgspec.DecodeError, UnicodeError) as error:
+    except ValueError as error:
         raise _unparsable(str(error)) from None
     except RecursionError:
         raise _unparsable("nested too deeply") from None
@@ -124,6 +128,18 @@ def decode(text: str | bytes) -> Message:
     if fault is not None:
         raise _unknown(text, fault)
     return message
+
+
+def _read(decoder: msgspec.json.Decoder[_T], text: str) -> _T:
+    """Raises ValueError, RecursionError."""
+    try:
+        return decoder.decode(text)
+    except msgspec.ValidationError:
+        raise
+    except msgspec.DecodeError:
+        if r"\u" not in text:  # so it is not for an unpaired surrogate
+            raise
+    return msgspec.convert(surrogates.decode(text, _RAW_FIELDS, ()), decoder.type)
 
 
 def _fault(message: Message) -> str | None:
@@ -173,10 +189,10 @@ def _unknown(text: str, detail: str) -> Unreadable:
     body: dict[str, object] = {"error": "Unknown message format", "details": detail}
     try:
         # Whoever waits for an answer to this id is told; the id stands first, and alone decides who that is.
-        request_id = _id_decoder.decode(text).id
+        request_id = _read(_id_decoder, text).id
         if bytes(request_id)[:1] and bytes(request_id)[0] in _FIRST_OF_ID:
             body = {"id": request_id, "success": False, **body}
-    except (msgspec.DecodeError, UnicodeError, RecursionError):
+    except (ValueError, RecursionError):
         pass
     return Unreadable(detail, _encode(body))
 

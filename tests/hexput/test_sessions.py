@@ -98,6 +98,7 @@ async def test_a_function_that_does_not_answer_is_as_one_that_is_not_there(clien
     await trio.sleep(0.2)
     (answer,) = client.news()
     assert (answer["success"], answer["error_type"]) == (False, "FunctionNotFoundError")
+    assert answer["error"].endswith("Function 'f' did not answer in time")
     await client.say(id=call["id"], result=1)  # late
     assert client.news() == []
 
@@ -386,6 +387,30 @@ def test_no_error_repeats_what_a_message_holds(field, value, action):
     if isinstance(read, messages.Unreadable):
         assert b"hush-7261" not in read.answer
         assert "hush-7261" not in str(read)
+
+
+def test_an_unpaired_surrogate_is_a_character_of_a_message():
+    """An escape that JSON allows, and the language too; what nobody looks into stays as it was written."""
+    message = messages.decode(
+        r'{"id":"\udfff","action":"execute","code":"\ud800",'
+        r'"context":{"a": "\uDC00"},"options":{"no_loops":true}}'
+    )
+    assert (message.action, message.code, message.choices) == ("execute", "\ud800", {"no_loops": True})
+    assert (bytes(message.id), bytes(message.context)) == (rb'"\udfff"', rb'{"a": "\uDC00"}')
+
+
+@pytest.mark.parametrize(
+    ("text", "answer"),
+    [
+        (r'{"id":"\ud800","action":"execute","code":5}', {"id": "\ud800", "success": False}),
+        (r'{"action":"execute","code":"\ud800"}', {}),
+        (r'{"id":"a","action":"execute","code":"\ud800"', {}),
+        (r'{"id":"a","result":NaN,"name":"\ud800"}', {}),
+    ],
+)
+def test_a_message_with_an_unpaired_surrogate_can_still_be_wrong(text, answer):
+    told = json.loads(read_or_error(text).answer)
+    assert {name: told[name] for name in told if name not in ("error", "details")} == answer
 
 
 def test_an_unpaired_surrogate_in_an_answer_becomes_text():
