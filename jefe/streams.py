@@ -19,8 +19,12 @@ from collections.abc import Callable
 import trio
 from trio.abc import ReceiveStream, SendStream
 
-CHUNK = 256 * 1024
-"""How many bytes are received at once, at most; as large as the pipes are made."""
+CHUNK = 64 * 1024
+"""How many bytes are received at once, at most. The allocator would map a larger buffer, and unmap it, for
+each read: that costs more than a small message."""
+
+PIPE = 256 * 1024
+"""How large pipes are made, in bytes."""
 
 
 async def receive(stream: ReceiveStream) -> bytes:
@@ -55,12 +59,12 @@ def descriptor(stream: object) -> int | None:
 
 
 def widen(stream: object) -> None:
-    """Make the pipe behind a stream as large as the system allows, up to `CHUNK`; other streams are left
+    """Make the pipe behind a stream as large as the system allows, up to `PIPE`; other streams are left
     alone.
     """
     if isinstance(stream, trio.lowlevel.FdStream) and hasattr(fcntl, "F_SETPIPE_SZ"):
         try:
-            fcntl.fcntl(stream.fileno(), fcntl.F_SETPIPE_SZ, CHUNK)
+            fcntl.fcntl(stream.fileno(), fcntl.F_SETPIPE_SZ, PIPE)
         except (
             OSError
         ):  # no pipe, or this user has used up the kernel's room for pipes: the size it has will do
