@@ -53,9 +53,9 @@ _GUESS: Final = 0.25
 """How much of a death it counts against a run when somebody else kills its child, and the run has not been
 seen at work: whoever kills children at random hits a small run now and then, but hardly so many times."""
 
-_WORTH: Final = 1
-"""A child is replaced when it has lived at least so many times as long as its start took: replacing is
-not the work."""
+_LIFE: Final = 0.1
+"""A child that has done its share of runs is replaced when it is so many seconds old, and as old as its start
+took: a birth and a death cost as much as some hundred small runs, and must not become the work."""
 
 _LEAVING: Final = 16
 """For each of `max_procs` there may be so many children that only end what they have: runs that wait."""
@@ -252,7 +252,7 @@ class Pool:
         """
         if self._replacing is None and child.ready_at is not None and self._may_leave():
             lived = trio.current_time() - child.ready_at
-            if lived >= _WORTH * (child.ready_at - child.born_at):
+            if lived >= max(_LIFE, child.ready_at - child.born_at):
                 self._replacing = child
                 self._start()
 

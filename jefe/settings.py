@@ -64,7 +64,10 @@ class Settings(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=
         Meta(
             ge=0,
             le=2**53,
-            description="After so many runs a child is replaced by a fresh one; 0: never.",
+            description=(
+                "After so many runs a child is replaced by a fresh one, once it is 0.1 s old; "
+                "1: a child for each run; 0: never."
+            ),
             extra={"unit": "runs"},
         ),
     ] = 100

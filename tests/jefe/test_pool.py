@@ -276,10 +276,27 @@ async def test_a_child_is_replaced_after_its_share_and_no_answer_is_lost(family,
     async with open_supervisor(settings, spawn=family.spawn) as boss:
         for key in range(100):
             assert (await boss.run(ECHO, {"key": key})).sandbox == {"key": key}
+            await trio.sleep(0.01)
         await wait_all_tasks_blocked()
         assert len(family.children) > 3
         assert len(family.alive) == 1
         assert boss.stats()["runs"] == 100
+
+
+async def test_a_child_that_is_hardly_born_is_not_replaced_however_much_it_does(family, autojump_clock):
+    settings = Settings(min_procs=1, max_procs=1, recycle_after=10)
+    async with open_supervisor(settings, spawn=family.spawn) as boss:
+        await boss.run(ECHO)
+        await trio.sleep(0.09)
+        for _ in range(100):
+            await boss.run(ECHO)
+        await wait_all_tasks_blocked()
+        assert len(family.children) == 1
+        await trio.sleep(0.02)
+        await boss.run(ECHO)
+        await wait_all_tasks_blocked()
+        assert len(family.children) == 2
+        assert len(family.alive) == 1
 
 
 async def test_a_child_in_which_a_run_waits_is_replaced_but_not_killed(family, autojump_clock):
@@ -289,6 +306,7 @@ async def test_a_child_in_which_a_run_waits_is_replaced_but_not_killed(family, a
         async def host(name, arguments):
             for _ in range(30):
                 await boss.run(ECHO)
+                await trio.sleep(0.01)
             assert len(family.alive) == 2
             return "kept"
 
@@ -376,6 +394,7 @@ async def test_children_that_stay_for_runs_that_wait_are_bounded(family, share, 
             if share > 1:
                 for _ in range(2 * share):
                     await boss.run(ECHO)
+                    await trio.sleep(0.1)
                 await wait_all_tasks_blocked()
         await wait_all_tasks_blocked()
         assert 10 < len(family.alive) <= 20
