@@ -70,6 +70,7 @@ _CONTAINERS = (list, dict)
 _PLAIN = {int, type(None)}
 _TEXTS = frozenset({int, str, type(None)})
 _CONTAINER_SIZE = 16  # bytes that an array or object counts for: a walk in circles is to end soon
+_MANY = 10_000  # containers, after which it is worth a look whether one holds itself
 _FRAGMENT_DEPTH = 200  # orjson refuses more than 254 levels in one call
 _MAX_EXACT = 2**53
 _DIGITS = bytes.maketrans(b"123456789", b"000000000")
@@ -239,7 +240,7 @@ def _needs_conversion(value: Value, limit: int) -> bool:
     """Whether `_plain` must see the value before orjson does; refuses what would become too large a text.
 
     A value can be small and its text huge, because arrays and objects are shared: so the text is what is
-    counted, and a value that contains itself runs into the limit too.
+    counted. One that contains itself would run into the limit too, but late: it is looked for before.
     """
     kind = type(value)
     if kind not in _CONTAINERS:
@@ -249,8 +250,12 @@ def _needs_conversion(value: Value, limit: int) -> bool:
     size = 0
     hard = False
     todo = [value]
+    unsuspicious = _MANY
     while todo:
         container = todo.pop()
+        unsuspicious -= 1
+        if not unsuspicious and _contains_itself(value):
+            raise ExecutionError("RangeError", "The value contains itself")
         size += _CONTAINER_SIZE + 2 * len(container)
         if type(container) is dict:
             items: Any = container.values()
@@ -270,6 +275,26 @@ def _needs_conversion(value: Value, limit: int) -> bool:
                 kinds -= {list, dict}
             hard = hard or bool(kinds)
     return hard
+
+
+def _contains_itself(value: Value) -> bool:
+    """Whether there is a way from a container back into it; looks at each container once."""
+    seen: set[int] = set()
+    around: set[int] = set()  # those that hold the one at hand
+    todo: list[tuple[Any, bool]] = [(value, False)]
+    while todo:
+        container, is_left = todo.pop()
+        if is_left:
+            around.discard(id(container))
+        elif id(container) in around:
+            return True
+        elif id(container) not in seen:
+            seen.add(id(container))
+            around.add(id(container))
+            todo.append((container, True))
+            items = container.values() if type(container) is dict else container
+            todo += [(item, False) for item in items if type(item) in _CONTAINERS]
+    return False
 
 
 def _too_large(limit: int) -> ExecutionError:

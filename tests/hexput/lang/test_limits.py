@@ -304,6 +304,16 @@ def test_a_value_that_contains_itself_cannot_leave(circle: str, way_out: str) ->
     failure(CIRCLES[circle] + way_out, max_output=1 << 16)
 
 
+@pytest.mark.parametrize("circle", CIRCLES)
+def test_a_value_that_contains_itself_is_called_that(circle: str) -> None:
+    assert failure(CIRCLES[circle] + "return a;").message == "The value contains itself"
+
+
+def test_a_value_that_holds_another_many_times_does_not_contain_itself() -> None:
+    rows = "let row = [1, {x: [2]}]; " + times(13, "row = [row, row];")
+    assert len(value(rows + "return [row].first().first();")) == 2
+
+
 def test_a_value_that_contains_itself_cannot_go_to_the_host() -> None:
     assert run("let a = {}; a.a = a; a.a = 1; h(a);", host={"h": lambda a: None}).calls == [("h", [{"a": 1}])]
     failure("callback f() { let a = {}; a.a = a; h(a); } f();", host={"h": lambda a: None})
