@@ -3,9 +3,11 @@
 import json
 import os
 import re
+import signal
 import subprocess
 import sys
 from collections.abc import Iterator
+from contextlib import ExitStack, contextmanager
 from pathlib import Path
 
 import pytest
@@ -420,19 +422,51 @@ def test_the_readme_prints_what_it_says(tmp_path: Path) -> None:
     (tmp_path / "example.py").write_text(example[1])
     commands = list(_blocks(readme))
     assert len(commands) >= 8
-    here = {"scripts/jefe": " ".join(JEFE), ".venv/bin/python": sys.executable}
-    for command, printed in commands:
-        ours = re.sub("|".join(here), lambda found: here[found[0]], command)
-        ended = subprocess.run(
-            ["sh", "-c", ours],
-            cwd=tmp_path,
-            env=environment(),
-            stdout=subprocess.PIPE,
-            stderr=subprocess.STDOUT,
-            stdin=subprocess.DEVNULL,
-            check=False,
-        )
-        assert _timeless(ended.stdout.decode()) == _timeless(printed), command
+    here = {"scripts/jefe": " ".join(JEFE), ".venv/bin/python": sys.executable}  # and ports, once known
+
+    def ours(text: str) -> str:
+        return re.sub("|".join(map(re.escape, here)), lambda found: here[found[0]], text)
+
+    with ExitStack() as servers:
+        for command, printed in commands:
+            if command.endswith(" &\n"):
+                server = _serving(ours(command.removesuffix(" &\n")), lines=printed.count("\n"))
+                said = servers.enter_context(server)
+                ports = [re.findall(r"\d+$", text, re.MULTILINE) for text in (printed, said)]
+                here |= dict(zip(*ports, strict=True))
+                assert said == ours(printed), command
+                continue
+            ended = subprocess.run(
+                ["sh", "-c", ours(command)],
+                cwd=tmp_path,
+                env=environment(JEFE_OAF_PORT=here.get("2000", "0")),
+                stdout=subprocess.PIPE,
+                stderr=subprocess.STDOUT,
+                stdin=subprocess.DEVNULL,
+                check=False,
+            )
+            assert _timeless(ended.stdout.decode()) == _timeless(printed), command
+    assert {"9001", "2000"} < set(here)
+
+
+@contextmanager
+def _serving(command: str, *, lines: int) -> Iterator[str]:
+    """A server on free ports, for the length of a block: so many lines are read of what it prints."""
+    with subprocess.Popen(
+        ["sh", "-c", command],
+        env=environment(JEFE_HEXPUT_PORT="0", JEFE_OAF_PORT="0"),
+        stdin=subprocess.DEVNULL,
+        stdout=subprocess.PIPE,
+        stderr=subprocess.STDOUT,
+        text=True,
+        start_new_session=True,
+    ) as server:
+        assert server.stdout is not None
+        try:
+            yield "".join(server.stdout.readline() for _ in range(lines))
+        finally:
+            os.killpg(server.pid, signal.SIGTERM)
+            server.stdout.read()  # until every process that could print has gone
 
 
 def _timeless(text: str) -> str:

@@ -580,12 +580,3 @@ def test_every_line_of_the_page_was_really_printed(server):
     for program in programs:
         done = subprocess.run(program, cwd=ROOT, capture_output=True, text=True, timeout=50, check=True)
         assert done.stdout in blocks
-
-
-def test_the_readme_shows_what_was_really_printed(server):
-    (shown,) = [block for block in fenced("README.md", "text") if "jefe oaf" in block]
-    ((message, value),) = re.findall(r"echo '(.*)' \| nc 127.0.0.1 2000\n(.*)$", shown, re.MULTILINE)
-    with Talk(server.port) as talk:
-        assert talk.asked(message) == value
-    ((expression, value),) = re.findall(r"oaf-eval '(.*)'\n(.*)$", shown, re.MULTILINE)
-    assert oaf_eval(expression, JEFE_OAF_PORT=str(server.port)) == (0, value + "\n", "")
