@@ -53,7 +53,7 @@ _GUESS: Final = 0.25
 """How much of a death it counts against a run when somebody else kills its child, and the run has not been
 seen at work: whoever kills children at random hits a small run now and then, but hardly so many times."""
 
-_LIFE: Final = 0.1
+_LIFE: Final = 0.25
 """A child that has done its share of runs is replaced when it is so many seconds old, and as old as its start
 took: a birth and a death cost as much as some hundred small runs, and must not become the work."""
 

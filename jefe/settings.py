@@ -65,7 +65,7 @@ class Settings(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=
             ge=0,
             le=2**53,
             description=(
-                "After so many runs a child is replaced by a fresh one, once it is 0.1 s old; "
+                "After so many runs a child is replaced by a fresh one, once it is 0.25 s old; "
                 "1: a child for each run; 0: never."
             ),
             extra={"unit": "runs"},

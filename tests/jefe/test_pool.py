@@ -276,7 +276,7 @@ async def test_a_child_is_replaced_after_its_share_and_no_answer_is_lost(family,
     async with open_supervisor(settings, spawn=family.spawn) as boss:
         for key in range(100):
             assert (await boss.run(ECHO, {"key": key})).sandbox == {"key": key}
-            await trio.sleep(0.01)
+            await trio.sleep(0.02)
         await wait_all_tasks_blocked()
         assert len(family.children) > 3
         assert len(family.alive) == 1
@@ -287,7 +287,7 @@ async def test_a_child_that_is_hardly_born_is_not_replaced_however_much_it_does(
     settings = Settings(min_procs=1, max_procs=1, recycle_after=10)
     async with open_supervisor(settings, spawn=family.spawn) as boss:
         await boss.run(ECHO)
-        await trio.sleep(0.09)
+        await trio.sleep(0.24)
         for _ in range(100):
             await boss.run(ECHO)
         await wait_all_tasks_blocked()
@@ -306,7 +306,7 @@ async def test_a_child_in_which_a_run_waits_is_replaced_but_not_killed(family, a
         async def host(name, arguments):
             for _ in range(30):
                 await boss.run(ECHO)
-                await trio.sleep(0.01)
+                await trio.sleep(0.02)
             assert len(family.alive) == 2
             return "kept"
 
