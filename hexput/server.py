@@ -5,10 +5,13 @@ come in, how each is read and written, and how it ends. What messages mean is sa
 
 Invariants:
 
-- A connection is one task with its own nursery; whatever goes wrong in it, in the library below it too, ends
-  this connection and no other. When it ends, so does all that its client asked for, in the children as well.
-- A client is answered a bounded number of bytes that it has not read (`max_outbox`, and one answer). Then, or
-  when it reads nothing for two heartbeats, or is silent for two, it is dropped.
+- A connection is one task, which reads, and one that writes what does not leave at once; whatever goes wrong
+  in them, in the library that shakes hands too, ends this connection and no other. When it ends, so does all
+  that its client asked for, in the children as well.
+- What comes in one piece is handled in one batch, in turns with what others send; messages only while the
+  session is not heavy, and then the client is not read from.
+- A client is answered a bounded number of bytes that it has not read (`max_outbox`, and one answer), pongs
+  included. Then, or when it reads nothing for two heartbeats, or is silent for two, it is dropped.
 - When the end is asked for (`jefe.endings.Ending`), clients that have nothing in flight are told (1001) and
   go; the others when they have their answers. When the server is cancelled, every client is told and none is
   waited for.
@@ -18,15 +21,16 @@ Settings: `hexput_*`, `max_connections`, `max_executions`, `max_in_flight`, `max
 """
 
 import itertools
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from typing import Final
 
 import structlog
 import trio
-from trio_websocket import ConnectionClosed, WebSocketConnection, WebSocketRequest, wrap_server_stream
+from trio_websocket import WebSocketRequest, wrap_server_stream
 
 from hexput.admission import refusal
 from hexput.bridge import Timers
+from hexput.frames import GOING_AWAY, NO_CLOSE, Close, Decoder, Failure, Ping
 from hexput.messages import WELCOME
 from hexput.sessions import Session
 from hexput.transport import Transport
@@ -42,6 +46,9 @@ _HANDSHAKE: Final = 10.0
 
 _GOODBYE: Final = 1.0
 """How long a client may take to take the last frame, in seconds."""
+
+_TURN: Final = 64
+"""How many messages and pings of one client are handled before others have their turn."""
 
 _SPARE: Final = 100
 """How many connections more than `max_connections` there may be, only to be told that there are too many."""
@@ -115,44 +122,49 @@ class Server:
             await trio.aclose_forcefully(stream)
 
     async def _connect(self, stream: Stream, number: int) -> None:
-        connection = _Connection(stream, number, self._supervisor, self._settings)
         async with trio.open_nursery() as nursery:
-            nursery.start_soon(connection.transport.run)
-            with trio.move_on_after(_HANDSHAKE) as patience:
-                connection.transport.on_end = (
-                    patience.cancel
-                )  # the library does not say that nothing will come
-                request = await wrap_server_stream(
-                    nursery,
-                    connection.transport,
-                    max_message_size=self._settings.max_input_size,
-                    message_queue_size=1,
-                )
-                connection.transport.on_end = nursery.cancel_scope.cancel
-                websocket = await self._admit(request, connection)
-            if patience.cancelled_caught:
-                connection.log.info("a client did not ask for a WebSocket", address=connection.address)
-            elif websocket is not None:
-                await self._talk(websocket, connection)
+            with trio.CancelScope() as scope:
+                connection = _Connection(stream, number, self._supervisor, self._settings, scope.cancel)
+                nursery.start_soon(connection.transport.run)
+                try:
+                    if await self._shake_hands(connection):
+                        await self._talk(connection)
+                finally:
+                    connection.transport.break_off()
             nursery.cancel_scope.cancel()
 
-    async def _admit(
-        self, request: WebSocketRequest, connection: "_Connection"
-    ) -> WebSocketConnection | None:
+    async def _shake_hands(self, connection: "_Connection") -> bool:
+        """Let a client in that asks for a WebSocket, and may come in. Says whether it was let in."""
+        request: WebSocketRequest | None = None
+        is_in = False
+        try:
+            with trio.move_on_after(_HANDSHAKE):
+                # The library lives no longer than the handshake: messages are no work for it.
+                async with trio.open_nursery() as library:
+                    request = await wrap_server_stream(library, connection.transport)
+                    is_in = await self._admit(request, connection)
+                    library.cancel_scope.cancel()
+        finally:
+            if request is None:
+                connection.log.info("a client did not ask for a WebSocket", address=connection.address)
+        return is_in
+
+    async def _admit(self, request: WebSocketRequest, connection: "_Connection") -> bool:
         """Let a client in; if it may not come in, it is told why."""
         status, sentence, headers = 503, "This server has as many connections as it may have.", []
         if len(self._connections) < self._settings.max_connections:
             no = refusal(request.headers, request.path, connection.local, self._settings)
             if no is None:
-                return await request.accept()
+                await request.accept()
+                return True
             status, sentence, headers = no.status, no.sentence, list(no.headers)
         connection.log.warning("a client was refused", address=connection.address, reason=sentence)
         headers.append((b"Content-Type", b"text/plain; charset=utf-8"))
         await request.reject(status, extra_headers=headers, body=f"{sentence}\n".encode())
         await connection.transport.linger()
-        return None
+        return False
 
-    async def _talk(self, websocket: WebSocketConnection, connection: "_Connection") -> None:
+    async def _talk(self, connection: "_Connection") -> None:
         """A client that was let in."""
         transport = connection.transport
         session = Session(
@@ -170,47 +182,51 @@ class Server:
         transport.is_open = True
         transport.send_text(WELCOME)
         self._supervisor.settle()
+        end: Close | Failure | None = None  # None: it is the server that ends
         try:
             with self._ending.client(connection):
-                await self._converse(websocket, connection, session)
+                end = await self._converse(connection, session)
         finally:
             if self._ending.over.is_set():
                 self._ending.cancelled += session.count + bool(transport.size)
             self._connections.discard(connection)
             session.close()
             self._supervisor.settle()
-            reason = websocket.closed
-            code = None if reason is None else int(reason.code)
+            code = None if end is None else end.code
             connection.log.info("a client disconnected", code=code, why=connection.dropped_for)
-            if reason is None and connection.dropped_for is None:
-                with trio.move_on_after(_GOODBYE, shield=True):
-                    await transport.say_goodbye()
+            farewell = end or Close(GOING_AWAY)
+            with trio.move_on_after(_GOODBYE, shield=True):
+                await transport.close(farewell.code, farewell.reason)
+        if isinstance(end, Failure):
+            await transport.linger()
 
-    async def _converse(
-        self, websocket: WebSocketConnection, connection: "_Connection", session: Session
-    ) -> None:
-        """Handle messages until either side closes."""
-        largest = self._settings.max_input_size
-        settle = self._supervisor.settle
+    async def _converse(self, connection: "_Connection", session: Session) -> Close | Failure:
+        """Handle messages until the client closes, or has gone, or breaks the protocol."""
         transport = connection.transport
-        try:
-            while True:
-                text = await websocket.get_message()
-                if len(text) * 4 > largest and isinstance(text, str) and len(text.encode()) > largest:
-                    # The library has counted characters. Closing waits for the client.
-                    transport.is_open = False
-                    with trio.move_on_after(_GOODBYE):
-                        await websocket.aclose(1009, f"a message of more than {largest} bytes")
-                    return
-                session.handle(text)
-                settle()
-                transport.message_taken()
-                if session.is_heavy:
-                    await session.until_light()
-        except ConnectionClosed as error:
-            transport.is_open = False
-            if error.reason is not None and error.reason.code == 1009:
-                await transport.linger()
+        settle = self._supervisor.settle
+        decoder = Decoder(self._settings.max_input_size)
+        while True:
+            data = await transport.receive()
+            if not data:
+                return Close(NO_CLOSE)
+            decoder.receive(data)
+            del data  # nothing is held for a client that is idle
+            handled = 0
+            while (event := decoder.next_event()) is not None:
+                if isinstance(event, str | bytes):
+                    if session.is_heavy:
+                        settle()
+                        await session.until_light()
+                    session.handle(event)
+                elif isinstance(event, Ping):
+                    connection.answer_ping(event.payload)
+                else:
+                    return event
+                handled += 1
+                if handled % _TURN == 0:
+                    settle()
+                    await trio.lowlevel.checkpoint()
+            settle()
 
     async def _beat(self) -> None:
         """Ask the silent whether they are still there, and drop those that are not."""
@@ -226,7 +242,14 @@ class Server:
 class _Connection:
     """What the server knows about one connection."""
 
-    def __init__(self, stream: Stream, number: int, supervisor: Supervisor, settings: Settings) -> None:
+    def __init__(
+        self,
+        stream: Stream,
+        number: int,
+        supervisor: Supervisor,
+        settings: Settings,
+        end: Callable[[], None],
+    ) -> None:
         self.number = number
         self.log = _log.bind(connection=number)
         socket = (stream.transport_stream if isinstance(stream, trio.SSLStream) else stream).socket
@@ -237,14 +260,21 @@ class _Connection:
         self._pinged_at = 0.0
         self._is_leaving = False
         self._max_outbox = settings.max_outbox
-        self.transport = Transport(
-            stream, supervisor.pool.soon, self._sent, patience=settings.max_input_size * 3 + 64 * 1024
-        )
+        self._end = end
+        self.transport = Transport(stream, supervisor.pool.soon, self._sent, end)
 
     def say(self, text: bytes) -> None:
         """A message for the client; if it has not read too many, that is the end of it."""
         self.transport.send_text(text)
-        if self.transport.size - len(text) > self._max_outbox:
+        self._look_at_outbox(len(text))
+
+    def answer_ping(self, payload: bytes) -> None:
+        """A pong, for which the same holds."""
+        self.transport.send_pong(payload)
+        self._look_at_outbox(len(payload))
+
+    def _look_at_outbox(self, newest: int) -> None:
+        if self.transport.size - newest > self._max_outbox:
             self.drop("it did not read what it was sent (JEFE_MAX_OUTBOX)")
 
     def drop(self, why: str) -> None:
@@ -253,7 +283,7 @@ class _Connection:
             self.dropped_for = why
             self.log.warning("a client was dropped", why=why)
             self.transport.is_open = False
-            self.transport.on_end()
+            self._end()
 
     def wind_up(self) -> None:
         """The end is asked for; see `jefe.endings.Client`."""
@@ -271,7 +301,7 @@ class _Connection:
         """The connection ends when all that was said has left."""
         self._is_leaving = True
         if not self.transport.size:
-            self.transport.on_end()
+            self._end()
 
     def beat(self, now: float, pause: float) -> None:
         """Half a `pause` has gone by since the last time."""

@@ -1,30 +1,26 @@
-"""The bytes of one WebSocket connection, under trio-websocket and beside it.
+"""The bytes of one WebSocket connection, under trio-websocket at first, and then without it.
 
-trio-websocket shakes hands, reads, and closes; what the server has to say goes past it. An answer comes by a
-plain function call, and there may be many of them at once: each becomes a text frame in the outbox, and all
-that came up in one batch leaves in one system call, without a task switch. trio-websocket's own frames
-(pongs, the close) pass through here too, so they land in the same outbox. Guarantees:
+trio-websocket shakes hands: until then this is its stream. Behind the end of the request for the upgrade it
+gets no byte more; from there on the connection's own task receives. What the server has to say comes by plain
+function calls, and there may be many of them at once: each becomes a frame in the outbox, and all that came
+up in one batch leaves in one system call, without a task switch. Guarantees:
 
-- Only whole frames are appended, so no two ever mix, whoever they are from.
-- `send_all` waits until everything has left. A peer that sends pings and reads no pongs is therefore not read
-  from any more.
-- A peer that sends ever more frames without ending a message is taken to have gone: trio-websocket counts the
-  characters of a message, but not the frames that it came in.
+- Only whole frames are appended, so no two ever mix.
 - `heard_at` and `moved_at` tell when the peer last sent, and last took, something.
-- After `aclose` nothing is written, whoever tries.
+- After a close frame, and when the peer has ended its side, nothing is written, whoever tries.
 """
 
-import struct
+import re
 from collections.abc import Callable
 from typing import Final
 
 import trio
 
+from hexput import frames
 from jefe.streams import Outbox, receive
 
-_TEXT: Final = 0x81  # a whole message in one frame
-_PING: Final = b"\x89\x00"
-_GOING_AWAY: Final = b"\x88\x02\x03\xe9"  # a close frame, 1001
+_END_OF_REQUEST: Final = re.compile(rb"\n\r?\n")
+"""A line that is empty, its end written in either of the ways that are understood (RFC 9112, section 2.2)."""
 
 _LINGER: Final = 2.0
 """How long, in seconds, a peer's last bytes are waited for, so that the kernel does not take our last ones
@@ -32,13 +28,13 @@ back."""
 
 
 class Transport(trio.abc.Stream):
-    """The stream that trio-websocket is given instead of the socket.
+    """One connection: the stream that trio-websocket shakes hands on, and what follows.
 
     Args:
         stream: the socket, or TLS on it.
         soon: called with a function that is to be called when the current batch of work is done.
         on_sent: called when bytes have left.
-        patience: how many bytes are read without a `message_taken` before the peer is taken to have gone.
+        on_end: called when the peer has gone, or the handshake failed.
     """
 
     def __init__(
@@ -46,19 +42,19 @@ class Transport(trio.abc.Stream):
         stream: trio.SocketStream | trio.SSLStream[trio.SocketStream],
         soon: Callable[[Callable[[], None]], None],
         on_sent: Callable[[], None],
-        patience: int,
+        on_end: Callable[[], None],
     ) -> None:
         self._stream = stream
         self._outbox = Outbox(stream, soon, self._sent)
         self._on_sent = on_sent
+        self._on_end = on_end
         self._emptied = trio.Event()
         self._pending = 0
-        self._patience = patience
-        self.on_end: Callable[[], None] = _nothing
-        """Called when the peer has ended its side, or has gone, or the library has closed ours."""
-        self._received = 0
+        self._tail = b""  # of the request, while its end has not come
+        self._is_requested = False
+        self._early = b""  # what came behind it
         self.is_open = False
-        """Whether messages can be sent: the connection is upgraded, and neither side has begun to close."""
+        """Whether frames can be sent: the connection is upgraded, and neither side has begun to close."""
         self.heard_at = self.moved_at = trio.current_time()
 
     @property
@@ -66,68 +62,50 @@ class Transport(trio.abc.Stream):
         """How many bytes wait for the peer."""
         return self._outbox.size
 
-    @property
-    def broken(self) -> bool:
-        """Whether the peer has gone."""
-        return self._outbox.broken
-
     def send_text(self, text: bytes) -> None:
         """Append a message, which is UTF-8; it leaves when the batch is settled."""
-        if self.is_open:
-            self._outbox.write(_header(_TEXT, len(text)) + text)
+        self._send(frames.TEXT, text)
 
     def send_ping(self) -> None:
         """Append a ping."""
+        self._send(frames.PING, b"")
+
+    def send_pong(self, payload: bytes) -> None:
+        """Append the answer to a ping."""
+        self._send(frames.PONG, payload)
+
+    def _send(self, opcode: int, payload: bytes) -> None:
         if self.is_open:
-            self._outbox.write(_PING)
+            self._outbox.write(frames.encode(opcode, payload))
 
     async def run(self) -> None:
         """Send what does not leave at once; the one task that this needs. Returns when the peer has gone."""
         await self._outbox.send()
-        self.on_end()
+        self._on_end()
 
-    async def send_all(self, data: bytes | bytearray | memoryview) -> None:
-        """Send whole frames, after those that wait. Raises BrokenResourceError if the peer has gone."""
-        self._outbox.write(bytes(data))
-        self._outbox.flush()
-        while self._outbox.size and not self._outbox.broken:
-            self._emptied = trio.Event()
-            await self._emptied.wait()
-        if self._outbox.broken:
-            raise trio.BrokenResourceError("the peer has gone")
-        await trio.lowlevel.checkpoint()
-
-    async def wait_send_all_might_not_block(self) -> None:
-        """Do nothing: the outbox takes everything."""
-        await trio.lowlevel.checkpoint()
-
-    async def receive_some(self, max_bytes: int | None = None) -> bytes:
-        """The next bytes of the peer; empty at the end, also when it ended badly."""
-        data = b"" if self._received > self._patience else await receive(self._stream)
-        self._received += len(data)
+    async def receive(self) -> bytes:
+        """The next bytes behind the request; empty at the end, also when it ended badly."""
+        data, self._early = self._early or await receive(self._stream), b""
         self.heard_at = trio.current_time()
         if not data:
-            self.on_end()
+            self.is_open = False
         return data
 
-    def message_taken(self) -> None:
-        """A whole message has been read and handled."""
-        self._received = 0
-
-    async def say_goodbye(self) -> None:
-        """The server ends (1001); after this nothing can be sent. A peer that has gone need not be told."""
+    async def close(self, code: int, reason: str = "") -> None:
+        """Append a close frame, if one can be sent, and wait until all has left, or the peer has gone."""
         if self.is_open:
             self.is_open = False
-            try:
-                await self.send_all(_GOING_AWAY)
-            except trio.BrokenResourceError:
-                pass
+            self._outbox.write(frames.encode_close(code, reason))
+            await self._empty()
 
     async def linger(self) -> None:
         """End our side, and read for a moment what the peer still sends.
 
         A socket that is closed with unread bytes in it takes back what it has sent: the frame that says why.
+        A peer that has not taken all of that is not waited for.
         """
+        if self._outbox.size:
+            return
         with trio.move_on_after(_LINGER):
             if isinstance(self._stream, trio.SocketStream):
                 try:
@@ -137,12 +115,54 @@ class Transport(trio.abc.Stream):
             while await receive(self._stream):
                 pass
 
+    def break_off(self) -> None:
+        """Throw away what has not left, and what comes: the socket is about to be closed, and another one may
+        get its number.
+        """
+        self._outbox.break_off()
+
+    # -------------------------------------------------------------------------------- for trio-websocket
+
+    async def send_all(self, data: bytes | bytearray | memoryview) -> None:
+        """Send a part of the handshake. Raises BrokenResourceError if the peer has gone."""
+        self._outbox.write(bytes(data))
+        await self._empty()
+        if self._outbox.broken:
+            raise trio.BrokenResourceError("the peer has gone")
+        await trio.lowlevel.checkpoint()
+
+    async def wait_send_all_might_not_block(self) -> None:
+        """Do nothing: the outbox takes everything."""
+        await trio.lowlevel.checkpoint()
+
+    async def receive_some(self, max_bytes: int | None = None) -> bytes:
+        """The next bytes of the request, empty if the peer has gone; behind its end, wait for ever."""
+        if self._is_requested:
+            await trio.sleep_forever()
+        data = await receive(self._stream)
+        if not data:
+            self._on_end()  # trio-websocket would not tell whoever waits for a request
+        seen = self._tail + data
+        end = _END_OF_REQUEST.search(seen)
+        if end is None:
+            self._tail = seen[-2:]
+            return data
+        self._is_requested = True
+        self._early = seen[end.end() :]
+        return seen[len(self._tail) : end.end()]
+
     async def aclose(self) -> None:
         """Close; what has not left is thrown away."""
-        self.is_open = False
-        self._outbox.break_off()
-        self.on_end()
+        self.break_off()
+        self._on_end()
         await self._stream.aclose()
+
+    async def _empty(self) -> None:
+        """Wait until all has left, or the peer has gone."""
+        self._outbox.flush()
+        while self._outbox.size and not self._outbox.broken:
+            self._emptied = trio.Event()
+            await self._emptied.wait()
 
     def _sent(self) -> None:
         size = self._outbox.size
@@ -152,16 +172,3 @@ class Transport(trio.abc.Stream):
         if not size or self._outbox.broken:
             self._emptied.set()
         self._on_sent()
-
-
-def _nothing() -> None:
-    pass
-
-
-def _header(first: int, length: int) -> bytes:
-    """The head of an unmasked frame (RFC 6455, section 5.2)."""
-    if length < 126:
-        return bytes((first, length))
-    if length < 65536:
-        return struct.pack("!BBH", first, 126, length)
-    return struct.pack("!BBQ", first, 127, length)

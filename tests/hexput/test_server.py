@@ -185,6 +185,125 @@ async def test_tls(tmp_path):
         assert b"101" not in await rest_of(plain)
 
 
+# ------------------------------------------------------------------------------------------------- frames
+
+
+async def frames_of(stream, data=b""):
+    """The server's frames until the connection ends: first byte, payload (of less than 64 KiB).
+
+    `data`: what has come already, from the answer to the request on.
+    """
+    data = (data + await rest_of(stream)).partition(b"\r\n\r\n")[2]
+    found = []
+    while data:
+        head, length = 2, data[1]
+        if length == 126:
+            head, length = 4, int.from_bytes(data[2:4], "big")
+        found.append((data[0], data[head : head + length]))
+        data = data[head + length :]
+    return found
+
+
+def close_of(code, reason=""):
+    return (0x88, code.to_bytes(2, "big") + reason.encode())
+
+
+@pytest.mark.parametrize("cut", [1, 7, 1000], ids=["in bytes", "in pieces", "in one"])
+async def test_what_comes_right_behind_the_request_for_the_upgrade_counts(cut):
+    data = UPGRADE.format(path="/", headers="").encode()
+    data += frame(b"nope") + frame(b"well?", 9) + frame(b"\x03\xe8", 8)
+    async with serving() as server:
+        stream = await trio.open_tcp_stream("127.0.0.1", server.port)
+        for at in range(0, len(data), cut):
+            await stream.send_all(data[at : at + cut])
+        _welcome, complaint, *found = await frames_of(stream)
+        assert b"Failed to parse message" in complaint[1]
+        assert found == [(0x8A, b"well?"), close_of(1000)]
+
+
+@pytest.mark.parametrize(
+    ("sent", "answered", "logged"),
+    [
+        (frame(b"", 8), (0x88, b""), 1005),
+        (frame(b"\x03\xe8", 8), close_of(1000), 1000),
+        (frame(b"\x0f\xa0" + "adiós".encode(), 8), close_of(4000, "adiós"), 4000),
+        (frame(b"\x03\xee", 8), close_of(1002, "a close with a code that is none"), 1002),
+        (b"\x81\x05hello", close_of(1002, "a frame without a mask"), 1002),
+        (frame(b"\xc3"), close_of(1007, "a text message that is not UTF-8"), 1007),
+        (frame(b"x" * 1001)[:8], close_of(1009, "a message of more than 1000 bytes"), 1009),
+        (b"", None, 1006),
+    ],
+)
+async def test_every_end_is_answered_and_logged(sent, answered, logged, capfd):
+    configure(Settings(log_level="info", log_format="json"))
+    async with serving(max_input_size=1000) as server:
+        stream, data = await server.raw()
+        await stream.send_all(sent + (frame(b"not looked at") if answered else b""))
+        if not answered:
+            await stream.send_eof()
+        _welcome, *found = await frames_of(stream, data)
+        assert found == ([answered] if answered else [])
+        await stream.aclose()
+    (line,) = [each for each in capfd.readouterr().err.splitlines() if "a client disconnected" in each]
+    line = json.loads(line)
+    assert (line["code"], line["why"]) == (logged, None)
+
+
+async def test_a_ping_is_answered_amid_a_message():
+    async with serving() as server:
+        stream, data = await server.raw()
+        await stream.send_all(frame(b"no", fin=False) + frame(b"1", 9) + frame(b"pe", 0) + frame(b"", 8))
+        _welcome, pong, complaint, _close = await frames_of(stream, data)
+        assert pong == (0x8A, b"1")
+        assert b"Failed to parse message" in complaint[1]
+
+
+async def test_a_ping_is_answered_while_no_message_is_handled():
+    endless = "let a = [1, 1]; callback f(n) { loop x in a { if (n < 900) { f(n + 1); } } } f(0);"
+    async with serving(max_in_flight=1, max_time=0) as server:
+        stream, data = await server.raw()
+        await stream.send_all(frame(json.dumps({"id": "a", "action": "execute", "code": endless}).encode()))
+        await stream.send_all(frame(b"well?", 9))
+        while b"\x8a\x05well?" not in data:
+            data += await stream.receive_some()
+        await stream.aclose()
+
+
+async def test_a_client_that_pings_and_reads_no_pongs_is_dropped():
+    with structlog.testing.capture_logs() as logs:
+        async with serving(max_outbox=100_000) as server:
+            stream, _ = await server.raw()
+            shrink(stream)
+
+            async def ping_for_ever():
+                while True:
+                    await stream.send_all(frame(b"x" * 125, 9) * 100)
+
+            with pytest.raises(trio.BrokenResourceError):
+                await ping_for_ever()
+            assert await is_well(server)
+    (line,) = [each for each in logs if each["event"] == "a client was dropped"]
+    assert line["why"] == "it did not read what it was sent (JEFE_MAX_OUTBOX)"
+
+
+async def test_a_failure_of_a_client_that_does_not_read_is_nobody_elses():
+    unknown = frame(json.dumps({"id": "i" * 400_000, "action": "dance"}).encode())
+    with structlog.testing.capture_logs() as logs:
+        async with serving(max_outbox=1 << 30) as server:
+            stream, _ = await server.raw()
+            shrink(stream)
+            await stream.send_all(unknown * 20 + b"\x81\x05hello")
+
+            async def send_for_ever():
+                while True:
+                    await stream.send_all(b"more")
+
+            with pytest.raises(trio.BrokenResourceError):
+                await send_for_ever()
+            assert await is_well(server)
+    assert "a connection failed" not in [line["event"] for line in logs]
+
+
 # ------------------------------------------------------------------------------------ clients that misbehave
 
 
@@ -250,18 +369,18 @@ async def test_a_client_that_reads_a_byte_at_a_time_gets_every_byte():
         assert received.count(b"x") == 300
 
 
-async def test_frames_without_end_are_not_collected_for_ever():
-    async with serving(max_input_size=10_000) as server:
+async def test_a_message_may_have_any_number_of_frames():
+    request = json.dumps({"id": "a", **ADD, "context": {"a": "x", "b": "y"}}).encode()
+    async with serving(max_input_size=1000) as server:
         stream, _ = await server.raw()
-
-        async def never_end():
-            await stream.send_all(frame(b"", 1, fin=False))
-            while True:
-                await stream.send_all(frame(b"", 0, fin=False) * 1000)
-
-        with pytest.raises(trio.BrokenResourceError):
-            await never_end()
-        assert await is_well(server)
+        await stream.send_all(frame(request[:20], fin=False))
+        for _ in range(10):
+            await stream.send_all(frame(b"", 0, fin=False) * 10_000)
+            assert await is_well(server)
+        await stream.send_all(frame(request[20:], 0))
+        received = b""
+        while not received.endswith(b'"result":"xy"}'):
+            received += await stream.receive_some()
 
 
 async def test_a_disconnect_cancels_what_was_asked_for_in_the_children_too():
