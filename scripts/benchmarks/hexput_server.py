@@ -21,9 +21,13 @@ from measure import Figure
 
 ROUNDS = 5
 REQUESTS = 4_000
-ONE_BY_ONE = 1_500
-REMOTE = 600
+ONE_BY_ONE = 3_000
+REMOTE = 1_200
 IDLE = 1_000
+
+PAIRS = 6
+"""So many pairs of servers are started for a latency: where the system puts a process, next to its partner or
+on another core, it often leaves it, and that is a third of the time."""
 
 AGAINST = "a bare trio-websocket echo"
 SERVER = [sys.executable, "-P", "-m", "jefe.serve", "--port", "0"]
@@ -169,37 +173,45 @@ def _together(clients: list[Client], requests: list[bytes]) -> float:
 
 def latency() -> Iterator[Figure]:
     """One request at a time, on one connection."""
-    with _both() as (ours, echo):
-        (mine,), (theirs,) = _clients(ours, 1), _clients(echo, 1, is_welcomed=False)
-        yield from _latencies("latency", ONE_BY_ONE, lambda: mine.ask(EXECUTE), lambda: theirs.ask(EXECUTE))
+    yield from _latencies("latency", ONE_BY_ONE, lambda client: client.ask(EXECUTE), 1)
 
 
 def remote() -> Iterator[Figure]:
     """A script with one remote call: three round trips."""
     request = frame({"id": "1", "action": "execute", "code": "return f(1);"})
 
-    def call() -> None:
+    def call(client: Client) -> None:
         question = json.loads(client.ask(request))
         made = json.loads(client.ask(frame({"id": question["id"], "exists": True})))
         client.ask(frame({"id": made["id"], "result": 1}))
 
-    with _both() as (ours, echo):
-        (client,), (theirs,) = _clients(ours, 1), _clients(echo, 1, is_welcomed=False)
-        yield from _latencies("remote", REMOTE, call, lambda: [theirs.ask(EXECUTE) for _ in range(3)])
+    yield from _latencies("remote", REMOTE, call, 3)
 
 
-def _latencies(
-    name: str, count: int, mine: Callable[[], object], theirs: Callable[[], object]
-) -> Iterator[Figure]:
-    _timed(mine, 200), _timed(theirs, 200)
+def _latencies(name: str, count: int, ask: Callable[[Client], object], trips: int) -> Iterator[Figure]:
+    """`trips`: how many round trips to the reference count for one request."""
     ours: list[float] = []
     reference: list[float] = []
-    for _ in range(10):
-        ours += _timed(mine, count // 10)
-        reference += _timed(theirs, count // 10)
+    for _ in range(PAIRS):
+        with _both() as (server, echo):
+            (mine,), (theirs,) = _clients(server, 1), _clients(echo, 1, is_welcomed=False)
+
+            def one(client: Client = mine) -> None:
+                ask(client)
+
+            def other(client: Client = theirs) -> None:
+                for _ in range(trips):
+                    client.ask(EXECUTE)
+
+            _timed(one, 200), _timed(other, 200)
+            for _ in range(5):
+                ours += _timed(one, count // PAIRS // 5)
+                reference += _timed(other, count // PAIRS // 5)
     for word, at in (("p50", 0.5), ("p99", 0.99)):
-        one, other = _quantile(ours, at), _quantile(reference, at)
-        yield Figure(f"hexput/{name}: {word}", "us", one * 1e6, other * 1e6, AGAINST, one / other, 2.0)
+        mine_at, theirs_at = _quantile(ours, at), _quantile(reference, at)
+        yield Figure(
+            f"hexput/{name}: {word}", "us", mine_at * 1e6, theirs_at * 1e6, AGAINST, mine_at / theirs_at, 2.0
+        )
 
 
 def _timed(function: Callable[[], object], count: int) -> list[float]:
