@@ -69,7 +69,7 @@ OFFENDERS = {
         "let a = s + s; a = a + a; a = a.split('').join(a); let b = []; loop i in s { b.push(a); } return b;",
         [TIME, MEMORY, LARGE],
     ),
-    "a result in a circle": ("let a = []; a.push(a); return a;", [TIME, LARGE]),
+    "a result in a circle": ("let a = []; a.push(a); return a;", ["The value contains itself"]),
 }
 
 NEIGHBOURS = 20
