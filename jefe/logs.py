@@ -1,18 +1,32 @@
 """Where the log goes and how a line looks: structlog, on stderr, never on stdout, which is protocol.
 
 What is logged may come from a script or a client, so control characters are escaped: nobody
-forges a log line, and nobody reaches the terminal behind it.
+forges a log line, and nobody reaches the terminal behind it. Nobody fills a disk either: of one kind, so
+many lines a minute are logged, and the rest are counted (`Few`).
 """
 
 import os
 import sys
+import time
 from collections.abc import Callable, Mapping, MutableMapping
-from typing import Any, TextIO, cast
+from typing import Any, Final, TextIO, cast
 
 from jefe.settings import Settings
 
 LONGEST_VALUE = 2000
 """How many characters of one value are logged, at most."""
+
+FEW: Final = 100
+"""How many warnings and errors of one kind are logged in a `WINDOW`."""
+
+MANY: Final = 1000
+"""The same for what is only information."""
+
+WINDOW: Final = 60.0
+"""In seconds."""
+
+_KINDS: Final = 1000
+"""Of how many kinds a count is kept."""
 
 
 def configure(settings: Settings, stream: TextIO | None = None) -> None:
@@ -20,6 +34,7 @@ def configure(settings: Settings, stream: TextIO | None = None) -> None:
     import structlog  # here: the command asks for help more often than for a log
 
     colour = wants_colour(stream or sys.stderr)
+    is_all_wanted = settings.debug or settings.log_level == "debug"
     renderer: Callable[..., str | bytes]
     if settings.log_format == "json":
         renderer = structlog.processors.JSONRenderer(sort_keys=False)
@@ -29,6 +44,7 @@ def configure(settings: Settings, stream: TextIO | None = None) -> None:
         processors=[
             structlog.contextvars.merge_contextvars,
             structlog.processors.add_log_level,
+            *([] if is_all_wanted else [Few()]),
             structlog.processors.TimeStamper(fmt="iso", utc=True),
             *([structlog.processors.format_exc_info] if settings.log_format == "json" else []),
             _make_harmless,
@@ -48,6 +64,43 @@ def configure_unless_done(settings: Settings) -> None:
 
     if not structlog.is_configured():
         configure(settings)
+
+
+class Few:
+    """A processor of structlog that lets few lines of a kind pass: `FEW` or `MANY` in a `WINDOW`.
+
+    A kind is a sentence of the log, whatever is told beside it. The last line that passes says so (`more`);
+    the first of a later window tells how many did not pass (`left_out`).
+
+    Args:
+        clock: gives seconds; whose are not important.
+    """
+
+    def __init__(self, clock: Callable[[], float] = time.monotonic) -> None:
+        self._clock = clock
+        self._kinds: dict[str, tuple[float, int]] = {}  # when its window began, and how many came in it
+
+    def __call__(
+        self, _logger: object, method: str, event: MutableMapping[str, Any]
+    ) -> MutableMapping[str, Any]:
+        """Raises DropEvent."""
+        import structlog
+
+        kind, now = str(event.get("event")), self._clock()
+        most = MANY if method == "info" else FEW
+        began, count = self._kinds.get(kind, (now, 0))
+        if now - began >= WINDOW:
+            if count > most:
+                event["left_out"] = count - most
+            began, count = now, 0
+        elif kind not in self._kinds and len(self._kinds) >= _KINDS:
+            del self._kinds[next(iter(self._kinds))]
+        self._kinds[kind] = (began, count + 1)
+        if count >= most:
+            raise structlog.DropEvent
+        if count == most - 1:
+            event["more"] = "lines like this are left out for the rest of the minute"
+        return event
 
 
 class _Forgiving:
