@@ -28,12 +28,12 @@ from msgspec import Raw
 from trio_websocket import (
     ConnectionClosed,
     ConnectionRejected,
-    HandshakeError,
     WebSocketConnection,
     open_websocket_url,
 )
 
 from hexput.failures import ClientError, Disconnected, Refused, RequestFailed, RequestTimeout
+from jefe.reasons import reason_of
 
 __all__ = ["ClientError", "Disconnected", "HexputClient", "Refused", "RequestFailed", "RequestTimeout"]
 
@@ -166,6 +166,10 @@ class HexputClient:
         if self._manager is not None:
             raise ClientError("a client has one 'async with' block: make another client")
         self._gave_up = None
+        self._failure = Disconnected(
+            f"{_bare(self._url)} does not answer within {self._connect_timeout:g} seconds; "
+            "see whether a Hexput server listens there, and whether it speaks TLS"
+        )
         self._manager = trio.open_nursery()
         self._nursery = await self._manager.__aenter__()
         self._nursery.start_soon(self._stay_connected)
@@ -468,10 +472,9 @@ def _failure(error: BaseException, url: str) -> ClientError:
         return _closed(error)
     if isinstance(error, trio.TooSlowError):
         return Disconnected(f"{_bare(url)} does not answer")
-    cause = error.__cause__ if isinstance(error, HandshakeError) and error.__cause__ else error
-    while isinstance(cause, BaseExceptionGroup):
-        cause = cause.exceptions[0]
-    return Disconnected(f"cannot connect to {_bare(url)}: {str(cause) or type(cause).__name__}")
+    return Disconnected(
+        f"cannot connect to {_bare(url)}: {reason_of(error)}; see whether a Hexput server listens there"
+    )
 
 
 def _closed(error: ConnectionClosed) -> Disconnected:

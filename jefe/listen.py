@@ -20,6 +20,7 @@ from typing import Any, Final
 import trio
 
 from jefe.endings import Ending, Misuse, say
+from jefe.reasons import reason_of
 from jefe.settings import PREFIX, Settings
 
 _BACKLOG: Final = 1024
@@ -42,14 +43,15 @@ def tls_context(settings: Settings) -> ssl.SSLContext | None:
             if file:
                 open(file, "rb").close()
         except (OSError, ValueError) as error:
-            raise CannotListen(f"cannot read {variable}: {_reason(error)}") from None
+            raise CannotListen(f"cannot read {variable} ({file!r}): {reason_of(error)}") from None
     try:
         # A key with a passphrase must not stop a server to ask for it at the terminal.
         context.load_cert_chain(settings.tls_cert, settings.tls_key or None, password=lambda: "")
     except (OSError, ValueError) as error:
         what = f"{PREFIX}TLS_CERT and {PREFIX}TLS_KEY"
         raise CannotListen(
-            f"{what} are not a certificate chain and its private key, without a passphrase, in PEM: {error}"
+            f"{what} are not a certificate chain and its private key, without a passphrase, in PEM: "
+            f"{reason_of(error)}"
         ) from None
     return context
 
@@ -122,10 +124,7 @@ async def _addresses(name: str, address: str) -> list[tuple[int, str]]:
     try:
         found = await trio.socket.getaddrinfo(address, None, type=socket.SOCK_STREAM)
     except (OSError, UnicodeError) as error:
-        raise CannotListen(
-            f"{PREFIX}{name.upper()}_ADDRESS is {address!r}, which is no address of this machine: "
-            f"{_reason(error)}"
-        ) from None
+        raise CannotListen(f"{_no_address(name, address)} ({reason_of(error)})") from None
     return list(dict.fromkeys((int(family), str(sockaddr[0])) for family, *_, sockaddr in found))
 
 
@@ -156,10 +155,12 @@ def _explain(error: OSError, name: str, address: str, port: int) -> str:
             f"set {variables}_PORT to one above 1023"
         )
     if error.errno == errno.EADDRNOTAVAIL:
-        return f"{variables}_ADDRESS is {address!r}, which is no address of this machine"
-    return f"{name} cannot listen on {address}, port {port}: {_reason(error)}"
+        return _no_address(name, address)
+    return f"{name} cannot listen on {address}, port {port}: {reason_of(error)}"
 
 
-def _reason(error: Exception) -> str:
-    text = getattr(error, "strerror", None) or str(error)
-    return text[:1].lower() + text[1:]
+def _no_address(name: str, address: str) -> str:
+    return (
+        f"{name} cannot listen on {address!r}, which is no address of this machine; set "
+        f"{PREFIX}{name.upper()}_ADDRESS to one: 127.0.0.1 for this machine alone, 0.0.0.0 for everybody"
+    )

@@ -21,6 +21,7 @@ import trio
 from child.wire import Oversized
 from jefe.errors import JefeError
 from jefe.oaf_wire import EVALUATION_ERROR, EXCEPTION, Lines
+from jefe.reasons import reason_of
 
 T = TypeVar("T")
 
@@ -52,7 +53,7 @@ class OafError(JefeError):
 class ConnectionLost(JefeError):
     """There is no server, or it has closed the connection, or it says what makes no sense."""
 
-    advice = "see whether an OAF server runs there, then connect anew"
+    advice = "see whether an OAF server listens there, and whether it speaks TLS; then connect anew"
 
 
 def _encode(token: str, number: int, **asked: object) -> bytes:
@@ -201,10 +202,10 @@ class OafClient:
                 await stream.send_all(line)
                 while (answer := _first(self._lines.feed(data))) is None:
                     if not (data := bytes(await stream.receive_some(_CHUNK))):
-                        raise ConnectionLost("the server has closed the connection")
+                        raise ConnectionLost("{}, port {} has closed the connection".format(*self._where))
                 self._stream = stream
             except (trio.BrokenResourceError, trio.ClosedResourceError) as error:
-                raise ConnectionLost("the connection is broken") from error
+                raise ConnectionLost(f"the connection is broken: {reason_of(error)}") from error
             finally:
                 if self._stream is None:
                     await trio.aclose_forcefully(stream)
@@ -298,12 +299,12 @@ class SyncOafClient:
             self._socket.sendall(line)
             while (answer := _first(self._lines.feed(data))) is None:
                 if not (data := self._socket.recv(_CHUNK)):
-                    raise ConnectionLost("the server has closed the connection")
+                    raise ConnectionLost("{}, port {} has closed the connection".format(*self._where))
             is_answered = True
         except TimeoutError:
             raise ConnectionLost(f"the server did not answer within {self._timeout} seconds") from None
         except OSError as error:
-            raise ConnectionLost("the connection is broken") from error
+            raise ConnectionLost(f"the connection is broken: {reason_of(error)}") from error
         finally:
             if not is_answered:
                 self._close()
@@ -316,5 +317,4 @@ class SyncOafClient:
 
 
 def _unreachable(address: str, port: int, error: Exception) -> ConnectionLost:
-    reason = getattr(error, "strerror", None) or str(error) or type(error).__name__
-    return ConnectionLost(f"cannot connect to {address}, port {port}: {reason[:1].lower()}{reason[1:]}")
+    return ConnectionLost(f"cannot connect to {address}, port {port}: {reason_of(error)}")

@@ -54,6 +54,7 @@ def oaf_eval(
     from jefe.cli import print_json
     from jefe.errors import JefeError
     from jefe.oaf_client import OafError, SyncOafClient
+    from jefe.oaf_wire import AUTHENTICATION_ERROR
 
     settings = read_settings()
     encode(expression, "the expression")
@@ -70,7 +71,8 @@ def oaf_eval(
         with client:
             value = client.evaluate(expression)
     except OafError as error:
-        say(f"jefe: {error.message}")
+        is_refused = error.type == AUTHENTICATION_ERROR
+        say(f"jefe: {error.message}{'; JEFE_OAF_TOKEN must be that of the server' if is_refused else ''}")
         return FAILED
     except JefeError as error:
         say(f"jefe: {error}")

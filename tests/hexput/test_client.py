@@ -100,9 +100,18 @@ async def test_a_token():
 
 
 async def test_nobody_there_is_an_error_that_says_where():
-    with pytest.raises(Disconnected, match="cannot connect to ws://127"):
+    with pytest.raises(Disconnected, match="cannot connect to ws://127.*: connection refused; see whether"):
         async with HexputClient("ws://127.0.0.1:1/?token=hush", connect_timeout=0.05):
             pass
+
+
+async def test_a_server_that_says_nothing_is_an_error_that_says_so(autojump_clock):
+    (listener,) = await trio.open_tcp_listeners(0, host="127.0.0.1")
+    async with listener:
+        port = listener.socket.getsockname()[1]
+        with pytest.raises(Disconnected, match=f"ws://127.0.0.1:{port} does not answer within 10 seconds"):
+            async with HexputClient(f"ws://127.0.0.1:{port}"):
+                pass
 
 
 async def test_outside_of_its_block_a_client_says_so():

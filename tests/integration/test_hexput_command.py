@@ -80,7 +80,8 @@ def test_an_address_that_is_not_here_is_a_sentence(address):
 def test_a_certificate_that_is_none_is_a_sentence(tmp_path):
     file = tmp_path / "certificate.pem"
     command = [*RUNTIME, "--port", "0"]
-    assert "cannot read JEFE_TLS_CERT" in failed(command, JEFE_TLS_CERT=str(file))
+    said = failed(command, JEFE_TLS_CERT=str(file))
+    assert f"cannot read JEFE_TLS_CERT ({str(file)!r}): no such file" in said
     file.write_text("what?")
     assert "in PEM" in failed(command, JEFE_TLS_CERT=str(file))
     assert "cannot read JEFE_TLS_KEY" in failed(

@@ -510,7 +510,11 @@ def test_the_command_for_scripts_and_health_checks(server):
     assert oaf_eval("2 + 2", JEFE_OAF_PORT=port) == (0, "4\n", "")
     status, out, err = oaf_eval("1 / 0", "--port", port)
     assert (status, out, err) == (1, "", "jefe: Execution error at line 1, column 1: Division by zero\n")
-    assert oaf_eval("1", "--port", port, JEFE_OAF_TOKEN="wrong") == (1, "", "jefe: the token is wrong\n")
+    refused = "jefe: the token is wrong; JEFE_OAF_TOKEN must be that of the server\n"
+    assert oaf_eval("1", "--port", port, JEFE_OAF_TOKEN="wrong") == (1, "", refused)
+    status, out, err = oaf_eval("1", "--port", port, "--tls")
+    assert (status, out) == (1, "")
+    assert "what answers there does not speak TLS; see whether" in err
     status, out, err = oaf_eval("1", "--port", port, JEFE_OAF_TOKEN="")
     assert (status, out) == (2, "")
     assert "JEFE_OAF_TOKEN is not set" in err
@@ -518,7 +522,7 @@ def test_the_command_for_scripts_and_health_checks(server):
         bound.bind(("127.0.0.1", 0))
         status, out, err = oaf_eval("1", "--port", str(bound.getsockname()[1]))
     assert (status, out) == (1, "")
-    assert "connection refused; see whether an OAF server runs there" in err
+    assert "connection refused; see whether an OAF server listens there" in err
 
 
 @pytest.mark.skipif(shutil.which("openssl") is None, reason="there is no openssl here")

@@ -1,0 +1,29 @@
+"""Why the system would not do something, in words that fit into a sentence."""
+
+import os
+import ssl
+
+
+def reason_of(error: BaseException) -> str:
+    """What stands at the bottom of an error, such as `connection refused`.
+
+    Libraries put errors into groups, and raise errors because of errors; who reads a sentence wants the first
+    cause.
+    """
+    while True:
+        if isinstance(error, BaseExceptionGroup):
+            error = error.exceptions[0]
+        elif error.__cause__ is not None:
+            error = error.__cause__
+        else:
+            break
+    if isinstance(error, ssl.SSLCertVerificationError):
+        return f"the certificate is not trusted: {error.verify_message}"
+    if isinstance(error, ssl.SSLError) and error.reason in ("WRONG_VERSION_NUMBER", "HTTP_REQUEST"):
+        return "what answers there does not speak TLS"
+    text = getattr(error, "strerror", None) or str(error) or type(error).__name__
+    if isinstance(error, ConnectionError) and error.errno:
+        text = os.strerror(error.errno)  # trio's own text repeats the address
+    if isinstance(error, ssl.SSLError):
+        text = text.partition(" (_ssl.c:")[0]  # a line of the interpreter's source helps nobody
+    return text if text[1:2].isupper() else text[:1].lower() + text[1:]
