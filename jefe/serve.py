@@ -62,8 +62,11 @@ def _allow_many_files() -> None:
 def serve_command(fronts: tuple[str, ...]) -> int:
     """Serve clients over the network until Ctrl-C.
 
-    Every front is started, or those that are named. Each prints where it listens, on standard error.
-    Addresses and ports are settings: see 'jefe settings'.
+    FRONT is hexput (Hexput over WebSocket) or oaf (expressions over TCP); without one, both are started. Each
+    prints where it listens, on standard error.
+
+    Addresses and ports are settings: JEFE_HEXPUT_ADDRESS, JEFE_HEXPUT_PORT, JEFE_OAF_ADDRESS and
+    JEFE_OAF_PORT. For these and the others see 'jefe settings'.
     """
     return serve(list(dict.fromkeys(fronts)) or list(FRONTS), read_settings())
 
@@ -82,7 +85,7 @@ def serve_command(fronts: tuple[str, ...]) -> int:
     help="The least important level that is still logged (default: JEFE_LOG_LEVEL).",
 )
 def _hexput_runtime(address: str | None, port: int | None, debug: bool, log_level: str | None) -> int:
-    """Serve Hexput over WebSocket: parse and execute scripts that nobody trusts.
+    """Serve Hexput over WebSocket, until Ctrl-C: parse and execute scripts that nobody trusts.
 
     What has no option is set by JEFE_* variables: see 'jefe settings'.
     """
