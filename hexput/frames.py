@@ -13,6 +13,8 @@ Guarantees of the decoder:
 - The cost is linear in the number of bytes, however they are cut into frames and pieces: a payload is
   unmasked piece by piece as it comes, and only a frame's head, or a whole control frame, is waited for
   together.
+- Every frame is an event, so whoever counts events knows how much was done: thousands of empty frames fit in
+  what is received at once.
 """
 
 import struct
@@ -63,6 +65,11 @@ class Ping:
 
 
 @dataclass(frozen=True, slots=True)
+class Nothing:
+    """A frame that asks for nothing, or not yet: a pong, or one that does not end its message."""
+
+
+@dataclass(frozen=True, slots=True)
 class Close:
     """The client will send nothing more; without a code, `code` is `NO_CODE`."""
 
@@ -78,8 +85,10 @@ class Failure:
     reason: str
 
 
-Event = str | bytes | Ping | Close | Failure
+Event = str | bytes | Ping | Nothing | Close | Failure
 """A text message is a `str`, a binary one `bytes`."""
+
+_NOTHING: Final = Nothing()
 
 
 class Decoder:
@@ -151,7 +160,7 @@ def _decode(inbox: _Inbox, largest: int) -> Iterator[Event | None]:
                 break
         at += head
         mask = data[at - 4 : at]
-        event: Event | None
+        event: Event
         if first & _CONTROL:
             event = _control(first & _OPCODE, _unmasked(data[at : at + length], mask))
             at += length
@@ -164,16 +173,16 @@ def _decode(inbox: _Inbox, largest: int) -> Iterator[Event | None]:
         else:
             kind = kind or first & _OPCODE
             data, at = yield from _collect(inbox, message, data, at, length, mask)
-            if not first & _FIN:
-                continue
-            event = _message(kind, message)
-            kind, message = CONTINUATION, bytearray()
+            if first & _FIN:
+                event = _message(kind, message)
+                kind, message = CONTINUATION, bytearray()
+            else:
+                event = _NOTHING
         if isinstance(event, Close | Failure):
             last = event
             break
-        if event is not None:
-            yield event
-            del event  # nothing that is handed out stays here
+        yield event
+        del event  # nothing that is handed out stays here
     del data, message
     inbox.shut()
     yield last
@@ -206,12 +215,12 @@ def _collect(
         data = inbox.take()
 
 
-def _control(opcode: int, payload: bytes) -> Ping | Close | Failure | None:
-    """What a control frame says; None for a pong."""
+def _control(opcode: int, payload: bytes) -> Ping | Nothing | Close | Failure:
+    """What a control frame says."""
     if opcode == PING:
         return Ping(payload)
     if opcode == PONG:
-        return None
+        return _NOTHING
     if not payload:
         return Close(NO_CODE)
     code = int.from_bytes(payload[:2], "big")

@@ -30,7 +30,7 @@ from trio_websocket import WebSocketRequest, wrap_server_stream
 
 from hexput.admission import refusal
 from hexput.bridge import Timers
-from hexput.frames import GOING_AWAY, NO_CLOSE, Close, Decoder, Failure, Ping
+from hexput.frames import GOING_AWAY, NO_CLOSE, Close, Decoder, Failure, Nothing, Ping
 from hexput.messages import WELCOME
 from hexput.sessions import Session
 from hexput.transport import Transport
@@ -48,7 +48,7 @@ _GOODBYE: Final = 1.0
 """How long a client may take to take the last frame, in seconds."""
 
 _TURN: Final = 64
-"""How many messages and pings of one client are handled before others have their turn."""
+"""How many frames of one client are handled before others have their turn."""
 
 _SPARE: Final = 100
 """How many connections more than `max_connections` there may be, only to be told that there are too many."""
@@ -220,7 +220,7 @@ class Server:
                     session.handle(event)
                 elif isinstance(event, Ping):
                     connection.answer_ping(event.payload)
-                else:
+                elif not isinstance(event, Nothing):
                     return event
                 handled += 1
                 if handled % _TURN == 0:

@@ -23,6 +23,7 @@ from hexput.frames import (
     Close,
     Decoder,
     Failure,
+    Nothing,
     Ping,
     encode,
     encode_close,
@@ -42,7 +43,8 @@ def events_of(decoder, *pieces):
     for piece in pieces:
         decoder.receive(piece)
         while (event := decoder.next_event()) is not None:
-            found.append(event)
+            if not isinstance(event, Nothing):
+                found.append(event)
     return found
 
 
@@ -273,6 +275,13 @@ def test_a_large_message_in_single_bytes_comes_to_its_end():
 def test_many_small_frames_at_once_come_to_their_end():
     count = 200_000
     assert decoded(frame(b"a") * count) == ["a"] * count
+
+
+def test_every_frame_is_an_event():
+    """So nobody can have a server decode thousands of frames without a word in between."""
+    decoder = Decoder(1000)
+    decoder.receive(masked(b"", fin=False) + frame(b"", CONTINUATION, fin=False) * 50 + frame(b"", PONG) * 50)
+    assert [decoder.next_event() for _ in range(102)] == [Nothing()] * 101 + [None]
 
 
 def held(decoder, pieces):
