@@ -3,6 +3,9 @@ r"""JSON with unpaired surrogates (`"\ud800"`), the slow way. A part of `wire`: 
 Such an escape is legal JSON, and legal in the text of a script, but it has no UTF-8, so the fast codec
 refuses it. This one, on the standard library's, takes over for just the messages in question. It keeps the
 promises of `wire`: raw members keep their exact text, and what it reads or writes is JSON in UTF-8.
+
+It costs a microsecond or two for each member, so a message, whose members are known and few, may have
+`MOST_MEMBERS`: else one of a few megabytes would keep everybody else waiting.
 """
 
 import json
@@ -12,6 +15,9 @@ from typing import Any, Final, NoReturn
 
 import msgspec
 from msgspec import Raw
+
+MOST_MEMBERS: Final = 10_000
+"""How many members an object with known ones may have, those that are not known included."""
 
 _blank: Final = re.compile(r"[ \t\n\r]*")
 
@@ -28,13 +34,15 @@ def decode(text: str, raw: Collection[str] | None, nested: Collection[str]) -> d
 
     Args:
         text: all of the text.
-        raw: names of the members to be given as `Raw`, unread; None: all of them.
+        raw: names of the members to be given as `Raw`, unread; None: all of them. Unless it is None, names
+            are in ASCII, and members with other names are left out.
         nested: names of the members that are objects with such members.
 
     Raises:
-        ValueError: it is no JSON object.
+        ValueError: it is no JSON object, or has more than `MOST_MEMBERS` although the names are known.
         RecursionError: it is nested too deeply.
     """
+    count = 0
     members: dict[str, Any] = {}
 
     def skip_blank(at: int) -> int:
@@ -50,11 +58,16 @@ def decode(text: str, raw: Collection[str] | None, nested: Collection[str]) -> d
     while text[at] != "}":
         name, at = _decoder.raw_decode(text, at)
         start = skip_blank(expect(":", at) + 1)
-        members[name], at = _decoder.raw_decode(text, start)
+        value, at = _decoder.raw_decode(text, start)
         if raw is None or name in raw:
             members[name] = Raw(text[start:at].encode())
-        elif name in nested and isinstance(members[name], dict):
+        elif name in nested and isinstance(value, dict):
             members[name] = decode(text[start:at], raw, nested)
+        elif name.isascii():
+            members[name] = value
+        count += 1
+        if raw is not None and count > MOST_MEMBERS:
+            raise ValueError(f"an unpaired surrogate, and more than {MOST_MEMBERS} members")
         at = expect(",}", at)
         if text[at] == ",":
             at = expect('"', at + 1)

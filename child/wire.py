@@ -19,7 +19,7 @@ JSON text travels as `bytes`, and empty bytes mean "absent": no JSON text is emp
 
 import enum
 import sys
-from collections.abc import Mapping
+from collections.abc import Collection, Mapping
 from typing import Annotated, Any, Final, Literal, TypeVar
 
 import msgspec
@@ -354,8 +354,13 @@ def decode_response(response: Raw | bytes) -> Response:
         raise MalformedAnswer(_explain(error)) from None
 
 
-def decode_object(text: bytes) -> dict[str, Raw]:
+def decode_object(text: bytes, known: Collection[str] | None = None) -> dict[str, Raw]:
     """The members of any JSON object, unread.
+
+    Args:
+        text: all of the text.
+        known: names of the members that count, in ASCII; others may be left out, and there may not be too
+            many of them. None: all members count.
 
     Raises:
         ValueError: it is no JSON object.
@@ -370,7 +375,8 @@ def decode_object(text: bytes) -> dict[str, Raw]:
     except msgspec.DecodeError:
         if rb"\u" not in text:
             raise
-    return surrogates.decode(text.decode(), None, ())
+    members = surrogates.decode(text.decode(), known, ())
+    return members if known is None else {name: members[name] for name in known if name in members}
 
 
 def _is_object(text: Raw) -> bool:

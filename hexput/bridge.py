@@ -102,7 +102,7 @@ class Bridge:
         """The client replied to something. What it was not asked is logged and ignored."""
         question = self._open.get(messages.text_of(message.id))
         if question is None or question.is_call == (message.exists is not None):
-            self._log.info("a reply to nothing that was asked", reply_id=bytes(message.id)[:100].decode())
+            self._log.info("a reply to nothing that was asked", reply_id=messages.shown(message.id))
         elif message.exists is not None:
             self._close(question)
             if message.exists:

@@ -22,6 +22,7 @@ WELCOME: Final = b'{"type":"connection","status":"connected"}'
 
 ACTIONS: Final = ("parse", "execute", "compile", "run", "remove", "cancel")
 _SHOWN: Final = 60  # characters of an unknown action
+_LOGGED: Final = 100  # bytes of an id
 
 
 class Options(msgspec.Struct, frozen=True, omit_defaults=True):
@@ -139,7 +140,7 @@ def _read(decoder: msgspec.json.Decoder[_T], text: str) -> _T:
     except msgspec.DecodeError:
         if r"\u" not in text:  # so it is not for an unpaired surrogate
             raise
-    return msgspec.convert(surrogates.decode(text, _RAW_FIELDS, ()), decoder.type)
+    return msgspec.convert(surrogates.decode(text, _RAW_FIELDS, ("options",)), decoder.type)
 
 
 def _fault(message: Message) -> str | None:
@@ -166,6 +167,11 @@ def _fault(message: Message) -> str | None:
 def is_null(value: Raw) -> bool:
     """Whether a raw part is absent, or `null`."""
     return bytes(value) in (b"", b"null")
+
+
+def shown(message_id: Raw) -> str:
+    """As much of an id as is logged."""
+    return bytes(message_id)[:_LOGGED].decode(errors="replace")
 
 
 def own(value: Raw) -> Raw:

@@ -17,7 +17,6 @@ from typing import Final
 
 import structlog
 import trio
-from msgspec import Raw
 
 from child import wire
 from hexput import messages
@@ -38,9 +37,6 @@ _HELD: Final = 64 * 1024 * 1024
 
 _COMPLAINTS: Final = 20
 """How many unreadable messages of one client are logged as warnings."""
-
-_SHOWN: Final = 100
-"""How much of an id is logged, in characters."""
 
 
 class Work:
@@ -139,7 +135,11 @@ class Session:
             self._send(messages.unknown_action(message))
             return
         self._log.debug(
-            "a request", id=_shown(message.id), action=message.action, name=message.name, code=message.code
+            "a request",
+            id=messages.shown(message.id),
+            action=message.action,
+            name=message.name,
+            code=message.code,
         )
         action(message, len(text))
 
@@ -237,6 +237,7 @@ class Session:
     def _done(self, run: Run) -> None:
         work: Work = run.tag
         work.run = None
+        self._withdraw(work)
         assert run.answer is not None
         try:
             outcome = outcome_of(run.answer)
@@ -250,6 +251,7 @@ class Session:
     def _call(self, run: Run, name: str, arguments: bytes) -> None:
         """The script, or a named script that it called, makes a host call."""
         work: Work = run.tag
+        self._withdraw(work)
         self._working -= 1
         self._bridge.call(work, run, name, arguments)
         self.lighten()
@@ -303,7 +305,7 @@ class Session:
             self._held += size
             self._working += 1
             return work
-        self._log.warning("a request was refused", id=_shown(message.id), reason=refusal)
+        self._log.warning("a request was refused", id=messages.shown(message.id), reason=refusal)
         self._send(messages.failed(message.id, f"{refusal}; wait for answers", "Overloaded"))
         return None
 
@@ -312,7 +314,7 @@ class Session:
 
     def _fail(self, work: Work, error: JefeError) -> None:
         if isinstance(error, Killed):
-            self._log.warning("a run was killed", id=_shown(work.id), reason=error.reason)
+            self._log.warning("a run was killed", id=messages.shown(work.id), reason=error.reason)
         kind = getattr(error, "type", None) or type(error).__name__
         place = (getattr(error, "line", None), getattr(error, "column", None))
         self._end(work, messages.failed(work.id, str(error), kind, *place))
@@ -336,14 +338,20 @@ class Session:
 
     def _drop(self, work: Work) -> None:
         """Nobody wants it any more, neither the children nor the client is to go on with it."""
-        if work.question is not None:
-            self._bridge.withdraw(work.question)
-            self._working += 1
+        self._withdraw(work)
         if work.run is not None:
             self.named.cancel(work.run)
             work.run = None
         if work.asked is not None:
             work.asked.dropped = True
+
+    def _withdraw(self, work: Work) -> None:
+        """It does not wait for the client any more. A run can end while it does: with a child that died, if
+        its journal is too long to begin it again.
+        """
+        if work.question is not None:
+            self._bridge.withdraw(work.question)
+            self._working += 1
 
 
 def _result(outcome: Outcome, work: Work) -> bytes:
@@ -351,7 +359,3 @@ def _result(outcome: Outcome, work: Work) -> bytes:
     if outcome.result_json is not None:
         return outcome.result_json
     return outcome.sandbox_json if work.is_sandbox_wanted else b"null"
-
-
-def _shown(request_id: Raw) -> str:
-    return bytes(request_id)[:_SHOWN].decode(errors="replace")

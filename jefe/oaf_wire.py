@@ -208,8 +208,8 @@ def _open_slowly(line: bytes, error: msgspec.DecodeError) -> Message:
     is_loose = loose_json.is_loose(text)
     if not is_loose and rb"\u" not in line:
         raise error
-    members = wire.decode_object(loose_json.strict(text).encode() if is_loose else line)
     known = {field.encode_name: field.name for field in msgspec.structs.fields(Message)}
+    members = wire.decode_object(loose_json.strict(text).encode() if is_loose else line, known)
     return Message(**{known[name]: raw for name, raw in members.items() if name in known})
 
 

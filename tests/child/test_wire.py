@@ -117,6 +117,7 @@ MALFORMED = [
     (b'{"cmd":"resume","id":1}', "result"),
     (b'{"cmd":"resume","id":1,"error":2}', "error"),
     (b'{"cmd":"run","scriptName":"\\ud800","sandbox":[]}', "sandbox"),
+    (b'{"cmd":"run","scriptName":"\\ud800"' + b',"x":1' * 10_000 + b"}", "more than 10000 members"),
     (b'{"cmd":"run","scriptName":"\\ud800",}', ""),
     (b'{"cmd":"run","scriptName":"\\ud800"', ""),
     (b'{"cmd":"run","scriptName":"\\ud800"} 1', "trailing"),
@@ -185,6 +186,12 @@ def test_every_field_arrives():
     line = b'{"cmd":"run","scriptName":"n","sandbox":{"a": 1.0},"id":1,"calls":true,"valueOf":"expression"}'
     assert decode_request(line) == wire.Run(
         script_name="n", sandbox=Raw(b'{"a": 1.0}'), id=Raw(b"1"), calls=True, value_of="expression"
+    )
+
+
+def test_a_member_whose_name_has_an_unpaired_surrogate_is_one_that_is_ignored():
+    assert decode_request(rb'{"\ud800":{},"cmd":"run","scriptName":"n","sandbox":{"\ud800":1}}') == wire.Run(
+        script_name="n", sandbox=Raw(rb'{"\ud800":1}')
     )
 
 

@@ -156,6 +156,7 @@ async def test_replies_come_in_any_order(clients):
 async def test_replies_to_nothing_are_ignored(clients, reply):
     client = clients()
     await client.say(id="never-asked", **reply)
+    await client.say_text('{"id":"%s","result":1}' % ("é" * 100))  # what is logged of it ends amid an é
     await client.say(id="a", action="execute", code="call 1")
     (question,) = client.news()
     await client.say(id=question["id"], exists=True)
@@ -231,6 +232,25 @@ async def test_a_cancelled_execution_is_answered_so_and_its_question_withdrawn(c
     await client.say(id="a", action="cancel")
     assert client.news()[0]["error_type"] == "NoSuchExecution"
     assert client.boss.stats()["pool"]["waiting"] == 0
+
+
+async def test_a_run_that_ends_while_it_waits_for_the_client_asks_nothing_more(clients, family):
+    """Its child died, and what the client had replied was too much to be kept for another beginning."""
+    client = clients()
+    await client.say(id="a", action="execute", code="call 2", secret_context="hush")
+    await client.say(id=client.news()[0]["id"], exists=True)
+    await client.say(id=client.news()[0]["id"], result="x" * Settings().max_input_size)
+    (question,) = client.news()
+    family.alive[0].crash()
+    await wait_all_tasks_blocked()
+    (answer,) = client.news()
+    assert (answer["id"], answer["success"]) == ("a", False)
+    await client.say(id=question["id"], exists=True)
+    assert client.news() == []
+    for number in range(2):  # as many as may be worked on, and not one more
+        assert not client.session.is_heavy
+        await client.say(id=number, action="execute", code="hold")
+    assert client.session.is_heavy
 
 
 async def test_too_many_executions_are_refused_and_the_others_go_on(clients):
@@ -397,6 +417,15 @@ def test_an_unpaired_surrogate_is_a_character_of_a_message():
     )
     assert (message.action, message.code, message.choices) == ("execute", "\ud800", {"no_loops": True})
     assert (bytes(message.id), bytes(message.context)) == (rb'"\udfff"', rb'{"a": "\uDC00"}')
+
+
+def test_an_unpaired_surrogate_in_a_name_is_a_name_that_nobody_knows():
+    message = messages.decode(
+        r'{"\ud800":1,"id":"a","action":"execute","code":"x","context":{"\ud800":{"\udfff":1}},'
+        r'"options":{"\ud800":1,"no_loops":true}}'
+    )
+    assert (bytes(message.id), message.code, message.choices) == (b'"a"', "x", {"no_loops": True})
+    assert bytes(message.context) == rb'{"\ud800":{"\udfff":1}}'
 
 
 @pytest.mark.parametrize(

@@ -150,6 +150,7 @@ def test_a_token_that_is_no_text_is_none(token):
         (b'{"varsGet":"x"}', "varsGet must be an array", b""),
         (b'{"varsGet":["x",1]}', "varsGet must be an array", b""),
         (rb'{"varsGet":["\ud800",1]}', "varsGet must be an array", b""),
+        (rb'{"e":"\ud800"' + b',"x":1' * 10_000 + b"}", "more than 10000 members", b""),
         (b'{"varsSet":[1]}', "varsSet must be an object", b""),
         (b'{"e":"1","id":[1]}', "id must be a text or a number", b""),
         (b'{"e":"1","id":true}', "id must be a text or a number", b""),
