@@ -13,6 +13,7 @@ from hexput.lang.parser import parse
 from hexput.lang.script import Script, compile_script
 
 _MAX_CACHED = 64  # scripts
+_DEEPEST_TREE = 4000  # levels; the supervisor, which takes 5000 levels of calls, has to read them
 _MAX_CACHED_SOURCE = 16 * 1024  # characters; a larger script is compiled each time
 
 
@@ -80,6 +81,7 @@ class HexputEngine:
                 parse(source, wanted),
                 include_source_mapping=wanted.include_source_mapping,
                 minify=wanted.minify,
+                deepest=_DEEPEST_TREE,
             )
         except lang.HexputError as error:
             raise _fault(error) from None

@@ -17,6 +17,8 @@ from typing import ClassVar
 
 from msgspec import Struct
 
+from hexput.lang.errors import ParseError
+
 Span = tuple[int, int, int, int]
 
 
@@ -318,13 +320,20 @@ def equals(one: Node, other: Node) -> bool:
     return dump_tree(one) == dump_tree(other)
 
 
-def dump_tree(tree: Node, *, include_source_mapping: bool = False, minify: bool = True) -> bytes:
+def dump_tree(
+    tree: Node, *, include_source_mapping: bool = False, minify: bool = True, deepest: int | None = None
+) -> bytes:
     r"""The tree as JSON text in UTF-8, `type` first; fields that are absent (None) are left out.
 
     Args:
         include_source_mapping: give every node a `location`.
         minify: False spreads the text over lines, indented by two up to a level of 64: deeper chains would be
             mostly spaces.
+        deepest: how many levels the JSON text may have; None: any number. A chain of operators is a level a
+            term, and whoever reads the text may count levels on a stack.
+
+    Raises:
+        ParseError: it would have more.
 
     A lone surrogate in a string is written as a `\udXXX` escape.
     """
@@ -339,6 +348,8 @@ def dump_tree(tree: Node, *, include_source_mapping: bool = False, minify: bool 
             out.append(item)
             continue
         node, depth = item
+        if deepest is not None and depth >= deepest:
+            raise ParseError(f"The tree is deeper than {deepest} levels", *node.span[:2])
         inner = "" if minify else _line(depth + 1)
         outer = "" if minify else _line(depth)
         todo.append(outer + "}")

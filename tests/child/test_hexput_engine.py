@@ -2,6 +2,7 @@
 
 import pytest
 
+from child import wire
 from child.engines import HostCallFailed, HostFunctionNotFound, ScriptFault
 from child.engines.hexput import HexputEngine
 
@@ -64,6 +65,14 @@ def test_a_failed_host_call_is_a_fault_of_the_script_at_its_place(engine, error,
     with pytest.raises(ScriptFault) as caught:
         engine.compile("\nreturn f();", {}).run(None, host, "return")
     assert (caught.value.type, caught.value.message, caught.value.line) == (type_, message, 2)
+
+
+def test_a_tree_that_is_told_can_be_read_by_the_supervisor(engine):
+    tree = engine.parse("1" + "+1" * 3900 + ";", {})
+    answer = wire.decode_answer(wire.responded(b"1", b'{"tree":%b}' % tree)[:-2])
+    assert bytes(wire.decode_response(answer.response).tree) == tree
+    with pytest.raises(ScriptFault, match="The tree is deeper than 4000 levels"):
+        engine.parse("1" + "+1" * 5000 + ";", {})
 
 
 @pytest.mark.parametrize("action", ["compile", "parse"])

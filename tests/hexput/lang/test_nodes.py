@@ -10,7 +10,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from hexput.lang import dump_tree, parse
+from hexput.lang import ParseError, dump_tree, parse
 from hexput.lang.nodes import (
     ArrayExpression,
     BinaryExpression,
@@ -441,6 +441,9 @@ def test_deep_trees_are_dumped_compared_and_dropped() -> None:
     spread = dump_tree(chain(5000), minify=False, include_source_mapping=True)
     assert spread.count(b"Plus") == 5000
     assert max(map(len, spread.splitlines())) < 200
+    assert dump_tree(chain(98), deepest=99) == dump_tree(chain(98))
+    with pytest.raises(ParseError, match=r"The tree is deeper than 98 levels at line \d+, column \d+"):
+        dump_tree(chain(98), deepest=98)
     assert equals(chain(5000), chain(5000))
     assert not equals(chain(5000), chain(4999))
     nested: Expression = ArrayExpression(AT, ())
