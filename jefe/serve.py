@@ -6,9 +6,10 @@ end is asked for it accepts no more connections, and its clients, which it has t
 is imported only when it is started: the supervisor knows none of them.
 
 Invariants: either every front listens, or none is left listening and the start failed with a sentence. When
-serving ends, clients are told, and no child is left.
+serving ends, clients are told, no child is left, and the log says how many requests were cancelled.
 """
 
+import os
 import sys
 from collections.abc import Sequence
 from functools import partial
@@ -17,7 +18,7 @@ from typing import Any, Final
 
 import click
 
-from jefe.endings import Ending, conclude, drive_server
+from jefe.endings import CANCELLED, Ending, conclude, drive_server
 from jefe.given import read_settings
 from jefe.settings import Settings
 
@@ -27,20 +28,29 @@ FRONTS: Final = {"hexput": ("hexput.server", "serve_hexput"), "oaf": ("jefe.oaf"
 
 def serve(fronts: Sequence[str], settings: Settings) -> int:
     """Serve until a signal ends it. Returns the exit status. Raises CannotListen."""
+    import structlog
     import trio
 
-    from jefe import open_supervisor
+    from jefe import __version__, open_supervisor
 
+    log = structlog.get_logger()
     _allow_many_files()
 
     async def work(ending: Ending) -> None:
-        async with open_supervisor(settings) as boss, trio.open_nursery() as nursery:
-            for name in fronts:
-                module, function = FRONTS[name]
-                front = getattr(import_module(module), function)
-                await nursery.start(partial(front, boss, settings, ending=ending))
-            await ending.all_gone()
-            nursery.cancel_scope.cancel()
+        try:
+            async with open_supervisor(settings) as boss, trio.open_nursery() as nursery:
+                for name in fronts:
+                    module, function = FRONTS[name]
+                    front = getattr(import_module(module), function)
+                    await nursery.start(partial(front, boss, settings, ending=ending))
+                log.info("jefe serves", version=__version__, pid=os.getpid(), fronts=list(fronts))
+                await ending.all_gone()
+                nursery.cancel_scope.cancel()
+        finally:
+            if ending.cancelled:
+                log.warning("requests were cancelled", count=ending.cancelled, why=CANCELLED)
+            if ending.asked.is_set():
+                log.info("jefe has ended", cancelled=ending.cancelled)
 
     return drive_server(work, settings.grace)
 

@@ -11,6 +11,7 @@ import pytest
 from websockets.exceptions import ConnectionClosed
 from websockets.sync.client import connect
 
+import jefe
 from tests.integration.hexput_process import ENVIRONMENT, JEFE, RUNTIME, running
 
 
@@ -59,6 +60,7 @@ def test_options_win_over_variables():
         JEFE_HEXPUT_ADDRESS="192.0.2.1",
     ) as (process, line):
         assert line.startswith("hexput listens on [::1]:")
+        assert f"version={jefe.__version__}".encode() in process.stderr.readline()
         with connect(url_of(line)) as client:
             client.recv()
         assert b"a client connected" in process.stderr.readline()

@@ -287,7 +287,9 @@ def test_an_execution_in_flight_is_finished_over_websocket_and_nothing_new_is_ta
         assert json.loads(client.recv()) == {"id": 1, "success": True, "result": 42}
         with pytest.raises(ConnectionClosed):
             client.recv()
-        assert front.process.wait(50) == 130
+        status, _, told = front.end()
+        assert status == 130
+        assert "requests were cancelled" not in told
 
 
 def test_an_execution_that_does_not_end_is_refused_over_websocket() -> None:
@@ -301,7 +303,9 @@ def test_an_execution_that_does_not_end_is_refused_over_websocket() -> None:
         assert (refused["id"], refused["success"], refused["error_type"]) == (1, False, "Cancelled")
         with pytest.raises(ConnectionClosed):
             client.recv()
-        assert front.process.wait(50) == 4
+        status, _, told = front.end()
+        assert status == 4
+        assert re.search("requests were cancelled .*count=1 ", told)
 
 
 @pytest.mark.parametrize(
