@@ -16,6 +16,7 @@ from contextlib import AsyncExitStack, asynccontextmanager
 from functools import partial
 from typing import Any, Final
 
+import structlog
 import trio
 from msgspec import Raw
 
@@ -42,6 +43,8 @@ from jefe.version import VERSION_ID, Version
 
 HostCall = Callable[[str, list[Any]], Any]
 """What an application serves a script's host calls with: `(name, arguments) -> value`, plain or async."""
+
+_log = structlog.get_logger()
 
 _ACCEPTED: Final = wire.accepted(b"")[:-2]
 _QUESTION_ID: Final = Raw(VERSION_ID)
@@ -97,7 +100,7 @@ class Supervisor:
             journal = Journal(self.settings.max_input_size)
             run = Run(sandbox, value_of, on_done, on_call, tag, Raw(b"%d" % self._number), journal)
         if self._is_full():
-            run.end(refusal(wire.OVERLOADED))
+            run.end(self._overloaded())
         elif isinstance(script, str):
             entry = self._scripts.entry(script)
             if entry is None:
@@ -121,7 +124,7 @@ class Supervisor:
         meaning.
         """
         if self._is_full():
-            on_answer(refusal(wire.OVERLOADED))
+            on_answer(self._overloaded())
             return
         entry = self._scripts.make_entry(request.script_name)
         if entry.is_changing or entry.backlog:
@@ -149,7 +152,7 @@ class Supervisor:
             )
         )
         if self._is_full() or len(line) > self._largest:
-            on_answer(refusal(wire.OVERLOADED if self._is_full() else wire.INPUT_TOO_LARGE))
+            on_answer(self._overloaded() if self._is_full() else refusal(wire.INPUT_TOO_LARGE))
             return None
         question = Question(line, on_answer)
         self.pool.put(question)
@@ -186,6 +189,11 @@ class Supervisor:
 
     def _is_full(self) -> bool:
         return self.pool.queued + self._scripts.held >= self.settings.max_queue
+
+    def _overloaded(self) -> bytes:
+        """The refusal for a request that comes when it is full; the log tells who runs this, too."""
+        _log.warning("a request was refused: too many runs wait (JEFE_MAX_QUEUE)")
+        return refusal(wire.OVERLOADED)
 
     @property
     def _largest(self) -> int:

@@ -3,6 +3,7 @@
 import msgspec
 import pytest
 import trio
+from structlog.testing import capture_logs
 from trio.testing import wait_all_tasks_blocked
 
 import jefe
@@ -242,9 +243,13 @@ async def test_a_full_queue_refuses_at_once(family):
     family.births = trio.Event()
     async with open_supervisor(Settings(max_queue=2), spawn=family.spawn) as boss:
         ended = []
-        for _ in range(3):
-            boss.submit(Source("echo"), on_done=ended.append)
+        with capture_logs() as logged:
+            for _ in range(3):
+                boss.submit(Source("echo"), on_done=ended.append)
         assert [run.answer for run in ended] == [b'{"ok":false,"reason":"overloaded"}']
+        assert [line["event"] for line in logged] == [
+            "a request was refused: too many runs wait (JEFE_MAX_QUEUE)"
+        ]
         with pytest.raises(jefe.Overloaded, match="JEFE_MAX_QUEUE"):
             await boss.run(Source("echo"))
         family.births.set()
