@@ -115,6 +115,14 @@ def where(listener: Listener) -> str:
     return f"[{host}]:{port}" if ":" in host else f"{host}:{port}"
 
 
+def is_local(address: str) -> bool:
+    """Whether only this machine reaches an address."""
+    try:
+        return ipaddress.ip_address(address).is_loopback
+    except ValueError:
+        return address == "localhost"
+
+
 async def _addresses(name: str, address: str) -> list[tuple[int, str]]:
     """The IP addresses that an address stands for, each with its family."""
     try:

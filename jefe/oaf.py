@@ -11,7 +11,6 @@ Invariants:
 - There is always a token. It is shown, once, only if nobody chose it, and it is never logged.
 """
 
-import ipaddress
 import secrets
 from collections.abc import Sequence
 from typing import Final
@@ -21,7 +20,7 @@ import trio
 
 from jefe import oaf_wire
 from jefe.endings import Ending, say
-from jefe.listen import Listener, accept, announce, open_listeners
+from jefe.listen import Listener, accept, announce, is_local, open_listeners
 from jefe.oaf_connection import Connection
 from jefe.oaf_shared import Shared
 from jefe.settings import Settings
@@ -55,7 +54,7 @@ async def serve_oaf(
     announce("oaf", listeners)
     if not settings.oaf_token:
         say(f"oaf token, made for this start (JEFE_OAF_TOKEN sets another): {token}")
-    if not settings.tls_cert and not _is_local(settings.oaf_address):
+    if not settings.tls_cert and not is_local(settings.oaf_address):
         _log.warning("the OAF token travels in the clear: set JEFE_TLS_CERT", address=settings.oaf_address)
     server = Server(supervisor, settings, token, ending)
     async with trio.open_nursery() as nursery:
@@ -120,13 +119,6 @@ def _host_of(stream: Stream) -> str:
         return str(socket.getpeername()[0])
     except OSError:
         return "a client that has gone"
-
-
-def _is_local(address: str) -> bool:
-    try:
-        return ipaddress.ip_address(address).is_loopback
-    except ValueError:
-        return address == "localhost"
 
 
 def _kinds(error: BaseException) -> str:

@@ -43,6 +43,8 @@ def serve(fronts: Sequence[str], settings: Settings) -> int:
                     module, function = FRONTS[name]
                     front = getattr(import_module(module), function)
                     await nursery.start(partial(front, boss, settings, ending=ending))
+                if "hexput" in fronts and (risk := _risk_of_hexput(settings)):
+                    log.warning(risk, address=settings.hexput_address)
                 log.info("jefe serves", version=__version__, pid=os.getpid(), fronts=list(fronts))
                 await ending.all_gone()
                 nursery.cancel_scope.cancel()
@@ -53,6 +55,17 @@ def serve(fronts: Sequence[str], settings: Settings) -> int:
                 log.info("jefe has ended", cancelled=ending.cancelled)
 
     return drive_server(work, settings.grace)
+
+
+def _risk_of_hexput(settings: Settings) -> str:
+    """What is dangerous about where the Hexput server listens; empty if nothing is. OAF is never open."""
+    from jefe.listen import is_local
+
+    if is_local(settings.hexput_address):
+        return ""
+    if not settings.hexput_token:
+        return "whoever reaches the Hexput server may use it: set JEFE_HEXPUT_TOKEN"
+    return "" if settings.tls_cert else "the Hexput token travels in the clear: set JEFE_TLS_CERT"
 
 
 def _allow_many_files() -> None:

@@ -66,6 +66,17 @@ def test_options_win_over_variables():
         assert b"a client connected" in process.stderr.readline()
 
 
+@pytest.mark.parametrize(
+    ("token", "warned"),
+    [("", b"set JEFE_HEXPUT_TOKEN"), ("sesame", b"travels in the clear: set JEFE_TLS_CERT")],
+)
+def test_a_door_that_stands_open_to_the_network_is_warned_of(token, warned):
+    command = [*RUNTIME, "--port", "0", "--address", "0.0.0.0"]
+    with running(command, JEFE_HEXPUT_TOKEN=token) as (process, line):
+        assert line.startswith("hexput listens on 0.0.0.0:")
+        assert warned in process.stderr.readline()
+
+
 def test_a_busy_port_is_a_sentence():
     with socket.create_server(("127.0.0.1", 0)) as taken:
         port = str(taken.getsockname()[1])
