@@ -10,8 +10,8 @@ Invariants:
 - When the end is asked for (`jefe.endings.Ending`), nothing more is read, what was asked for is answered,
   and the connection ends.
 - Memory is bounded: a client that sends faster than it is answered, or does not take its answers, is not read
-  from, and one that is silent for too long is dropped. Unfinished lines of all clients share `_UNFINISHED`
-  bytes.
+  from, and one that is silent for too long is dropped. The unfinished lines of all clients are bounded
+  together (`Shared.hold`).
 """
 
 import time
@@ -51,12 +51,12 @@ _EXPECTED: Final = 8 * _MIB
 _ASKED: Final = 8 * _MIB
 """... and so large the messages that are being evaluated may be together. One may always be larger."""
 
-_UNFINISHED: Final = 256 * _MIB
-"""How many bytes of unfinished lines are held for all clients together."""
-
 _GOODBYE: Final = 2.0
 """How long what a client still sends is read after the last answer, in seconds: a socket that is closed with
 unread bytes in it takes back what it has sent."""
+
+_TURN: Final = 64
+"""How many messages of one client are handled before others have their turn."""
 
 _COMPLAINTS: Final = 20
 """How many malformed messages of one client are logged one by one."""
@@ -95,14 +95,14 @@ class Connection:
         self._address = address_of(host)
         self._out = streams.Outbox(stream, shared.supervisor.pool.soon, self._check)
         self._lines = Lines(self._settings.max_input_size)
-        self._unfinished = 0
+        self.unfinished = 0
         self._replies: deque[_Reply] = deque()  # what has not left, in order
         self._held = 0  # bytes of those of them that are known
         self._runs: set[Run] = set()
         self._asked = 0  # how large their messages are together
         self._answer_size = 0.0  # what is to be expected of one of them, in bytes
         self._touched: set[str] = set()  # every word that they name
-        self._is_proven = False  # whether the last token was the right one
+        self.is_proven = False
         self._heard_at = trio.current_time()  # when it sent something last, or was answered
         self._prove_by = self._heard_at + PROVING
         self._listening = trio.CancelScope()
@@ -163,10 +163,13 @@ class Connection:
     async def _read(self) -> None:
         settle = self._shared.settle
         while data := await self._receive():
-            for line in self._lines.feed(data):
+            for number, line in enumerate(self._lines.feed(data), 1):
                 await self._handle(line)
                 if self._is_over:
                     return
+                if number % _TURN == 0:
+                    settle()
+                    await trio.lowlevel.checkpoint()
             self._hold(self._lines.held)
             settle()
         if not self._is_over and not self._no and (rest := self._lines.end()) is not None:
@@ -189,19 +192,25 @@ class Connection:
             self._heard_at = now
             return
         silent = self._heard_at + self._settings.oaf_idle_timeout
-        if now >= (silent if self._is_proven else min(silent, self._prove_by)):
+        if now >= (silent if self.is_proven else min(silent, self._prove_by)):
             _log.info("an idle client was dropped", peer=self._host)
             self._listening.cancel()
 
     def _hold(self, size: int) -> None:
         """So many bytes of an unfinished line are held."""
-        shared = self._shared
-        shared.unfinished += size - self._unfinished
-        self._unfinished = size
-        if size and shared.unfinished > _UNFINISHED:
-            _log.warning("a client was dropped: too many unfinished lines are held", peer=self._host)
-            self._fail(_Reply(b""), PROTOCOL_ERROR, "too many unfinished lines are held; try again later")
-            self._is_over = True
+        more = size - self.unfinished
+        self.unfinished = size
+        self._shared.hold(more)
+
+    def make_room(self) -> None:
+        """Too many unfinished lines are held, and this client is the one to go."""
+        _log.warning("a client was dropped: too many unfinished lines are held", peer=self._host)
+        self._lines = Lines(self._settings.max_input_size)
+        self._hold(0)
+        self._fail(_Reply(b""), PROTOCOL_ERROR, "too many unfinished lines are held; try again later")
+        self._is_over = True
+        if self._is_listening:
+            self._listening.cancel()
 
     async def _linger(self) -> None:
         """End our side, and read for a moment what the client still sends. TLS cannot end one side."""
@@ -286,7 +295,7 @@ class Connection:
     async def _admits(self, message: oaf_wire.Message) -> bool:
         """Whether a message carries the token; if not, that has been answered."""
         guard = self._shared.guard
-        if not self._is_proven and guard.must_wait(self._address):
+        if not self.is_proven and guard.must_wait(self._address):
             self._shared.supervisor.settle()
             if not await guard.turn(self._address):
                 self._is_over = True
@@ -297,10 +306,10 @@ class Connection:
                 )
                 return False
         if guard.admits(message.token):
-            self._is_proven = True
+            self.is_proven = True
             return True
-        if self._is_proven:
-            self._is_proven = False
+        if self.is_proven:
+            self.is_proven = False
             self._prove_by = trio.current_time() + PROVING
         guard.failed(self._address)
         _log.warning("a message without the right token", peer=self._host)

@@ -17,8 +17,20 @@ PROVING: Final = 30.0
 """How long a client may take to show the right token for the first time, in seconds."""
 
 
+_UNFINISHED: Final = 256 * 1024 * 1024
+"""How many bytes of unfinished lines are held for all clients together."""
+
+
 class Client(Protocol):
     """A connection, as far as it matters here."""
+
+    unfinished: int
+    """How many bytes of an unfinished line are held for it."""
+    is_proven: bool
+    """Whether the last token that it showed was the right one."""
+
+    def make_room(self) -> None:
+        """Drop it, and what is held for it."""
 
     def drop_if_silent(self, now: float) -> None:
         """Drop it if it has been silent for too long; `now` is the time of the trio clock."""
@@ -52,6 +64,16 @@ class Shared:
         async with trio.open_nursery() as nursery:
             nursery.start_soon(self._settle_late)
             nursery.start_soon(self._drop_silent)
+
+    def hold(self, more: int) -> None:
+        """So many bytes more of unfinished lines are held, or fewer if it is negative.
+
+        If that is too much, a client has to go: of those that have not shown the token the one for which most
+        is held, or else of the others.
+        """
+        self.unfinished += more
+        if more > 0 and self.unfinished > _UNFINISHED:
+            max(self.connections, key=lambda each: (not each.is_proven, each.unfinished)).make_room()
 
     def settle(self) -> None:
         """A client's batch of work is done. With many clients at a time it leaves together with theirs."""

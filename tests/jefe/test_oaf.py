@@ -8,7 +8,7 @@ import trio
 from structlog.testing import capture_logs
 from trio.testing import memory_stream_pair, wait_all_tasks_blocked
 
-from jefe import Settings, open_supervisor
+from jefe import Settings, oaf_shared, open_supervisor
 from jefe.oaf_connection import Connection
 from jefe.oaf_guard import FREE, WAITING
 from jefe.oaf_shared import Shared
@@ -192,6 +192,33 @@ async def test_an_oversized_line_is_told_and_thrown_away(server):
     assert oversized["type"] == "ProtocolError"
     assert "a line of more than 1024 bytes" in oversized["message"]
     assert ping["pong"]
+
+
+async def test_a_flood_of_messages_is_handled_in_turns_with_those_of_others(server):
+    connect = await server()
+    flood, other = connect(), connect()
+    await flood.ask(*[b"nonsense\n"] * 5000)
+    await other.asked({"ping": True})
+    answered = (await flood.stream.receive_some(1 << 24)).count(b"\n")
+    assert 0 < answered < 5000
+
+
+@pytest.mark.parametrize("is_first", [True, False])
+async def test_when_too_many_unfinished_lines_are_held_those_without_the_token_go(
+    server, monkeypatch, is_first
+):
+    monkeypatch.setattr(oaf_shared, "_UNFINISHED", 100_000)
+    connect = await server()
+    stranger, client = connect(), connect()
+    await client.asked({"ping": True})
+    for each in (stranger, client) if is_first else (client, stranger):
+        await each.stream.send_all(b'{"e":"' + b" " * 60_000)
+        await wait_all_tasks_blocked()
+    (error,) = await stranger.rest()
+    assert "too many unfinished lines" in error["message"]
+    await client.stream.send_all(b'return","t":"123abc"}\n')
+    assert await client.answers(1) == [None]
+    assert connect.shared.unfinished == 0
 
 
 async def test_variables_and_evaluations_are_bounded(server):
