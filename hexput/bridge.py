@@ -14,13 +14,11 @@ Invariants:
 from collections.abc import Callable
 from typing import Final, Protocol
 
-import structlog
+from structlog.typing import FilteringBoundLogger
 
 from hexput import messages
 from hexput.deadlines import Deadlines
 from jefe.run import Run
-
-_log = structlog.get_logger()
 
 _ERROR_TEXT: Final = 10_000
 """How much of a client's error reaches the script, in characters."""
@@ -82,15 +80,15 @@ class Bridge:
     Args:
         send: takes a message for the client.
         timers: the timeouts.
-        connection: the connection's number, for the log.
+        log: where what is logged says which connection it is about.
     """
 
-    def __init__(self, send: Callable[[bytes], None], timers: Timers, connection: int) -> None:
+    def __init__(self, send: Callable[[bytes], None], timers: Timers, log: FilteringBoundLogger) -> None:
         self._send = send
         self._timers = timers
         self._open: dict[str, Question] = {}
         self._number = 0
-        self._log = _log.bind(connection=connection)
+        self._log = log
 
     def call(self, caller: Caller, run: Run, name: str, arguments: bytes) -> None:
         """A run makes a host call; `arguments` is JSON text of an array."""

@@ -53,6 +53,8 @@ _TURN: Final = 64
 _SPARE: Final = 100
 """How many connections more than `max_connections` there may be, only to be told that there are too many."""
 
+_TOO_MANY: Final = "This server has as many connections as it may have (JEFE_MAX_CONNECTIONS)."
+
 Stream = trio.SocketStream | trio.SSLStream[trio.SocketStream]
 
 
@@ -146,19 +148,19 @@ class Server:
                     library.cancel_scope.cancel()
         finally:
             if request is None:
-                connection.log.info("a client did not ask for a WebSocket", address=connection.address)
+                connection.log.info("a client did not ask for a WebSocket")
         return is_in
 
     async def _admit(self, request: WebSocketRequest, connection: "_Connection") -> bool:
         """Let a client in; if it may not come in, it is told why."""
-        status, sentence, headers = 503, "This server has as many connections as it may have.", []
+        status, sentence, headers = 503, _TOO_MANY, []
         if len(self._connections) < self._settings.max_connections:
             no = refusal(request.headers, request.path, connection.local, self._settings)
             if no is None:
                 await request.accept()
                 return True
             status, sentence, headers = no.status, no.sentence, list(no.headers)
-        connection.log.warning("a client was refused", address=connection.address, reason=sentence)
+        connection.log.warning("a client was refused", reason=sentence)
         headers.append((b"Content-Type", b"text/plain; charset=utf-8"))
         await request.reject(status, extra_headers=headers, body=f"{sentence}\n".encode())
         await connection.transport.linger()
@@ -168,7 +170,7 @@ class Server:
         """A client that was let in."""
         transport = connection.transport
         session = Session(
-            connection.number,
+            connection.log,
             self._supervisor,
             self._named,
             self._timers,
@@ -178,7 +180,7 @@ class Server:
         )
         connection.session = session
         self._connections.add(connection)
-        connection.log.info("a client connected", address=connection.address)
+        connection.log.info("a client connected")
         transport.is_open = True
         transport.send_text(WELCOME)
         self._supervisor.settle()
@@ -250,11 +252,9 @@ class _Connection:
         settings: Settings,
         end: Callable[[], None],
     ) -> None:
-        self.number = number
-        self.log = _log.bind(connection=number)
         socket = (stream.transport_stream if isinstance(stream, trio.SSLStream) else stream).socket
         self.local: str = socket.getsockname()[0]
-        self.address: str = "{}:{}".format(*socket.getpeername()[:2])
+        self.log = _log.bind(connection=number, address=_address_of(socket))
         self.session: Session | None = None
         self.dropped_for: str | None = None
         self._pinged_at = 0.0
@@ -321,6 +321,13 @@ class _Connection:
             self.session.lighten()
         if self._is_leaving:
             self._leave()
+
+
+def _address_of(socket: trio.socket.SocketType) -> str:
+    try:
+        return "{}:{}".format(*socket.getpeername()[:2])
+    except OSError:
+        return "a client that has gone"
 
 
 def _kinds(error: BaseException) -> str:

@@ -15,8 +15,8 @@ from collections.abc import Callable
 from functools import partial
 from typing import Final
 
-import structlog
 import trio
+from structlog.typing import FilteringBoundLogger
 
 from child import wire
 from hexput import messages
@@ -29,8 +29,6 @@ from jefe.jobs import Question as Asked
 from jefe.named import NamedScripts
 from jefe.run import NO_SANDBOX, Run
 from jefe.values import outcome_of
-
-_log = structlog.get_logger()
 
 _HELD: Final = 64 * 1024 * 1024
 """How large the messages of all that a client has asked for may be together, in bytes; one may be larger."""
@@ -68,7 +66,7 @@ class Session:
     """One client.
 
     Args:
-        number: of the connection, for the log.
+        log: where what is logged says which connection it is about.
         supervisor: carries the requests out.
         named: the scripts that can be called as functions.
         timers: the timeouts of remote functions.
@@ -79,7 +77,7 @@ class Session:
 
     def __init__(
         self,
-        number: int,
+        log: FilteringBoundLogger,
         supervisor: Supervisor,
         named: NamedScripts,
         timers: Timers,
@@ -95,8 +93,8 @@ class Session:
         self._settings = settings
         self._send = send
         self._waiting = waiting
-        self._bridge = Bridge(send, timers, number)
-        self._log = _log.bind(connection=number)
+        self._bridge = Bridge(send, timers, log)
+        self._log = log
         self._works: dict[bytes, list[Work]] = {}  # by id
         self._count = 0  # works
         self._held = 0  # bytes of their messages

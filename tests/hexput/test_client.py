@@ -100,7 +100,7 @@ async def test_a_token():
 
 
 async def test_nobody_there_is_an_error_that_says_where():
-    with pytest.raises(Disconnected, match="cannot connect to ws://127.*: connection refused; see whether"):
+    with pytest.raises(Disconnected, match=r"cannot connect to ws://127.*: connection refused; see whether"):
         async with HexputClient("ws://127.0.0.1:1/?token=hush", connect_timeout=0.05):
             pass
 

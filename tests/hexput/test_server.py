@@ -3,7 +3,9 @@
 import json
 import random
 import shutil
+import socket
 import ssl
+import struct
 
 import psutil
 import pytest
@@ -247,6 +249,28 @@ async def test_every_end_is_answered_and_logged(sent, answered, logged, capfd):
     (line,) = [each for each in capfd.readouterr().err.splitlines() if "a client disconnected" in each]
     line = json.loads(line)
     assert (line["code"], line["why"]) == (logged, None)
+
+
+async def test_a_complaint_says_whose_message_it_is_about(capfd):
+    configure(Settings(log_format="json"))
+    async with serving() as server:
+        stream, data = await server.raw()
+        await stream.send_all(frame(b"nonsense") + frame(b"", 8))
+        await frames_of(stream, data)
+        host, port = stream.socket.getsockname()
+    (line,) = [json.loads(each) for each in capfd.readouterr().err.splitlines() if '"connection": 1' in each]
+    assert (line["event"], line["address"]) == ("an unreadable message", f"{host}:{port}")
+
+
+async def test_a_client_that_has_gone_before_it_is_looked_at_is_no_error(capfd):
+    configure(Settings(log_level="info", log_format="json"))
+    async with serving() as server:
+        with socket.create_connection(("127.0.0.1", server.port)) as gone:
+            gone.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, struct.pack("ii", 1, 0))
+        stream, _ = await server.raw()  # it came later
+        await stream.aclose()
+    (line,) = [json.loads(each) for each in capfd.readouterr().err.splitlines() if '"connection": 1' in each]
+    assert (line["event"], line["level"]) == ("a client did not ask for a WebSocket", "info")
 
 
 async def test_a_ping_is_answered_amid_a_message():

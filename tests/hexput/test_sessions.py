@@ -3,6 +3,7 @@
 import json
 
 import pytest
+import structlog
 import trio
 from hypothesis import example, given, settings
 from hypothesis import strategies as st
@@ -58,7 +59,9 @@ async def clients(nursery, family):
 
     def make(waiting=lambda: 0):
         told = []
-        session = Session(1, boss, named, timers, limits, send=told.append, waiting=waiting)
+        session = Session(
+            structlog.get_logger(), boss, named, timers, limits, send=told.append, waiting=waiting
+        )
         return Client(session, boss, told)
 
     return make
