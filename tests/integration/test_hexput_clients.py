@@ -66,6 +66,70 @@ def test_the_javascript_client_of_the_document(url, node):
     assert "Function 'unknown' not found" in results["unknown"]
 
 
+PARSE = """{
+"id": "unique-request-id",
+"action": "parse",
+"code": "let x = 10;",
+"options": {
+"minify": true,
+"include_source_mapping": false,
+"no_object_constructions": false
+}
+}"""
+EXECUTE = """{
+"id": "unique-request-id",
+"action": "execute",
+"code": "let x = 10; return x * 2;",
+"options": {
+"no_loops": true,
+"no_callbacks": true
+},
+"context": {
+"initialValue": 5
+},
+"secret_context": {
+"apiKey": "sensitive-key-123"
+}
+}"""
+
+
+def test_the_messages_of_the_document(url):
+    """As they are printed there, but for comments, which are no JSON, and for the ids that the server makes."""
+    with connect(url) as client:
+
+        def told(text=None):
+            if text is not None:
+                client.send(text)
+            return json.loads(client.recv())
+
+        assert told() == {"type": "connection", "status": "connected"}
+        parsed = told(PARSE)
+        assert (parsed["id"], parsed["success"], parsed["result"]["type"]) == (
+            "unique-request-id",
+            True,
+            "PROGRAM",
+        )
+        assert told(EXECUTE) == {"id": "unique-request-id", "success": True, "result": 20}
+
+        call = json.loads(EXECUTE)
+        call["code"] = "return calculateTotal(10, 20, {'tax': 0.05});"
+        asked = told(json.dumps(call))
+        assert asked == {"id": asked["id"], "action": "is_function_exists", "function_name": "calculateTotal"}
+        called = told(json.dumps({"id": asked["id"], "exists": True}))
+        assert called == {
+            "id": called["id"],
+            "function_name": "calculateTotal",
+            "arguments": [10, 20, {"tax": 0.05}],
+            "secret_context": {"apiKey": "sensitive-key-123"},
+        }
+        answer = told(json.dumps({"id": called["id"], "result": 31.5, "error": None}))
+        assert answer == {"id": "unique-request-id", "success": True, "result": 31.5}
+
+        asked = told(json.dumps(call))
+        failed = told(json.dumps({"id": asked["id"], "exists": False}))
+        assert (failed["success"], failed["error_type"]) == (False, "FunctionNotFoundError")
+
+
 def test_a_client_of_another_library(url):
     """Every message of the protocol, compression offered as this library does, and pings."""
     with connect(url) as client:
