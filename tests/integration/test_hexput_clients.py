@@ -94,7 +94,7 @@ EXECUTE = """{
 
 
 def test_the_messages_of_the_document(url):
-    """As they are printed there, but for comments, which are no JSON, and for the ids that the server makes."""
+    """As they are printed there, but for comments, which are no JSON, and for ids of the server's."""
     with connect(url) as client:
 
         def told(text=None):
