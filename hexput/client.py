@@ -167,8 +167,8 @@ class HexputClient:
             raise ClientError("a client has one 'async with' block: make another client")
         self._gave_up = None
         self._failure = Disconnected(
-            f"{_bare(self._url)} does not answer within {self._connect_timeout:g} seconds; "
-            "see whether a Hexput server listens there, and whether it speaks TLS"
+            f"cannot connect to {_bare(self._url)}: no answer within {self._connect_timeout:g} seconds; see "
+            "whether a Hexput server listens there and, for wss, whether its certificate is to be trusted"
         )
         self._manager = trio.open_nursery()
         self._nursery = await self._manager.__aenter__()

@@ -101,7 +101,7 @@ async def test_a_token():
 
 async def test_nobody_there_is_an_error_that_says_where():
     with pytest.raises(Disconnected, match=r"cannot connect to ws://127.*: connection refused; see whether"):
-        async with HexputClient("ws://127.0.0.1:1/?token=hush", connect_timeout=0.05):
+        async with HexputClient("ws://127.0.0.1:1/?token=hush", connect_timeout=1):
             pass
 
 
@@ -109,7 +109,7 @@ async def test_a_server_that_says_nothing_is_an_error_that_says_so(autojump_cloc
     (listener,) = await trio.open_tcp_listeners(0, host="127.0.0.1")
     async with listener:
         port = listener.socket.getsockname()[1]
-        with pytest.raises(Disconnected, match=f"ws://127.0.0.1:{port} does not answer within 10 seconds"):
+        with pytest.raises(Disconnected, match=f"ws://127.0.0.1:{port}: no answer within 10 seconds"):
             async with HexputClient(f"ws://127.0.0.1:{port}"):
                 pass
 
