@@ -10,6 +10,7 @@ Invariants:
   that its client asked for, in the children as well.
 - What comes in one piece is handled in one batch, in turns with what others send; messages only while the
   session is not heavy, and then the client is not read from.
+- A client that is not read from, too, is asked whether it is still there, and found out if it has ended.
 - A client is answered a bounded number of bytes that it has not read (`max_outbox`, and one answer), pongs
   included. Then, or when it reads nothing for two heartbeats, or is silent for two, it is dropped.
 - When the end is asked for (`jefe.endings.Ending`), clients that have nothing in flight are told (1001) and
@@ -219,6 +220,7 @@ class Server:
                     if session.is_heavy:
                         settle()
                         await session.until_light()
+                        transport.heard_at = trio.current_time()  # nobody has listened
                     session.handle(event)
                 elif isinstance(event, Ping):
                     connection.answer_ping(event.payload)
@@ -306,13 +308,15 @@ class _Connection:
     def beat(self, now: float, pause: float) -> None:
         """Half a `pause` has gone by since the last time."""
         transport = self.transport
+        silent = now - transport.heard_at
+        is_read = self.session is None or not self.session.is_paused
         if transport.size and now - transport.moved_at >= 2 * pause:
             self.drop("it took nothing for two heartbeats")
-        elif self.session is not None and self.session.is_paused:
-            pass  # it is not read from
-        elif now - transport.heard_at >= 2 * pause:
+        elif is_read and silent >= 2 * pause:
             self.drop("it was silent for two heartbeats")
-        elif now - transport.heard_at >= pause and now - self._pinged_at >= pause:
+        elif not is_read and transport.has_peer_ended():
+            self.drop("it has gone")
+        elif silent >= pause and now - self._pinged_at >= pause:
             self._pinged_at = now
             transport.send_ping()
 

@@ -11,13 +11,14 @@ up in one batch leaves in one system call, without a task switch. Guarantees:
 """
 
 import re
+import select
 from collections.abc import Callable
 from typing import Final
 
 import trio
 
 from hexput import frames
-from jefe.streams import Outbox, receive
+from jefe.streams import Outbox, descriptor, receive
 
 _END_OF_REQUEST: Final = re.compile(rb"\n\r?\n")
 """A line that is empty, its end written in either of the ways that are understood (RFC 9112, section 2.2)."""
@@ -90,6 +91,16 @@ class Transport(trio.abc.Stream):
         if not data:
             self.is_open = False
         return data
+
+    def has_peer_ended(self) -> bool:
+        """Whether the peer has ended its side, or has gone, however much of what it sent is unread."""
+        stream = self._stream.transport_stream if isinstance(self._stream, trio.SSLStream) else self._stream
+        fd = descriptor(stream)
+        if fd is None:
+            return False
+        poller = select.poll()
+        poller.register(fd, getattr(select, "POLLRDHUP", 0))  # without it, only a connection that is broken
+        return bool(poller.poll(0))
 
     async def close(self, code: int, reason: str = "") -> None:
         """Append a close frame, if one can be sent, and wait until all has left, or the peer has gone."""

@@ -423,6 +423,17 @@ async def test_a_disconnect_cancels_what_was_asked_for_in_the_children_too():
         assert await is_well(server)
 
 
+@pytest.mark.parametrize("ends", [trio.SocketStream.aclose, trio.SocketStream.send_eof])
+async def test_a_client_that_ends_while_it_is_not_read_from_is_found_out(ends):
+    endless = "callback f(n) { loop a in n { loop b in n { loop c in n { f([]); } } } } f(n);"
+    async with serving(max_in_flight=1, max_time=0, max_procs=1, heartbeat=0.1) as server:
+        stream, _ = await server.raw()
+        request = {"id": "a", "action": "execute", "code": endless, "context": {"n": [0] * 1000}}
+        await stream.send_all(frame(json.dumps(request).encode()) * 2 + frame(b"x" * 70_000))
+        await ends(stream)
+        assert await is_well(server)  # by the one child there may be, so the endless run has ended
+
+
 async def test_executions_that_wait_while_children_are_killed_end_rightly_and_call_nothing_twice():
     count = 100
     async with serving() as server, server.client() as client:
