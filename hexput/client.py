@@ -25,15 +25,10 @@ from typing import Any, Final, Self, TypeVar
 import msgspec
 import trio
 from msgspec import Raw
-from trio_websocket import (
-    ConnectionClosed,
-    ConnectionRejected,
-    WebSocketConnection,
-    open_websocket_url,
-)
+from trio_websocket import WebSocketConnection
 
+from hexput.dial import GOODBYE, Place, bare, dial, failure_of, is_hopeless
 from hexput.failures import ClientError, Disconnected, Refused, RequestFailed, RequestTimeout
-from jefe.reasons import reason_of
 
 __all__ = ["ClientError", "Disconnected", "HexputClient", "Refused", "RequestFailed", "RequestTimeout"]
 
@@ -43,20 +38,11 @@ Handler = Callable[..., Any]
 Out = trio.MemorySendChannel[str]
 H = TypeVar("H", bound=Handler)
 
-_LARGEST: Final = 64 * 1024 * 1024
-"""The largest message that is taken from the server, in bytes."""
-
 _FIRST_PAUSE: Final = 0.1
 """The pause before the second attempt to connect, in seconds; each further one is twice as long."""
 
 _QUEUE: Final = 64
 """How many messages wait to be sent; who has a further one waits with it."""
-
-_GOODBYE: Final = 1.0
-"""How long the server may take to close, and what is cancelled to be told so, in seconds."""
-
-_HOPELESS: Final = (401, 403, 404)
-"""The statuses of HTTP after which there is no point in trying again."""
 
 
 class _Received(msgspec.Struct, frozen=True):
@@ -124,6 +110,9 @@ class HexputClient:
         longest_pause: between two attempts to connect, in seconds.
         ssl_context: for `wss://…`, if the system's certificates are not enough.
 
+    Raises:
+        ValueError: the URL is none of a WebSocket server.
+
     Example:
         async with HexputClient("ws://127.0.0.1:9001") as client:
             client.register_function("add", lambda a, b: a + b)
@@ -143,13 +132,13 @@ class HexputClient:
         ssl_context: ssl.SSLContext | None = None,
     ) -> None:
         self._url = url
+        self._place = Place.of(url, ssl_context)
         self._headers = [(b"Authorization", b"Bearer " + token.encode())] if token else []
         self._timeout = timeout
         self._connect_timeout = connect_timeout
         self._heartbeat = heartbeat
         self._reconnect = reconnect
         self._longest_pause = longest_pause
-        self._ssl_context = ssl_context
         self._functions: dict[str, _Function] = {}
         self._pending: dict[str, _Pending] = {}
         self._number = 0
@@ -167,8 +156,8 @@ class HexputClient:
             raise ClientError("a client has one 'async with' block: make another client")
         self._gave_up = None
         self._failure = Disconnected(
-            f"cannot connect to {_bare(self._url)}: no answer within {self._connect_timeout:g} seconds; see "
-            "whether a Hexput server listens there and, for wss, whether its certificate is to be trusted"
+            f"cannot connect to {bare(self._url)}: no answer within {self._connect_timeout:g} seconds; see "
+            "whether a Hexput server listens there"
         )
         self._manager = trio.open_nursery()
         self._nursery = await self._manager.__aenter__()
@@ -192,7 +181,7 @@ class HexputClient:
         websocket = self._websocket
         self._give_up(Disconnected("the client's block has ended"))
         if websocket is not None:
-            with trio.move_on_after(_GOODBYE, shield=True):
+            with trio.move_on_after(GOODBYE, shield=True):
                 await websocket.aclose()
         self._nursery.cancel_scope.cancel()
         try:
@@ -280,7 +269,7 @@ class HexputClient:
         finally:
             self._pending.pop(request_id, None)
             if not pending.ended.is_set() and out is not None and action in ("execute", "run"):
-                with trio.move_on_after(_GOODBYE, shield=True):
+                with trio.move_on_after(GOODBYE, shield=True):
                     await self._try_to_send(out, {"id": request_id, "action": "cancel"})
         if pending.error is not None:
             raise pending.error
@@ -349,10 +338,13 @@ class HexputClient:
     async def _stay_connected(self) -> None:
         pause = _FIRST_PAUSE
         while True:
+            is_final = not self._reconnect
             try:
-                await self._connect()
+                async with dial(self._place, self._headers, self._connect_timeout) as websocket:
+                    await self._talk(websocket)
             except Exception as error:  # noqa: BLE001 - whatever it is, it is tried again
-                self._failure = _failure(error, self._url)
+                self._failure = failure_of(error, self._url)
+                is_final = is_final or is_hopeless(error)
             if self._gave_up is not None:
                 return
             if self._out is not None:
@@ -360,33 +352,23 @@ class HexputClient:
                 pause = _FIRST_PAUSE
             _log.info("%s", self._failure)
             self._end_all(self._failure)
-            if isinstance(self._failure, Refused) or not self._reconnect:
+            if is_final:
                 self._give_up(self._failure)
                 return
             await trio.sleep(random.uniform(pause / 2, pause))  # to be spread, not to be secret
             pause = min(pause * 2, self._longest_pause)
 
-    async def _connect(self) -> None:
-        """One connection, to its end."""
-        async with open_websocket_url(
-            self._url,
-            self._ssl_context,
-            extra_headers=list(self._headers),
-            max_message_size=_LARGEST,
-            connect_timeout=self._connect_timeout,
-            disconnect_timeout=_GOODBYE,
-        ) as websocket:
-            with trio.fail_after(self._connect_timeout):
-                await websocket.get_message()  # the welcome
-            out, queue = trio.open_memory_channel[str](_QUEUE)
-            async with queue, trio.open_nursery() as nursery:
-                self._websocket, self._out = websocket, out
-                self._changed.set()
-                self._changed = trio.Event()
-                nursery.start_soon(self._write, websocket, queue)
-                nursery.start_soon(self._beat, websocket)
-                while True:
-                    self._take(await websocket.get_message(), out, nursery)
+    async def _talk(self, websocket: WebSocketConnection) -> None:
+        """Send and receive until the connection ends."""
+        out, queue = trio.open_memory_channel[str](_QUEUE)
+        async with queue, trio.open_nursery() as nursery:
+            self._websocket, self._out = websocket, out
+            self._changed.set()
+            self._changed = trio.Event()
+            nursery.start_soon(self._write, websocket, queue)
+            nursery.start_soon(self._beat, websocket)
+            while True:
+                self._take(await websocket.get_message(), out, nursery)
 
     async def _write(self, websocket: WebSocketConnection, queue: trio.MemoryReceiveChannel[str]) -> None:
         """Send what is put into the queue: a task of its own, for a message must not be cut off in its middle
@@ -454,38 +436,3 @@ def _given(fields: dict[str, Any]) -> dict[str, Any]:
 def _encode(body: dict[str, Any]) -> str:
     """JSON text. Raises ValueError, TypeError or RecursionError if a value has none."""
     return json.dumps(body, allow_nan=False, separators=(",", ":"))
-
-
-def _failure(error: BaseException, url: str) -> ClientError:
-    """Why there is no connection, as the application is told it."""
-    while isinstance(error, BaseExceptionGroup):
-        error = error.exceptions[0]
-    if isinstance(error, ClientError):
-        return error
-    if isinstance(error, ConnectionRejected):
-        said = (error.body or b"").decode(errors="replace").strip()[:500]
-        message = f"{_bare(url)} refused the connection ({error.status_code}){said and ': '}{said}"
-        return (
-            Refused(message, error.status_code) if error.status_code in _HOPELESS else Disconnected(message)
-        )
-    if isinstance(error, ConnectionClosed):
-        return _closed(error)
-    if isinstance(error, trio.TooSlowError):
-        return Disconnected(f"{_bare(url)} does not answer")
-    return Disconnected(
-        f"cannot connect to {_bare(url)}: {reason_of(error)}; see whether a Hexput server listens there"
-    )
-
-
-def _closed(error: ConnectionClosed) -> Disconnected:
-    reason = error.reason
-    if reason is None or reason.code == 1006:
-        return Disconnected("the connection was lost")
-    return Disconnected(
-        f"the server closed the connection: {reason.reason or reason.name.lower()} ({reason.code})"
-    )
-
-
-def _bare(url: str) -> str:
-    """A URL without its query: a token may be in it."""
-    return url.partition("?")[0]

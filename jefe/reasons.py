@@ -4,19 +4,20 @@ import os
 import ssl
 
 
-def reason_of(error: BaseException) -> str:
-    """What stands at the bottom of an error, such as `connection refused`.
-
-    Libraries put errors into groups, and raise errors because of errors; who reads a sentence wants the first
-    cause.
-    """
+def cause_of(error: BaseException) -> BaseException:
+    """The first cause of an error: libraries put errors into groups, and raise errors because of errors."""
     while True:
         if isinstance(error, BaseExceptionGroup):
             error = error.exceptions[0]
         elif error.__cause__ is not None:
             error = error.__cause__
         else:
-            break
+            return error
+
+
+def reason_of(error: BaseException) -> str:
+    """What stands at the bottom of an error, such as `connection refused`."""
+    error = cause_of(error)
     if isinstance(error, ssl.SSLCertVerificationError):
         return f"the certificate is not trusted: {error.verify_message}"
     if isinstance(error, ssl.SSLError) and error.reason in ("WRONG_VERSION_NUMBER", "HTTP_REQUEST"):

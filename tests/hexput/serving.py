@@ -101,3 +101,19 @@ async def rest_of(stream):
 def shrink(stream):
     """Let little of what is sent wait in the kernel."""
     stream.setsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF, 4096)
+
+
+async def make_certificate(folder):
+    """A certificate for 127.0.0.1, with its key: a file for a server, and one for those who trust it."""
+    both, certificate = folder / "both.pem", folder / "certificate.pem"
+    await trio.run_process(
+        [
+            *("openssl", "req", "-x509", "-newkey", "ec", "-pkeyopt", "ec_paramgen_curve:P-256", "-nodes"),
+            *("-subj", "/CN=localhost", "-addext", "subjectAltName=IP:127.0.0.1", "-days", "2"),
+            *("-keyout", both, "-out", certificate),
+        ],
+        capture_stderr=True,
+    )
+    with both.open("ab") as file:
+        file.write(certificate.read_bytes())
+    return both, certificate

@@ -3,7 +3,10 @@ misbehave."""
 
 import asyncio
 import json
+import math
 import random
+import shutil
+import ssl
 import threading
 from functools import partial
 
@@ -14,7 +17,7 @@ from trio_websocket import ConnectionClosed, serve_websocket
 
 from hexput.client import ClientError, Disconnected, HexputClient, Refused, RequestFailed, RequestTimeout
 from hexput.threads import AsyncioHexputClient, SyncHexputClient
-from tests.hexput.serving import serving
+from tests.hexput.serving import make_certificate, serving
 
 WELCOME = '{"type":"connection","status":"connected"}'
 
@@ -103,6 +106,40 @@ async def test_nobody_there_is_an_error_that_says_where():
     with pytest.raises(Disconnected, match=r"cannot connect to ws://127.*: connection refused; see whether"):
         async with HexputClient("ws://127.0.0.1:1/?token=hush", connect_timeout=1):
             pass
+
+
+@pytest.mark.skipif(shutil.which("openssl") is None, reason="making a certificate needs the command openssl")
+async def test_tls_and_a_certificate_that_is_not_trusted(tmp_path):
+    both, certificate = await make_certificate(tmp_path)
+    trusting = ssl.create_default_context(cafile=str(certificate))
+    async with serving(tls_cert=str(both)) as server:
+        url = server.url.replace("ws://", "wss://")
+        async with HexputClient(url, ssl_context=trusting) as client:
+            assert await client.execute("return 2 + 2;") == 4
+        # There is no point in waiting until it is trusted.
+        with pytest.raises(Disconnected, match="the certificate is not trusted: self"):
+            async with HexputClient(url, connect_timeout=math.inf):
+                pass
+        async with HexputClient(url, ssl_context=trusting) as client:
+            assert await client.execute("return 3;") == 3
+
+
+async def test_tls_where_none_is_spoken():
+    async with serving() as server:
+        with pytest.raises(Disconnected, match="what answers there does not speak TLS"):
+            async with HexputClient(server.url.replace("ws://", "wss://"), reconnect=False):
+                pass
+
+
+@pytest.mark.parametrize("url", ["", "localhost:9001", "http://localhost:9001", "ws://", "ws://host:port"])
+def test_a_url_that_is_none(url):
+    with pytest.raises(ValueError, match=r"ws://HOST:PORT|Port could not"):
+        HexputClient(url)
+
+
+def test_a_context_for_tls_without_tls():
+    with pytest.raises(ValueError, match="write wss:// instead"):
+        HexputClient("ws://localhost", ssl_context=ssl.create_default_context())
 
 
 async def test_a_server_that_says_nothing_is_an_error_that_says_so(autojump_clock):

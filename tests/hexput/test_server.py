@@ -16,7 +16,7 @@ from trio_websocket import ConnectionClosed, ConnectionRejected, open_websocket,
 
 from jefe.logs import configure
 from jefe.settings import Settings
-from tests.hexput.serving import UPGRADE, frame, rest_of, serving, shrink
+from tests.hexput.serving import UPGRADE, frame, make_certificate, rest_of, serving, shrink
 
 ADD = {"action": "execute", "code": "return a + b;"}
 
@@ -161,18 +161,8 @@ async def test_a_large_message_is_told_its_end_although_more_of_it_comes():
 
 @pytest.mark.skipif(shutil.which("openssl") is None, reason="making a certificate needs the command openssl")
 async def test_tls(tmp_path):
-    file = tmp_path / "both.pem"
-    await trio.run_process(
-        [
-            *("openssl", "req", "-x509", "-newkey", "ec", "-pkeyopt", "ec_paramgen_curve:P-256", "-nodes"),
-            *("-subj", "/CN=localhost", "-days", "2", "-keyout", file, "-out", tmp_path / "certificate.pem"),
-        ],
-        capture_stderr=True,
-    )
-    with file.open("ab") as both:
-        both.write((tmp_path / "certificate.pem").read_bytes())
-    trusting = ssl.create_default_context(cafile=str(tmp_path / "certificate.pem"))
-    trusting.check_hostname = False
+    file, certificate = await make_certificate(tmp_path)
+    trusting = ssl.create_default_context(cafile=str(certificate))
     async with (
         serving(tls_cert=str(file)) as server,
         open_websocket("127.0.0.1", server.port, "/", use_ssl=trusting) as websocket,
