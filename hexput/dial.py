@@ -1,4 +1,4 @@
-"""The way to a Hexput server: from a URL to a connection on which it has said hello, or to why there is none."""
+"""The way to a Hexput server: from a URL to a connection on which it has said hello, or why there is none."""
 
 import math
 import ssl
