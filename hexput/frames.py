@@ -107,20 +107,27 @@ class Decoder:
         if not self._inbox.is_shut:
             self._inbox.data += data
 
+    @property
+    def held(self) -> int:
+        """How many bytes of a message that has not ended are held."""
+        return len(self._inbox.message)
+
     def next_event(self) -> Event | None:
         """The next event; None: there is none before more bytes have come, or ever."""
         return next(self._events, None)
 
 
 class _Inbox:
-    """What was received, and nobody has looked at. It stands apart from the decoder so that nothing here is
-    part of a reference cycle: what a client that has gone has sent is freed at once.
+    """What was received and nobody has looked at, and the message that is under way. It stands apart from the
+    decoder so that nothing here is part of a reference cycle: what a client that has gone has sent is freed
+    at once.
     """
 
-    __slots__ = ("data", "is_shut")
+    __slots__ = ("data", "is_shut", "message")
 
     def __init__(self) -> None:
         self.data = b""
+        self.message = bytearray()
         self.is_shut = False
 
     def take(self) -> bytes:
@@ -129,13 +136,14 @@ class _Inbox:
 
     def shut(self) -> None:
         self.data = b""
+        self.message = bytearray()
         self.is_shut = True
 
 
 def _decode(inbox: _Inbox, largest: int) -> Iterator[Event | None]:
     """All events; None for each time that there is not enough for the next one."""
     data, at = b"", 0  # what is at hand, and how much of it is done with
-    kind, message = CONTINUATION, bytearray()  # the message that is under way; of no kind if none is
+    kind = CONTINUATION  # that of the message that is under way; this if none is
     last: Close | Failure
     while True:
         if len(data) - at < 2:
@@ -164,18 +172,18 @@ def _decode(inbox: _Inbox, largest: int) -> Iterator[Event | None]:
         if first & _CONTROL:
             event = _control(first & _OPCODE, _unmasked(data[at : at + length], mask))
             at += length
-        elif len(message) + length > largest:
+        elif len(inbox.message) + length > largest:
             event = Failure(TOO_LARGE, f"a message of more than {largest} bytes")
-        elif first & _FIN and len(data) - at >= length and not message:
+        elif first & _FIN and len(data) - at >= length and not inbox.message:
             event = _message(kind or first & _OPCODE, _unmasked(data[at : at + length], mask))
             kind = CONTINUATION
             at += length
         else:
             kind = kind or first & _OPCODE
-            data, at = yield from _collect(inbox, message, data, at, length, mask)
+            data, at = yield from _collect(inbox, data, at, length, mask)
             if first & _FIN:
-                event = _message(kind, message)
-                kind, message = CONTINUATION, bytearray()
+                event = _message(kind, inbox.message)
+                kind, inbox.message = CONTINUATION, bytearray()
             else:
                 event = _NOTHING
         if isinstance(event, Close | Failure):
@@ -183,7 +191,7 @@ def _decode(inbox: _Inbox, largest: int) -> Iterator[Event | None]:
             break
         yield event
         del event  # nothing that is handed out stays here
-    del data, message
+    del data
     inbox.shut()
     yield last
 
@@ -198,12 +206,12 @@ def _gather(inbox: _Inbox, data: bytes, size: int) -> Generator[None, None, byte
 
 
 def _collect(
-    inbox: _Inbox, message: bytearray, data: bytes, at: int, length: int, mask: bytes
+    inbox: _Inbox, data: bytes, at: int, length: int, mask: bytes
 ) -> Generator[None, None, tuple[bytes, int]]:
-    """Append a frame's payload to a message, as it comes; returns what `data` and `at` are behind it."""
+    """Append a frame's payload to the message, as it comes; returns what `data` and `at` are behind it."""
     while True:
         piece = data[at : at + length]
-        message += _unmasked(piece, mask)
+        inbox.message += _unmasked(piece, mask)
         length -= len(piece)
         if not length:
             return data, at + len(piece)

@@ -11,6 +11,7 @@ Invariants:
 - What comes in one piece is handled in one batch, in turns with what others send; messages only while the
   session is not heavy, and then the client is not read from.
 - A client that is not read from, too, is asked whether it is still there, and found out if it has ended.
+- The messages that have not ended are bounded for all clients together, too.
 - A client is answered a bounded number of bytes that it has not read (`max_outbox`, and one answer), pongs
   included. Then, or when it reads nothing for two heartbeats, or is silent for two, it is dropped.
 - When the end is asked for (`jefe.endings.Ending`), clients that have nothing in flight are told (1001) and
@@ -56,6 +57,9 @@ _SPARE: Final = 100
 
 _TOO_MANY: Final = "This server has as many connections as it may have (JEFE_MAX_CONNECTIONS)."
 
+_UNFINISHED: Final = 256 * 1024 * 1024
+"""How many bytes of messages that have not ended are held for all clients together."""
+
 Stream = trio.SocketStream | trio.SSLStream[trio.SocketStream]
 
 
@@ -98,6 +102,7 @@ class Server:
             settings.function_exists_timeout, settings.function_call_timeout, supervisor.settle
         )
         self._connections: set[_Connection] = set()
+        self._unfinished = 0  # bytes of messages that have not ended
         self._streams = 0  # those that have not been upgraded included
         self._numbers = itertools.count(1)
 
@@ -193,6 +198,7 @@ class Server:
             if self._ending.over.is_set():
                 self._ending.cancelled += session.count + bool(transport.size)
             self._connections.discard(connection)
+            self._hold(connection, 0)
             session.close()
             self._supervisor.settle()
             code = None if end is None else end.code
@@ -230,7 +236,20 @@ class Server:
                 if handled % _TURN == 0:
                     settle()
                     await trio.lowlevel.checkpoint()
+            self._hold(connection, decoder.held)
             settle()
+
+    def _hold(self, connection: "_Connection", size: int) -> None:
+        """So many bytes of a message that has not ended are held for a client.
+
+        If that is too much for all together, the client for which most is held has to go.
+        """
+        more = size - connection.unfinished
+        connection.unfinished = size
+        self._unfinished += more
+        if more > 0 and self._unfinished > _UNFINISHED:
+            largest = max(self._connections, key=lambda each: each.unfinished)
+            largest.drop("too many messages that have not ended are held")
 
     async def _beat(self) -> None:
         """Ask the silent whether they are still there, and drop those that are not."""
@@ -259,6 +278,7 @@ class _Connection:
         self.log = _log.bind(connection=number, address=_address_of(socket))
         self.session: Session | None = None
         self.dropped_for: str | None = None
+        self.unfinished = 0  # bytes that are held of a message that has not ended
         self._pinged_at = 0.0
         self._is_leaving = False
         self._max_outbox = settings.max_outbox

@@ -6,6 +6,7 @@ import shutil
 import socket
 import ssl
 import struct
+from contextlib import suppress
 
 import psutil
 import pytest
@@ -157,6 +158,25 @@ async def test_a_large_message_is_told_its_end_although_more_of_it_comes():
                 pass
             assert (1009).to_bytes(2, "big") in await rest_of(stream)
         assert not patience.cancelled_caught
+
+
+async def test_messages_that_do_not_end_are_bounded_for_all_clients_together(monkeypatch):
+    monkeypatch.setattr("hexput.server._UNFINISHED", 200_000)
+    start = b'{"id":"b","action":"execute","code":"return x.length();","context":{"x":"' + b"x" * 60_000
+    async with serving() as server:
+        for _ in range(3):  # what was held for the one that went is held no longer
+            small, _ = await server.raw()
+            large, _ = await server.raw()
+            async with small, large:
+                await small.send_all(frame(start, fin=False))
+                with suppress(trio.BrokenResourceError):  # it may be gone before it has sent all
+                    await large.send_all(frame(b"x" * 180_000, fin=False))
+                await rest_of(large)
+                await small.send_all(frame(b'"}}', opcode=0))
+                data = b""
+                while b'"result"' not in data:
+                    data += await small.receive_some()
+                assert b'"result":60000' in data
 
 
 @pytest.mark.skipif(shutil.which("openssl") is None, reason="making a certificate needs the command openssl")
