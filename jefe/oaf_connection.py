@@ -14,6 +14,7 @@ Invariants:
   together (`Shared.hold`).
 """
 
+import math
 import time
 from collections import deque
 from collections.abc import Callable
@@ -104,6 +105,7 @@ class Connection:
         self._touched: set[str] = set()  # every word that they name
         self.is_proven = False
         self._heard_at = trio.current_time()  # when it sent something last, or was answered
+        self._answered_at = -math.inf
         self._prove_by = self._heard_at + PROVING
         self._listening = trio.CancelScope()
         self._is_listening = False  # whether there is nothing to do but wait for more
@@ -126,7 +128,8 @@ class Connection:
                 with ending.client(self):
                     with self._listening:
                         await self._read()
-                    is_owed = bool(self._runs or self._out.size)
+                    # Also what was answered a moment ago may still be on its way.
+                    is_owed = bool(self._runs or self._out.size) or self._answered_lately
                     await self._until(lambda: not self._runs)
                     await self._until(lambda: not self._out.size)
                 if self._is_over or (self._no and is_owed):
@@ -211,6 +214,10 @@ class Connection:
         self._is_over = True
         if self._is_listening:
             self._listening.cancel()
+
+    @property
+    def _answered_lately(self) -> bool:
+        return trio.current_time() - self._answered_at < _GOODBYE
 
     async def _linger(self) -> None:
         """End our side, and read for a moment what the client still sends. TLS cannot end one side."""
@@ -441,3 +448,4 @@ class Connection:
             replies.popleft()
             self._held -= len(line)
             self._out.write(line)
+            self._answered_at = trio.current_time()

@@ -9,6 +9,7 @@ from structlog.testing import capture_logs
 from trio.testing import memory_stream_pair, wait_all_tasks_blocked
 
 from jefe import Settings, oaf_shared, open_supervisor
+from jefe.endings import Ending
 from jefe.oaf_connection import Connection
 from jefe.oaf_guard import FREE, WAITING
 from jefe.oaf_shared import Shared
@@ -341,3 +342,30 @@ async def test_malformed_messages_are_logged_up_to_a_bound(server):
     logs = [entry for entry in logs if "peer" in entry]
     assert [entry["event"] for entry in logs] == ["malformed message"] * 20 + ["malformed messages"]
     assert logs[-1]["count"] == 1000
+
+
+@pytest.mark.parametrize("silence", [0, 60])
+async def test_at_the_end_a_client_that_was_just_answered_may_still_send(server, autojump_clock, silence):
+    ending = Ending()
+    shared = (await server()).shared
+    ours, theirs = memory_stream_pair()
+    client = Client(ours)
+    async with trio.open_nursery() as serving:
+
+        async def serve():
+            await Connection(shared, theirs, "10.0.0.1").converse(ending)
+            await theirs.aclose()
+
+        serving.start_soon(serve)
+        (answer,) = await client.asked({"ping": True})
+        assert answer["pong"]
+        await trio.sleep(silence)
+        ending.ask(15)
+        assert await client.line() is None
+        if silence:
+            with pytest.raises(trio.BrokenResourceError):
+                await client.ask({"ping": True})
+        else:
+            # A socket that were closed now would take back an answer that is still on its way.
+            await client.ask({"ping": True})
+        await ours.aclose()
