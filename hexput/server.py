@@ -38,7 +38,7 @@ from hexput.sessions import Session
 from hexput.transport import Transport
 from jefe import Settings, Supervisor
 from jefe.endings import Ending
-from jefe.listen import Listener, accept, announce, open_listeners
+from jefe.listen import Listener, Stream, accept, announce, open_listeners, peer_of, socket_of
 from jefe.named import NamedScripts
 
 _log = structlog.get_logger()
@@ -59,8 +59,6 @@ _TOO_MANY: Final = "This server has as many connections as it may have (JEFE_MAX
 
 _UNFINISHED: Final = 256 * 1024 * 1024
 """How many bytes of messages that have not ended are held for all clients together."""
-
-Stream = trio.SocketStream | trio.SSLStream[trio.SocketStream]
 
 
 async def serve_hexput(
@@ -120,14 +118,11 @@ class Server:
         self._streams += 1
         try:
             if self._streams > self._settings.max_connections + _SPARE:
-                _log.warning("a connection was dropped: there are too many", connection=number)
+                _log.warning("a connection was dropped: there are too many", address=peer_of(stream))
             else:
                 await self._connect(stream, number)
-        except Exception as error:  # noqa: BLE001 - a client may break a library, but not the server
-            _log.error("a connection failed", connection=number, error=_kinds(error))
         finally:
             self._streams -= 1
-            await trio.aclose_forcefully(stream)
 
     async def _connect(self, stream: Stream, number: int) -> None:
         async with trio.open_nursery() as nursery:
@@ -273,9 +268,8 @@ class _Connection:
         settings: Settings,
         end: Callable[[], None],
     ) -> None:
-        socket = (stream.transport_stream if isinstance(stream, trio.SSLStream) else stream).socket
-        self.local: str = socket.getsockname()[0]
-        self.log = _log.bind(connection=number, address=_address_of(socket))
+        self.local: str = socket_of(stream).getsockname()[0]
+        self.log = _log.bind(connection=number, address=peer_of(stream))
         self.session: Session | None = None
         self.dropped_for: str | None = None
         self.unfinished = 0  # bytes that are held of a message that has not ended
@@ -345,17 +339,3 @@ class _Connection:
             self.session.lighten()
         if self._is_leaving:
             self._leave()
-
-
-def _address_of(socket: trio.socket.SocketType) -> str:
-    try:
-        return "{}:{}".format(*socket.getpeername()[:2])
-    except OSError:
-        return "a client that has gone"
-
-
-def _kinds(error: BaseException) -> str:
-    """What went wrong, by type alone: the text of an error may hold what a client keeps secret."""
-    if isinstance(error, BaseExceptionGroup):
-        return ", ".join(_kinds(each) for each in error.exceptions)
-    return type(error).__name__

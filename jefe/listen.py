@@ -17,6 +17,7 @@ from collections.abc import Awaitable, Callable, Sequence
 from functools import partial
 from typing import Any, Final
 
+import structlog
 import trio
 
 from jefe.endings import Ending, Misuse, say
@@ -27,6 +28,9 @@ _BACKLOG: Final = 1024
 """How many connections the kernel completes and keeps until they are accepted."""
 
 Listener = trio.SocketListener | trio.SSLListener[trio.SocketStream]
+Stream = trio.SocketStream | trio.SSLStream[trio.SocketStream]
+
+_log = structlog.get_logger()
 
 
 class CannotListen(Misuse):
@@ -87,18 +91,47 @@ async def open_listeners(name: str, address: str, port: int, settings: Settings)
 
 async def accept(
     listeners: Sequence[Listener],
-    handler: Callable[[Any], Awaitable[object]],
+    handler: Callable[[Stream], Awaitable[object]],
     nursery: trio.Nursery,
     ending: Ending,
 ) -> None:
     """Hand each connection to `handler`, in a task of `nursery`, until the end is asked for; then close the
-    listeners.
+    listeners. When the handler is done, or fails, the connection is closed, and no other one is harmed.
     """
+
+    async def serve(stream: Stream) -> None:
+        peer = peer_of(stream)
+        try:
+            await handler(stream)
+        except Exception as error:  # noqa: BLE001 - a client may break a library, but not the server
+            _log.error("a connection failed", peer=peer, error=_kinds(error))
+        finally:
+            await trio.aclose_forcefully(stream)
+
     async with trio.open_nursery() as accepting:
-        serve = partial(trio.serve_listeners, handler, list(listeners), handler_nursery=nursery)
-        accepting.start_soon(serve)
+        accepting.start_soon(partial(trio.serve_listeners, serve, list(listeners), handler_nursery=nursery))
         await ending.asked.wait()
         accepting.cancel_scope.cancel()
+
+
+def peer_of(stream: Stream) -> str:
+    """Where a connection comes from, for example `127.0.0.1:50000` or `[::1]:50000`."""
+    try:
+        return _pair(socket_of(stream).getpeername())
+    except OSError:
+        return "a client that has gone"
+
+
+def socket_of(stream: Stream) -> trio.socket.SocketType:
+    """The socket below a stream."""
+    return (stream.transport_stream if isinstance(stream, trio.SSLStream) else stream).socket
+
+
+def _kinds(error: BaseException) -> str:
+    """What went wrong, by type alone: the text of an error may hold what a client keeps secret."""
+    if isinstance(error, BaseExceptionGroup):
+        return ", ".join(_kinds(each) for each in error.exceptions)
+    return type(error).__name__
 
 
 def announce(name: str, listeners: Sequence[Listener]) -> None:
@@ -111,7 +144,11 @@ def where(listener: Listener) -> str:
     """For example `127.0.0.1:9001` or `[::1]:9001`."""
     bare = listener.transport_listener if isinstance(listener, trio.SSLListener) else listener
     assert isinstance(bare, trio.SocketListener)
-    host, port = bare.socket.getsockname()[:2]
+    return _pair(bare.socket.getsockname())
+
+
+def _pair(address: tuple[Any, ...]) -> str:
+    host, port = address[:2]
     return f"[{host}]:{port}" if ":" in host else f"{host}:{port}"
 
 

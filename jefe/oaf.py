@@ -20,7 +20,7 @@ import trio
 
 from jefe import oaf_wire
 from jefe.endings import Ending, say
-from jefe.listen import Listener, accept, announce, is_local, open_listeners
+from jefe.listen import Listener, Stream, accept, announce, is_local, open_listeners, socket_of
 from jefe.oaf_connection import Connection
 from jefe.oaf_shared import Shared
 from jefe.settings import Settings
@@ -33,8 +33,6 @@ _SPARE: Final = 100
 
 _REFUSING: Final = 1.0
 """How long a client may take to be told so, in seconds."""
-
-Stream = trio.SocketStream | trio.SSLStream[trio.SocketStream]
 
 
 async def serve_oaf(
@@ -92,11 +90,8 @@ class Server:
                 await Connection(self._shared, stream, host).converse(self._ending)
             elif self._connections <= self._settings.max_connections + _SPARE:
                 await self._refuse(stream, host)
-        except Exception as error:  # noqa: BLE001 - a client may break a library, but not the server
-            _log.error("a connection failed", peer=host, error=_kinds(error))
         finally:
             self._connections -= 1
-            await trio.aclose_forcefully(stream)
 
     async def _refuse(self, stream: Stream, host: str) -> None:
         _log.warning("a client was refused: there are too many", peer=host)
@@ -114,15 +109,7 @@ class Server:
 
 
 def _host_of(stream: Stream) -> str:
-    socket = (stream.transport_stream if isinstance(stream, trio.SSLStream) else stream).socket
     try:
-        return str(socket.getpeername()[0])
+        return str(socket_of(stream).getpeername()[0])
     except OSError:
         return "a client that has gone"
-
-
-def _kinds(error: BaseException) -> str:
-    """What went wrong, by type alone: the text of an error may hold what a client keeps secret."""
-    if isinstance(error, BaseExceptionGroup):
-        return ", ".join(_kinds(each) for each in error.exceptions)
-    return type(error).__name__
