@@ -399,7 +399,7 @@ def test_a_change_is_noticed_and_a_missing_python_is_a_sentence(
 # The documentation
 
 
-def _blocks(page: Path) -> Iterator[tuple[str, str]]:
+def blocks(page: Path) -> Iterator[tuple[str, str]]:
     """The commands of a page's console blocks, each with what the page says that it prints."""
     for block in re.findall(r"^```console\n(.*?)^```", page.read_text(), re.MULTILINE | re.DOTALL):
         for part in re.split(r"^\$ ", block, flags=re.MULTILINE)[1:]:
@@ -420,7 +420,7 @@ def test_the_readme_prints_what_it_says(tmp_path: Path) -> None:
     example = re.search(r"^```python\n# example\.py\n(.*?)^```", readme.read_text(), re.MULTILINE | re.DOTALL)
     assert example is not None
     (tmp_path / "example.py").write_text(example[1])
-    commands = list(_blocks(readme))
+    commands = list(blocks(readme))
     assert len(commands) >= 8
     here = {"scripts/jefe": " ".join(JEFE), ".venv/bin/python": sys.executable}  # and ports, once known
 
@@ -445,7 +445,7 @@ def test_the_readme_prints_what_it_says(tmp_path: Path) -> None:
                 stdin=subprocess.DEVNULL,
                 check=False,
             )
-            assert _timeless(ended.stdout.decode()) == _timeless(printed), command
+            assert timeless(ended.stdout.decode()) == timeless(printed), command
     assert {"9001", "2000"} < set(here)
 
 
@@ -469,5 +469,5 @@ def _serving(command: str, *, lines: int) -> Iterator[str]:
             server.stdout.read()  # until every process that could print has gone
 
 
-def _timeless(text: str) -> str:
+def timeless(text: str) -> str:
     return re.sub(r'("timeTaken":)[\d.e-]+', r"\1_", text.replace("\r", ""))
