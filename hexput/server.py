@@ -24,6 +24,7 @@ Settings: `hexput_*`, `max_connections`, `max_executions`, `max_in_flight`, `max
 
 import itertools
 from collections.abc import Callable, Sequence
+from contextlib import suppress
 from typing import Final
 
 import structlog
@@ -56,6 +57,8 @@ _SPARE: Final = 100
 """How many connections more than `max_connections` there may be, only to be told that there are too many."""
 
 _TOO_MANY: Final = "This server has as many connections as it may have (JEFE_MAX_CONNECTIONS)."
+
+_BAD_REQUEST: Final = b"HTTP/1.1 400 Bad Request\r\nConnection: close\r\nContent-Length: 0\r\n\r\n"
 
 _UNFINISHED: Final = 256 * 1024 * 1024
 """How many bytes of messages that have not ended are held for all clients together."""
@@ -147,6 +150,10 @@ class Server:
                     request = await wrap_server_stream(library, connection.transport)
                     is_in = await self._admit(request, connection)
                     library.cancel_scope.cancel()
+        except* UnicodeError:  # a header that is no text: the library decodes it, and does not expect that
+            with suppress(trio.BrokenResourceError):
+                await connection.transport.send_all(_BAD_REQUEST)
+            await connection.transport.linger()
         finally:
             if request is None:
                 connection.log.info("a client did not ask for a WebSocket")
