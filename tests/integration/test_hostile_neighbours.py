@@ -83,7 +83,6 @@ GOOD = Source("let total = 0; loop item in items { total = total + item * f(item
 async def test_every_offender_is_told_its_reason_and_no_neighbour_is_harmed():
     settings = Settings(min_procs=CHILDREN, max_procs=CHILDREN, max_time=100)
     offenders, good = {}, {}
-    ended_before = {}  # for each good run, how many offenders had ended when it did
     done = trio.Event()
 
     def offender_done(run):
@@ -92,7 +91,6 @@ async def test_every_offender_is_told_its_reason_and_no_neighbour_is_harmed():
 
     def good_done(run):
         good[run.tag] = json.loads(run.answer)
-        ended_before[run.tag] = len(offenders)
         finish()
 
     def finish():
@@ -116,11 +114,8 @@ async def test_every_offender_is_told_its_reason_and_no_neighbour_is_harmed():
         for name, (_, endings) in OFFENDERS.items():
             told = _told(offenders[name])
             assert any(ending in told for ending in endings), (name, told)
-        for (place, n), given in good.items():
+        for (_, n), given in good.items():
             assert given["response"]["result"] == 2 * (1 + 2 + n)
-            # First come, first served: of those that were asked for after it, only what other children were
-            # given meanwhile, a few at a time, can have ended before it.
-            assert ended_before[place, n] <= place + 1 + 3 * CHILDREN
         await tree.calm(boss, CHILDREN)
     assert tree.below(os.getpid()) == []
 
