@@ -14,9 +14,7 @@ Invariants:
   together (`Shared.hold`).
 """
 
-import math
 import time
-from collections import deque
 from collections.abc import Callable
 from typing import Any, Final
 
@@ -31,13 +29,14 @@ from jefe.endings import CANCELLED, SHUTTING_DOWN, Ending
 from jefe.errors import JefeError, ScriptError, ScriptSyntaxError
 from jefe.jobs import refusal
 from jefe.logs import harmless
+from jefe.oaf_answers import Answers, Reply
 from jefe.oaf_guard import address_of
 from jefe.oaf_shared import PROVING, Shared
 from jefe.oaf_wire import AUTHENTICATION_ERROR, EVALUATION_ERROR, PROTOCOL_ERROR, Lines, ProtocolError
 from jefe.run import NO_SANDBOX, Run
 from jefe.scripts import Source
 from jefe.values import outcome_of
-from jefe.variables import Taken, VariablesFull, sandbox_of, words_of
+from jefe.variables import VariablesFull, sandbox_of, words_of
 
 _log = structlog.get_logger()
 
@@ -65,20 +64,6 @@ _COMPLAINTS: Final = 20
 Stream = trio.SocketStream | trio.SSLStream[trio.SocketStream] | trio.StapledStream[Any, Any]
 
 
-class _Reply:
-    """The place of an answer; for an evaluation also what it was given."""
-
-    __slots__ = ("id", "is_placed", "sandbox", "size", "taken", "text")
-
-    def __init__(self, message_id: bytes) -> None:
-        self.id = message_id
-        self.text: bytes | None = None  # the line; None as long as it is not known
-        self.is_placed = False  # whether it is among those that will leave
-        self.taken: Taken = {}
-        self.sandbox = b""
-        self.size = 0  # of the expression, in characters
-
-
 class Connection:
     """A client.
 
@@ -97,15 +82,12 @@ class Connection:
         self._out = streams.Outbox(stream, shared.supervisor.pool.soon, self._check)
         self._lines = Lines(self._settings.max_input_size)
         self.unfinished = 0
-        self._replies: deque[_Reply] = deque()  # what has not left, in order
-        self._held = 0  # bytes of those of them that are known
+        self._answers = Answers(self._out.write)
         self._runs: set[Run] = set()
         self._asked = 0  # how large their messages are together
-        self._answer_size = 0.0  # what is to be expected of one of them, in bytes
         self._touched: set[str] = set()  # every word that they name
         self.is_proven = False
         self._heard_at = trio.current_time()  # when it sent something last, or was answered
-        self._answered_at = -math.inf
         self._prove_by = self._heard_at + PROVING
         self._listening = trio.CancelScope()
         self._is_listening = False  # whether there is nothing to do but wait for more
@@ -210,14 +192,14 @@ class Connection:
         _log.warning("a client was dropped: too many unfinished lines are held", peer=self._host)
         self._lines = Lines(self._settings.max_input_size)
         self._hold(0)
-        self._fail(_Reply(b""), PROTOCOL_ERROR, "too many unfinished lines are held; try again later")
+        self._fail(Reply(b""), PROTOCOL_ERROR, "too many unfinished lines are held; try again later")
         self._is_over = True
         if self._is_listening:
             self._listening.cancel()
 
     @property
     def _answered_lately(self) -> bool:
-        return trio.current_time() - self._answered_at < _GOODBYE
+        return trio.current_time() - self._answers.last_at < _GOODBYE
 
     async def _linger(self) -> None:
         """End our side, and read for a moment what the client still sends. TLS cannot end one side."""
@@ -264,9 +246,9 @@ class Connection:
     def _is_heavy(self) -> bool:
         return (
             len(self._runs) >= self._settings.max_in_flight
-            or self._out.size + self._held > _UNTAKEN
+            or self._out.size + self._answers.held > _UNTAKEN
             or self._asked > _ASKED
-            or len(self._runs) * self._answer_size > _EXPECTED
+            or len(self._runs) * self._answers.expected_size > _EXPECTED
         )
 
     def _has_room(self) -> bool:
@@ -288,14 +270,14 @@ class Connection:
             if not await self._admits(message):
                 pass
             elif self._no:
-                self._fail(_Reply(message.request_id), EVALUATION_ERROR, self._no, {"reason": self._no})
+                self._fail(Reply(message.request_id), EVALUATION_ERROR, self._no, {"reason": self._no})
             else:
                 await self._carry_out(message.request(), message.request_id)
         except ProtocolError as error:
             self._malformed += 1
             if self._malformed <= _COMPLAINTS:
                 _log.warning("malformed message", peer=self._host, detail=error.detail)
-            self._fail(_Reply(error.id), PROTOCOL_ERROR, error.detail)
+            self._fail(Reply(error.id), PROTOCOL_ERROR, error.detail)
         if self._settings.oaf_oneshot:
             self._is_over = True
 
@@ -307,7 +289,7 @@ class Connection:
             if not await guard.turn(self._address):
                 self._is_over = True
                 self._fail(
-                    _Reply(message.request_id),
+                    Reply(message.request_id),
                     AUTHENTICATION_ERROR,
                     "too many wrong tokens came from this address; try again later",
                 )
@@ -321,14 +303,14 @@ class Connection:
         guard.failed(self._address)
         _log.warning("a message without the right token", peer=self._host)
         self._fail(
-            _Reply(message.request_id),
+            Reply(message.request_id),
             AUTHENTICATION_ERROR,
             "the token is missing; send it as t" if message.token is None else "the token is wrong",
         )
         return False
 
     async def _carry_out(self, request: oaf_wire.Request, message_id: bytes) -> None:
-        reply = _Reply(message_id)
+        reply = Reply(message_id)
         variables = self._shared.variables
         match request:
             case oaf_wire.Evaluate(expression):
@@ -337,9 +319,11 @@ class Connection:
                 self._touched |= words
                 self._evaluate(reply, expression, words)
             case oaf_wire.Ping():
-                self._say(reply, oaf_wire.members(message_id, pong=True, time=time.time_ns() // 1_000_000))
+                self._answers.say(
+                    reply, oaf_wire.members(message_id, pong=True, time=time.time_ns() // 1_000_000)
+                )
             case oaf_wire.Status():
-                self._say(reply, oaf_wire.members(message_id, **self._shared.status()))
+                self._answers.say(reply, oaf_wire.members(message_id, **self._shared.status()))
             case oaf_wire.GetVariables(names):
                 await self._turn(names)
                 found = variables.get(names)
@@ -350,7 +334,7 @@ class Connection:
                         "these variables are larger than JEFE_MAX_INPUT_SIZE together; ask for fewer",
                     )
                 else:
-                    self._say(reply, oaf_wire.variables(message_id, found))
+                    self._answers.say(reply, oaf_wire.variables(message_id, found))
             case oaf_wire.SetVariables(values):
                 await self._turn(values)
                 try:
@@ -358,7 +342,7 @@ class Connection:
                 except VariablesFull as error:
                     self._fail(reply, EVALUATION_ERROR, f"{error}; nothing was set")
                 else:
-                    self._say(reply, oaf_wire.members(message_id, ok=True))
+                    self._answers.say(reply, oaf_wire.members(message_id, ok=True))
 
     async def _turn(self, names: Any) -> None:
         """Wait until what was asked before, and has to do with one of these names, has ended."""
@@ -367,7 +351,7 @@ class Connection:
 
     # ------------------------------------------------------------------------------------- evaluations
 
-    def _evaluate(self, reply: _Reply, expression: str, words: set[str]) -> None:
+    def _evaluate(self, reply: Reply, expression: str, words: set[str]) -> None:
         shared = self._shared
         if self._no == CANCELLED:  # it waited for its turn
             self._fail(reply, EVALUATION_ERROR, CANCELLED, {"reason": CANCELLED})
@@ -384,8 +368,7 @@ class Connection:
             return
         # A run that may make host calls costs more, so only one that names a script may.
         submit = shared.named.submit if any(map(shared.supervisor.knows, words)) else shared.supervisor.submit
-        reply.is_placed = True
-        self._replies.append(reply)
+        self._answers.place(reply)
         shared.evaluating += 1
         self._asked += reply.size
         run = submit(
@@ -399,7 +382,7 @@ class Connection:
             self._runs.add(run)
 
     def _done(self, run: Run) -> None:
-        reply: _Reply = run.tag
+        reply: Reply = run.tag
         self._runs.discard(run)
         self._shared.evaluating -= 1
         self._asked -= reply.size
@@ -420,11 +403,11 @@ class Connection:
         except (wire.MalformedAnswer, ValueError, RecursionError):
             self._fail(reply, EVALUATION_ERROR, "the child that evaluated this is broken; try again")
         else:
-            self._say(reply, text)
+            self._answers.say(reply, text)
         if self._awaited is not None:
             self._check()
 
-    def _outcome(self, reply: _Reply, answer: bytes) -> bytes:
+    def _outcome(self, reply: Reply, answer: bytes) -> bytes:
         """Keep what an evaluation changed; the line that tells its value. Raises what went wrong."""
         outcome = outcome_of(answer)
         if outcome.sandbox_json != reply.sandbox:
@@ -433,19 +416,7 @@ class Connection:
 
     # ----------------------------------------------------------------------------------------- answers
 
-    def _fail(self, reply: _Reply, kind: str, message: str, details: dict[str, Any] | None = None) -> None:
-        self._say(reply, oaf_wire.failure(self._settings.oaf_errors, reply.id, kind, message, details))
-
-    def _say(self, reply: _Reply, text: bytes) -> None:
-        """Put an answer in its place, and let go what is next in order."""
-        self._answer_size += (len(text) - self._answer_size) * 0.05
-        reply.text = text
-        self._held += len(text)
-        replies = self._replies
-        if not reply.is_placed:
-            replies.append(reply)
-        while replies and (line := replies[0].text) is not None:
-            replies.popleft()
-            self._held -= len(line)
-            self._out.write(line)
-            self._answered_at = trio.current_time()
+    def _fail(self, reply: Reply, kind: str, message: str, details: dict[str, Any] | None = None) -> None:
+        self._answers.say(
+            reply, oaf_wire.failure(self._settings.oaf_errors, reply.id, kind, message, details)
+        )
