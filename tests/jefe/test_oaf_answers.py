@@ -36,7 +36,7 @@ def test_answers_leave_in_order_as_soon_as_they_may(data):
 
     placed = 0
     for number in range(count):
-        placed += 1
+        placed = number + 1
         if is_late[number]:
             answers.place(replies[number])
         else:
