@@ -196,16 +196,17 @@ def _latencies(
     targets: tuple[float | None, float | None],
 ) -> Iterator[Figure]:
     """`trips`: how many round trips to the reference count for one request; `targets`: of p50 and p99."""
-    ours: list[float] = []
-    reference: list[float] = []
+    pairs: list[tuple[list[float], list[float]]] = []
     for _ in range(PAIRS):
+        ours: list[float] = []
+        reference: list[float] = []
         with _both() as (server, echo):
-            (mine,), (theirs,) = _clients(server, 1), _clients(echo, 1, is_welcomed=False)
+            (my_client,), (their_client,) = _clients(server, 1), _clients(echo, 1, is_welcomed=False)
 
-            def one(client: Client = mine) -> None:
+            def one(client: Client = my_client) -> None:
                 ask(client)
 
-            def other(client: Client = theirs) -> None:
+            def other(client: Client = their_client) -> None:
                 for _ in range(trips):
                     client.ask(EXECUTE)
 
@@ -213,10 +214,18 @@ def _latencies(
             for _ in range(5):
                 ours += _timed(one, count // PAIRS // 5)
                 reference += _timed(other, count // PAIRS // 5)
+        pairs.append((ours, reference))
     for word, at, target in (("p50", 0.5, targets[0]), ("p99", 0.99, targets[1])):
-        one_at, other_at = _quantile(ours, at), _quantile(reference, at)
-        figure = f"hexput/{name}: {word}"
-        yield Figure(figure, "us", one_at * 1e6, other_at * 1e6, AGAINST, one_at / other_at, target)
+        quantiles = [(_quantile(mine, at), _quantile(theirs, at)) for mine, theirs in pairs]
+        yield Figure(
+            f"hexput/{name}: {word}",
+            "us",
+            statistics.median(mine for mine, _ in quantiles) * 1e6,
+            statistics.median(theirs for _, theirs in quantiles) * 1e6,
+            AGAINST,
+            statistics.median(mine / theirs for mine, theirs in quantiles),
+            target,
+        )
 
 
 def _timed(function: Callable[[], object], count: int) -> list[float]:
