@@ -36,7 +36,7 @@ from hexput.bridge import Timers
 from hexput.frames import GOING_AWAY, NO_CLOSE, Close, Decoder, Failure, Nothing, Ping
 from hexput.messages import WELCOME
 from hexput.sessions import Session
-from hexput.transport import Transport
+from hexput.transport import NO_WEBSOCKET, Transport
 from jefe import Settings, Supervisor
 from jefe.endings import Ending
 from jefe.listen import Listener, Stream, accept, announce, open_listeners, peer_of, socket_of
@@ -57,8 +57,6 @@ _SPARE: Final = 100
 """How many connections more than `max_connections` there may be, only to be told that there are too many."""
 
 _TOO_MANY: Final = "This server has as many connections as it may have (JEFE_MAX_CONNECTIONS)."
-
-_BAD_REQUEST: Final = b"HTTP/1.1 400 Bad Request\r\nConnection: close\r\nContent-Length: 0\r\n\r\n"
 
 _UNFINISHED: Final = 256 * 1024 * 1024
 """How many bytes of messages that have not ended are held for all clients together."""
@@ -152,7 +150,7 @@ class Server:
                     library.cancel_scope.cancel()
         except* UnicodeError:  # a header that is no text: the library decodes it, and does not expect that
             with suppress(trio.BrokenResourceError):
-                await connection.transport.send_all(_BAD_REQUEST)
+                await connection.transport.send_all(NO_WEBSOCKET)
             await connection.transport.linger()
         finally:
             if request is None:

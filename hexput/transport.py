@@ -23,6 +23,14 @@ from jefe.streams import Outbox, descriptor, receive
 _END_OF_REQUEST: Final = re.compile(rb"\n\r?\n")
 """A line that is empty, its end written in either of the ways that are understood (RFC 9112, section 2.2)."""
 
+_SENTENCE: Final = b"This is a Hexput server: connect to it with a WebSocket.\n"
+
+NO_WEBSOCKET: Final = (
+    b"HTTP/1.1 400 Bad Request\r\nConnection: close\r\nContent-Type: text/plain; charset=utf-8\r\n"
+    b"Content-Length: %d\r\n\r\n%b" % (len(_SENTENCE), _SENTENCE)
+)
+"""What a request is answered that is none for an upgrade."""
+
 _LINGER: Final = 2.0
 """How long, in seconds, a peer's last bytes are waited for, so that the kernel does not take our last ones
 back."""
@@ -136,7 +144,8 @@ class Transport(trio.abc.Stream):
 
     async def send_all(self, data: bytes | bytearray | memoryview) -> None:
         """Send a part of the handshake. Raises BrokenResourceError if the peer has gone."""
-        self._outbox.write(bytes(data))
+        # A refusal of the library's own says nothing, and people do open the port in a browser.
+        self._outbox.write(NO_WEBSOCKET if data[:13] == b"HTTP/1.1 400 " else bytes(data))
         await self._empty()
         if self._outbox.broken:
             raise trio.BrokenResourceError("the peer has gone")

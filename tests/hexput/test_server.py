@@ -361,9 +361,19 @@ async def test_what_is_no_upgrade_ends_its_own_connection_only(request_text):
                 await stream.send_all(request_text)
             answer = await rest_of(stream)
             # Who still sends may lose the answer.
-            assert answer.startswith(b"HTTP/1.1 4") or (answer == b"" and len(request_text) > 1000)
+            assert b"connect to it with a WebSocket" in answer or (answer == b"" and len(request_text) > 1000)
             assert await is_well(server)
     assert "a connection failed" not in [line["event"] for line in logs]
+
+
+async def test_a_client_that_connects_and_says_nothing_is_dropped(monkeypatch):
+    monkeypatch.setattr("hexput.server._HANDSHAKE", 0.05)
+    async with serving() as server:
+        for start in (b"", b"GET / HTTP/1.1\r\nHost: x\r\n"):
+            stream = await trio.open_tcp_stream("127.0.0.1", server.port)
+            await stream.send_all(start)
+            assert await rest_of(stream) == b""
+        assert await is_well(server)
 
 
 async def test_a_silent_client_is_asked_and_then_dropped_and_one_that_answers_stays():

@@ -2,6 +2,7 @@
 
 import json
 
+import msgspec
 import pytest
 import structlog
 import trio
@@ -12,6 +13,7 @@ from trio.testing import wait_all_tasks_blocked
 from hexput import messages
 from hexput.bridge import Timers
 from hexput.deadlines import Deadlines
+from hexput.lang import features
 from hexput.sessions import Session
 from jefe.named import NamedScripts
 from jefe.settings import Settings
@@ -448,3 +450,11 @@ def test_a_message_with_an_unpaired_surrogate_can_still_be_wrong(text, answer):
 def test_an_unpaired_surrogate_in_an_answer_becomes_text():
     text = messages.failed(messages.Raw(b'"a"'), "no \ud800 here")
     assert json.loads(text.decode())["error"] == "no ? here"
+
+
+def test_the_options_of_a_message_are_those_of_the_language():
+    mine, theirs = (
+        {field.name: field.default for field in msgspec.structs.fields(options)}
+        for options in (messages.Options, features.Options)
+    )
+    assert mine == theirs
