@@ -66,27 +66,29 @@ class Framer:
     """Cuts a stream of bytes into lines. Only CRLF ends a line: a bare CR or LF is a byte like any other.
 
     Args:
-        max_size: the longest line to let through, in bytes, its CRLF not counted.
+        max_size: the longest line to let through, in bytes, its end not counted.
+        end: what ends a line instead of CRLF: one byte.
     """
 
-    def __init__(self, max_size: int) -> None:
+    def __init__(self, max_size: int, end: bytes = CRLF) -> None:
         self._max_size = max_size
-        self._held = bytearray()  # the line that is being received, without a CRLF and without `_cr`
+        self._end = end
+        self._held = bytearray()  # the line that is being received, without its end and without `_cr`
         self._cr = False  # whether a CR followed `_held`: the end of the line if an LF comes next
         self._skipping = False  # whether the line that is being received was too long
 
     def feed(self, data: bytes) -> list[bytes | Oversized]:
         """Take the next bytes of the stream; return the lines that they complete, in order.
 
-        A line comes without its CRLF, and may be empty. `OVERSIZED` stands for a line that is too long. A
+        A line comes without its end, and may be empty. `OVERSIZED` stands for a line that is too long. A
         child stops there; who goes on feeding gets the lines after it.
         """
         if self._cr:
             data = b"\r" + data
-        self._cr = data.endswith(b"\r")
+        self._cr = self._end == CRLF and data.endswith(b"\r")
         if self._cr:
             data = data[:-1]
-        lines = data.split(CRLF)
+        lines = data.split(self._end)
         rest = lines.pop()
         if len(self._held) + len(data) <= self._max_size and not self._skipping:  # nothing can be too long
             if lines and self._held:
@@ -116,9 +118,16 @@ class Framer:
             events.append(OVERSIZED)
 
     @property
-    def unfinished(self) -> bool:
-        """Whether the stream, were it to end now, would end inside a line. White space is no line."""
-        return bool(self._held) and not self._held.isspace()
+    def held(self) -> int:
+        """How many bytes of an unfinished line are kept."""
+        return len(self._held)
+
+    @property
+    def unfinished(self) -> bytes:
+        """The line in which the stream would end, were it to end now; empty if in none. White space is no
+        line.
+        """
+        return b"" if self._held.isspace() else bytes(self._held)
 
 
 # -------------------------------------------------------------------------------------------- requests

@@ -157,7 +157,7 @@ class Connection:
                     await trio.lowlevel.checkpoint()
             self._hold(self._lines.held)
             settle()
-        if not self._is_over and not self._no and (rest := self._lines.end()) is not None:
+        if not self._is_over and not self._no and (rest := self._lines.unfinished):
             await self._handle(rest)
             settle()
 

@@ -18,7 +18,7 @@ import msgspec
 from msgspec import Raw
 
 from child import wire
-from child.wire import OVERSIZED, Oversized
+from child.wire import Framer, Oversized
 from jefe import loose_json
 from jefe.logs import harmless
 
@@ -52,55 +52,23 @@ class ProtocolError(Exception):
 # -------------------------------------------------------------------------------------------- framing
 
 
-class Lines:
-    """Cuts a stream of bytes into lines.
+class Lines(Framer):
+    """Cuts a stream of bytes into lines, which LF ends; blank ones are left out (a CR is white space).
 
     Args:
         max_size: the longest line to let through, in bytes.
     """
 
     def __init__(self, max_size: int) -> None:
-        self._max_size = max_size
-        self._held = bytearray()  # the line that is being received
-        self._skipping = False  # whether that was too long
-
-    @property
-    def held(self) -> int:
-        """How many bytes of an unfinished line are kept."""
-        return len(self._held)
+        super().__init__(max_size, end=b"\n")
 
     def feed(self, data: bytes) -> list[bytes | Oversized]:
-        """Take the next bytes; return the lines that they complete, and `OVERSIZED` for one that is too long
-        (once, as soon as that is known). Blank lines are left out.
-        """
-        pieces = data.split(b"\n")
-        last = pieces.pop()
-        lines: list[bytes | Oversized] = []
-        for piece in pieces:
-            if self._held or self._skipping or len(piece) > self._max_size:
-                self._extend(piece, lines)
-                piece = bytes(self._held)
-                self._held = bytearray()
-                self._skipping = False
-            if piece and not piece.isspace():
-                lines.append(piece)
-        self._extend(last, lines)
-        return lines
-
-    def end(self) -> bytes | None:
-        """The stream has ended: the last line, if it was not ended."""
-        line = bytes(self._held)
-        return None if not line or line.isspace() else line
-
-    def _extend(self, piece: bytes, lines: list[bytes | Oversized]) -> None:
-        if self._skipping:
-            return
-        if len(self._held) + len(piece) <= self._max_size:
-            self._held += piece
-        else:
-            self._held = bytearray()
-            self._skipping = True
-            lines.append(OVERSIZED)
+        """Take the next bytes; return the lines that they complete, see `Framer.feed`."""
+        return [
+            line
+            for line in super().feed(data)
+            if isinstance(line, Oversized) or (line and not line.isspace())
+        ]
 
 
 # ------------------------------------------------------------------------------------------- messages

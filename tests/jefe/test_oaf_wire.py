@@ -16,7 +16,7 @@ from jefe.oaf_wire import Evaluate, GetVariables, Lines, Ping, ProtocolError, Se
 
 def framed(pieces, size):
     lines = Lines(size)
-    return [line for piece in pieces for line in lines.feed(piece)], lines.end()
+    return [line for piece in pieces for line in lines.feed(piece)], lines.unfinished or None
 
 
 @given(
