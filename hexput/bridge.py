@@ -7,7 +7,8 @@ has not got the function, and what comes later is a reply to nobody.
 Invariants:
 
 - Each host call of a run is answered once, whatever the client replies, and however often.
-- `secret_context` is in no message but function calls, and in those of its own execution alone.
+- `secret_context` is in no message but function calls, and in those of its own execution alone, as far as
+  scripts of the client's own namespace or the operator's make them.
 - A reply is matched by the id that this connection was given and by its kind; ids are never used twice.
 """
 
@@ -27,10 +28,11 @@ _ERROR_TEXT: Final = 10_000
 class Caller(Protocol):
     """An execution, as the bridge knows it."""
 
-    secret: bytes
-    """JSON text, for the client's functions alone; empty if there is none."""
     question: "Question | None"
     """What the client has been asked for it, and has not answered."""
+
+    def secret_for(self, run: Run) -> bytes:
+        """What goes out beside a host call of that run, JSON text; empty for nothing."""
 
     def resumed(self) -> None:
         """The client's reply has come, or does not count any more."""
@@ -123,8 +125,8 @@ class Bridge:
     def _call(self, asked: Question) -> None:
         question = Question(self, asked.caller, asked.run, asked.name, asked.arguments, is_call=True)
         self._ask(question, "call")
-        caller = question.caller
-        self._send(messages.function_call(question.id, question.name, question.arguments, caller.secret))
+        secret = question.caller.secret_for(question.run)
+        self._send(messages.function_call(question.id, question.name, question.arguments, secret))
 
     def _ask(self, question: Question, kind: str) -> None:
         self._number += 1

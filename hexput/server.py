@@ -41,6 +41,7 @@ from jefe import Settings, Supervisor
 from jefe.endings import Ending
 from jefe.listen import Listener, Stream, accept, announce, open_listeners, peer_of, socket_of
 from jefe.named import NamedScripts
+from jefe.namespaces import OPERATOR, Namespace
 
 _log = structlog.get_logger()
 
@@ -181,6 +182,7 @@ class Server:
             self._named,
             self._timers,
             self._settings,
+            connection.namespace,
             send=connection.say,
             waiting=lambda: transport.size,
         )
@@ -200,6 +202,8 @@ class Server:
             self._connections.discard(connection)
             self._hold(connection, 0)
             session.close()
+            if connection.namespace is not OPERATOR:
+                self._supervisor.end_namespace(connection.namespace)
             self._supervisor.settle()
             code = None if end is None else end.code
             connection.log.info("a client disconnected", code=code, why=connection.dropped_for)
@@ -275,6 +279,8 @@ class _Connection:
     ) -> None:
         self.local: str = socket_of(stream).getsockname()[0]
         self.log = _log.bind(connection=number, address=peer_of(stream))
+        # Who has shown the token speaks for the operator; else nothing of one client is another's.
+        self.namespace = OPERATOR if settings.hexput_token else Namespace(f"hexput connection {number}")
         self.session: Session | None = None
         self.dropped_for: str | None = None
         self.unfinished = 0  # bytes that are held of a message that has not ended

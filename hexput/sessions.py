@@ -27,6 +27,7 @@ from jefe.endings import CANCELLED, SHUTTING_DOWN
 from jefe.errors import from_answer
 from jefe.jobs import Question as Asked
 from jefe.named import NamedScripts
+from jefe.namespaces import Namespace
 from jefe.run import NO_SANDBOX, Run
 from jefe.values import outcome_of
 
@@ -52,6 +53,10 @@ class Work:
         self.asked: Asked | None = None
         self.question: Question | None = None
 
+    def secret_for(self, run: Run) -> bytes:
+        """What is secret to this execution, as far as the script that makes a host call may send it along."""
+        return self.secret if self.session.namespace.hears(run.namespace) else b""
+
     def resumed(self) -> None:
         """It waited for the client, and goes on."""
         self.session.resumed(self)
@@ -71,6 +76,7 @@ class Session:
         named: the scripts that can be called as functions.
         timers: the timeouts of remote functions.
         settings: the limits.
+        namespace: whose the names and the sources of this client are.
         send: takes a message for the client.
         waiting: how many bytes wait for the client.
     """
@@ -82,6 +88,7 @@ class Session:
         named: NamedScripts,
         timers: Timers,
         settings: Settings,
+        namespace: Namespace,
         *,
         send: Callable[[bytes], None],
         waiting: Callable[[], int],
@@ -91,6 +98,7 @@ class Session:
         """Whether somebody waits in `until_light`."""
         self._supervisor = supervisor
         self._settings = settings
+        self.namespace = namespace
         self._send = send
         self._waiting = waiting
         self._bridge = Bridge(send, timers, log)
@@ -228,7 +236,9 @@ class Session:
         if work is None:
             return
         context = NO_SANDBOX if messages.is_null(message.context) else messages.own(message.context)
-        run = self.named.submit(script, context, on_done=self._done, on_call=self._call, tag=work)
+        run = self.named.submit(
+            script, context, on_done=self._done, on_call=self._call, namespace=self.namespace, tag=work
+        )
         if run.answer is None:
             work.run = run
 
@@ -260,12 +270,14 @@ class Session:
             request = wire.Compile(
                 script_name=message.name or "", script=message.code or "\n", options=message.choices
             )
-            self._supervisor.submit_compile(request, partial(self._changed, work))
+            self._supervisor.submit_compile(request, partial(self._changed, work), namespace=self.namespace)
 
     def _remove(self, message: Message, size: int) -> None:
         work = self._admit(message, size)
         if work is not None:
-            self._supervisor.submit_remove(message.name or "", partial(self._changed, work))
+            self._supervisor.submit_remove(
+                message.name or "", partial(self._changed, work), namespace=self.namespace
+            )
 
     def _changed(self, work: Work, answer: bytes) -> None:
         decoded = wire.decode_answer(answer)

@@ -5,6 +5,8 @@ it returned, or its sandbox if it returned none. A front submits its runs here i
 and gives `call` as what serves host calls, or calls it itself for the functions that its client does not
 know.
 
+A name is looked up in the namespace of the script that calls it (jefe/namespaces.py).
+
 Invariants: a script that is called so is a run like any other, with its own limits, and ends with the run
 that called it. What one run of a front sets off is bounded, in depth (`MAX_DEPTH`) and in all (`MAX_CALLS`),
 however the scripts call each other.
@@ -22,6 +24,7 @@ from msgspec import Raw
 
 from child import wire
 from jefe.errors import JefeError, NoSuchScript, ScriptError
+from jefe.namespaces import OPERATOR, Namespace
 from jefe.run import NO_SANDBOX, Run, ValueOf
 from jefe.scripts import Source
 from jefe.supervisor import Supervisor
@@ -79,6 +82,7 @@ class NamedScripts:
         on_done: Callable[[Run], None],
         on_call: OnCall | None = None,
         value_of: ValueOf = "return",
+        namespace: Namespace = OPERATOR,
         tag: Any = None,
     ) -> Run:
         """Have a script run that may call named scripts; see `Supervisor.submit`.
@@ -90,10 +94,11 @@ class NamedScripts:
             on_call: called when the script makes a host call, and when a named script makes one that it
                 called; it answers, or hands on to `call`. None: only named scripts can be called.
             value_of: what the run yields.
+            namespace: who asks.
             tag: kept at the run, and at the runs of the scripts that it calls.
         """
         member = _Member(0, _Family(), on_call or self.call)
-        return self._submit(script, sandbox, member, partial(self._done, on_done), value_of, tag)
+        return self._submit(script, sandbox, member, partial(self._done, on_done), value_of, namespace, tag)
 
     def call(self, run: Run, name: str, arguments: bytes) -> None:
         """Answer a host call by running the script of that name, now or later.
@@ -114,12 +119,12 @@ class NamedScripts:
             sandbox = self._sandbox(name, arguments)
         except ValueError as error:
             # Only who knows the function can say how it is to be called.
-            is_known = self._supervisor.knows(name)
+            is_known = self._supervisor.knows(name, run.namespace)
             run.resume(error=str(error) if is_known else _not_found(name), not_found=not is_known)
             return
         callee = _Member(member.depth + 1, member.family, member.on_call)
         done = partial(self._done, partial(self._answer, run, name))
-        started = self._submit(name, sandbox, callee, done, "return", run.tag)
+        started = self._submit(name, sandbox, callee, done, "return", run.namespace, run.tag)
         if started.answer is None:
             member.callee = started
 
@@ -137,10 +142,17 @@ class NamedScripts:
         member: _Member,
         done: Callable[[Run], None],
         value_of: ValueOf,
+        namespace: Namespace,
         tag: Any,
     ) -> Run:
         run = self._supervisor.submit(
-            script, sandbox, on_done=done, on_call=member.on_call, value_of=value_of, tag=tag
+            script,
+            sandbox,
+            on_done=done,
+            on_call=member.on_call,
+            value_of=value_of,
+            namespace=namespace,
+            tag=tag,
         )
         if run.answer is None:
             self._members[run] = member

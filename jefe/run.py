@@ -16,6 +16,7 @@ from msgspec import Raw
 from child import wire
 from jefe.jobs import UNKNOWN_COST, Job, Load, refusal, without_id
 from jefe.journal import Journal
+from jefe.namespaces import Namespace
 from jefe.version import Limits, Version
 
 if TYPE_CHECKING:
@@ -105,6 +106,12 @@ class Run(Job):
         """The version's."""
         assert self.version is not None
         return self.version.key
+
+    @property
+    def namespace(self) -> Namespace:
+        """Whose script it runs; it must have begun."""
+        assert self.version is not None
+        return self.version.namespace
 
     @property
     def limit(self) -> float:

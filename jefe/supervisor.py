@@ -33,6 +33,7 @@ from jefe.errors import (
 from jefe.jobs import Question, refusal
 from jefe.journal import Journal
 from jefe.logs import configure_unless_done
+from jefe.namespaces import OPERATOR, Namespace
 from jefe.pool import Pool
 from jefe.process import SLACK, Process
 from jefe.run import NO_ID, NO_SANDBOX, Run, ValueOf
@@ -76,6 +77,7 @@ class Supervisor:
         on_done: Callable[[Run], None],
         on_call: Callable[[Run, str, bytes], None] | None = None,
         value_of: ValueOf = "return",
+        namespace: Namespace = OPERATOR,
         tag: Any = None,
     ) -> Run:
         """Have a script run.
@@ -89,6 +91,7 @@ class Supervisor:
                 when the script makes a host call; `Run.resume` answers it. If None, a script has no host
                 functions.
             value_of: what the run yields, see docs/protocols.md.
+            namespace: who asks: where a name is looked up, and whose a source is.
             tag: kept at the run, for the front.
 
         Returns the run, which can be cancelled.
@@ -102,23 +105,23 @@ class Supervisor:
         if self._is_full():
             run.end(self._overloaded())
         elif isinstance(script, str):
-            entry = self._scripts.entry(script)
-            if entry is None:
-                run.end(refusal(wire.NO_SUCH_SCRIPT))
-            elif entry.is_changing or entry.backlog:
-                self._scripts.hold(entry, partial(self._begin_named, run, entry))
-            else:
-                self._begin_named(run, entry)
+            self._submit_named(run, self._scripts.entry(script, namespace))
         else:
-            version = self._scripts.version_of(script)
+            version = self._scripts.version_of(script, namespace)
             if version.size > self._largest:
                 run.end(refusal(wire.INPUT_TOO_LARGE))
             else:
                 self._begin(run, version)
         return run
 
-    def submit_compile(self, request: wire.Compile, on_answer: Callable[[bytes], None]) -> None:
-        """Give a name a new meaning, once a child has found that the source is a script.
+    def submit_compile(
+        self,
+        request: wire.Compile,
+        on_answer: Callable[[bytes], None],
+        *,
+        namespace: Namespace = OPERATOR,
+    ) -> None:
+        """Give a name a new meaning in a namespace, once a child has found that the source is a script.
 
         What is asked of that name after this waits for it. If the source is no script, the name keeps its
         meaning.
@@ -126,21 +129,23 @@ class Supervisor:
         if self._is_full():
             on_answer(self._overloaded())
             return
-        entry = self._scripts.make_entry(request.script_name)
+        entry = self._scripts.make_entry(request.script_name, namespace)
         if entry.is_changing or entry.backlog:
             self._scripts.hold(entry, partial(self._compile, request, entry, on_answer))
         else:
             self._compile(request, entry, on_answer)
 
-    def submit_remove(self, name: str, on_answer: Callable[[bytes], None]) -> None:
-        """Take a name its meaning; runs that were asked for before still end."""
-        entry = self._scripts.entry(name)
+    def submit_remove(
+        self, name: str, on_answer: Callable[[bytes], None], *, namespace: Namespace = OPERATOR
+    ) -> None:
+        """Remove a script of a namespace. Runs already submitted finish on it."""
+        entry = self._scripts.own_entry(name, namespace)
         if entry is None:
             on_answer(refusal(wire.NO_SUCH_SCRIPT))
         elif entry.is_changing or entry.backlog:
-            self._scripts.hold(entry, partial(self._remove, name, entry, on_answer))
+            self._scripts.hold(entry, partial(self._remove, entry, on_answer))
         else:
-            self._remove(name, entry, on_answer)
+            self._remove(entry, on_answer)
 
     def submit_parse(self, request: wire.Parse, on_answer: Callable[[bytes], None]) -> Question | None:
         """Ask for the syntax tree of a source. Returns what can be dropped; None if it was answered at
@@ -158,15 +163,19 @@ class Supervisor:
         self.pool.put(question)
         return question
 
-    def knows(self, script: str) -> bool:
-        """Whether a script has that name, or is about to have it."""
-        return self._scripts.entry(script) is not None
+    def knows(self, script: str, namespace: Namespace = OPERATOR) -> bool:
+        """Whether a script has that name, or is about to have it, as seen from a namespace."""
+        return self._scripts.entry(script, namespace) is not None
+
+    def end_namespace(self, namespace: Namespace) -> None:
+        """Forget the names and the sources of a namespace. Runs already submitted finish on them."""
+        self._scripts.forget(namespace)
 
     def settle(self) -> None:
         """End a batch: let everything that was asked, or answered, leave."""
         self.pool.settle()
 
-    def stats(self, script: str | None = None) -> dict[str, Any]:
+    def stats(self, script: str | None = None, namespace: Namespace = OPERATOR) -> dict[str, Any]:
         """Figures: of one script, or of everything.
 
         Always `runs`, `timeTaken` (ms of the scripts' own time) and `kills` (runs, by reason); for
@@ -176,7 +185,7 @@ class Supervisor:
             NoSuchScript: nobody compiled a script of that name.
         """
         if script is not None:
-            entry = self._scripts.entry(script)
+            entry = self._scripts.entry(script, namespace)
             if entry is None:
                 raise NoSuchScript
             return entry.counters.figures()
@@ -200,20 +209,30 @@ class Supervisor:
         """The longest line that a child takes, in bytes."""
         return self.settings.max_input_size + SLACK
 
-    def _begin_named(self, run: Run, entry: Entry) -> None:
-        if entry.version is None:
+    def _submit_named(self, run: Run, entry: Entry | None) -> None:
+        if entry is None:
             run.end(refusal(wire.NO_SUCH_SCRIPT))
+        elif entry.is_changing or entry.backlog:
+            self._scripts.hold(entry, partial(self._begin_named, run, entry))
         else:
+            self._begin_named(run, entry)
+
+    def _begin_named(self, run: Run, entry: Entry) -> None:
+        if entry.version is not None:
             self._begin(run, entry.version)
+        elif entry.namespace is not OPERATOR:  # it was to get a meaning of its own, and did not
+            self._submit_named(run, self._scripts.own_entry(entry.name, OPERATOR))
+        else:
+            run.end(refusal(wire.NO_SUCH_SCRIPT))
 
     def _begin(self, run: Run, version: Version) -> None:
         run.begin(version)
         self.pool.put(run)
 
     def _compile(self, request: wire.Compile, entry: Entry, on_answer: Callable[[bytes], None]) -> None:
-        version = self._scripts.make(request, entry.counters)
+        version = self._scripts.make(request, entry.counters, entry.namespace)
         if version.size > self._largest:
-            self._scripts.tidy(request.script_name)
+            self._scripts.tidy(entry)
             on_answer(refusal(wire.INPUT_TOO_LARGE))
             return
 
@@ -221,17 +240,17 @@ class Supervisor:
             if answer == _ACCEPTED:
                 self._scripts.put(entry, version)
             on_answer(answer)
-            self._scripts.changed(request.script_name)
+            self._scripts.changed(entry)
 
         entry.is_changing = True
         self.pool.put(Question(version.line, proved, version))
 
-    def _remove(self, name: str, entry: Entry, on_answer: Callable[[bytes], None]) -> None:
+    def _remove(self, entry: Entry, on_answer: Callable[[bytes], None]) -> None:
         if entry.version is None:
             on_answer(refusal(wire.NO_SUCH_SCRIPT))
         else:
             self._scripts.put(entry, None)
-            self._scripts.tidy(name)
+            self._scripts.tidy(entry)
             on_answer(_ACCEPTED)
 
     # ----------------------------------------------------------------------- coroutines, for everybody

@@ -11,6 +11,7 @@ import psutil
 from msgspec import Raw
 
 from child import wire
+from jefe.namespaces import Namespace
 from jefe.settings import Settings
 
 VERSION_ID: Final = b"0"
@@ -101,6 +102,7 @@ class Version:
         "limit",
         "limits",
         "line",
+        "namespace",
         "refused",
         "retired",
         "size",
@@ -112,11 +114,14 @@ class Version:
         number: int,
         request: wire.Compile,
         *,
+        namespace: Namespace,
         settings: Settings,
         counters: Counters,
         unused: "Callable[[Version], None]",
     ) -> None:
         self.key = str(number)
+        self.namespace = namespace
+        """Whose script it is: what it calls by name is looked up there."""
         self.language = request.language
         self.limits = limits_of(request, settings)
         self.line = wire.encode_request(

@@ -1,10 +1,9 @@
-"""The Hexput language as an engine: an adapter over `hexput.lang`, and a small cache of compiled scripts.
+"""The Hexput language as an engine: an adapter over `hexput.lang`.
 
-The cache serves the same text under many names, and names that come and go. It is bounded in scripts and in
-the size of each, so it cannot grow a child by more than a few megabytes.
+Nothing is kept from one `compile` to the next: whoever compiles what somebody else has compiled must not be
+able to tell so by the time that it takes.
 """
 
-from collections import OrderedDict
 from typing import Any
 
 from child.engines import HostCall, HostCallFailed, HostFunctionNotFound, Outcome, ScriptFault, ValueOf
@@ -12,9 +11,7 @@ from hexput import lang
 from hexput.lang.parser import parse
 from hexput.lang.script import Script, compile_script
 
-_MAX_CACHED = 64  # scripts
 _DEEPEST_TREE = 4000  # levels; the supervisor, which takes 5000 levels of calls, has to read them
-_MAX_CACHED_SOURCE = 16 * 1024  # characters; a larger script is compiled each time
 
 
 class HexputProgram:
@@ -51,27 +48,16 @@ class HexputEngine:
 
     def __init__(self, max_output_size: int) -> None:
         self._max_output_size = max_output_size
-        self._cache: OrderedDict[tuple[str, lang.Options], HexputProgram] = OrderedDict()
         # The first script makes the language's libraries import and build what they put off: do it now.
         self.parse("1;", {})
         self.compile("1;", {}).run(None, _no_host, "return")
 
     def compile(self, source: str, options: dict[str, Any]) -> HexputProgram:
-        """Compile a source text, unless it was compiled lately. Raises ScriptFault."""
-        key = (source, _options(options))
-        program = self._cache.get(key)
-        if program is None:
-            try:
-                program = HexputProgram(compile_script(*key), self._max_output_size)
-            except lang.HexputError as error:
-                raise _fault(error) from None
-            if len(source) > _MAX_CACHED_SOURCE:
-                return program
-            self._cache[key] = program
-            if len(self._cache) > _MAX_CACHED:
-                self._cache.popitem(last=False)
-        self._cache.move_to_end(key)
-        return program
+        """Compile a source text. Raises ScriptFault."""
+        try:
+            return HexputProgram(compile_script(source, _options(options)), self._max_output_size)
+        except lang.HexputError as error:
+            raise _fault(error) from None
 
     def parse(self, source: str, options: dict[str, Any]) -> bytes:
         """The syntax tree of a source text, as JSON text. Raises ScriptFault."""

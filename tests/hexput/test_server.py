@@ -121,6 +121,37 @@ async def test_a_token_is_wanted_before_the_upgrade():
                 assert "connected" in await websocket.get_message()
 
 
+async def test_without_a_token_each_client_has_names_of_its_own_for_as_long_as_it_is_connected():
+    async with serving() as server, server.client() as other:
+        await server.boss.compile("common", "return 'everybody';")
+        async with server.client() as client:
+            assert (await client.ask(id=1, action="compile", name="mine", code="return 1;"))["success"]
+            assert (await client.ask(id=2, action="run", name="mine"))["result"] == 1
+            answer = await other.ask(id=3, action="run", name="mine")
+            assert answer["error_type"] == "NoSuchScript"
+            assert (await other.ask(id=4, action="run", name="common"))["result"] == "everybody"
+            assert (await other.ask(id=5, action="remove", name="common"))["error_type"] == "NoSuchScript"
+            assert server.boss.stats()["scripts"] == 2
+        while server.boss.stats()["scripts"] > 1:  # noqa: ASYNC110 - nothing tells when a connection is gone
+            await trio.sleep(0.01)
+
+
+async def test_who_shows_the_token_speaks_for_the_operator():
+    async with serving(hexput_token="hush") as server:
+        headers = [("Authorization", "Bearer hush")]
+        async with open_websocket("127.0.0.1", server.port, "/", use_ssl=False, extra_headers=headers) as one:
+            await one.get_message()
+            await one.send_message('{"id":1,"action":"compile","name":"price","code":"return 3;"}')
+            assert json.loads(await one.get_message())["success"]
+        async with open_websocket("127.0.0.1", server.port, "/?token=hush", use_ssl=False) as two:
+            await two.get_message()
+            await two.send_message('{"id":2,"action":"execute","code":"return price();"}')
+            await two.get_message()  # has it that function?
+            await two.send_message('{"id":"check-1","exists":false}')
+            assert json.loads(await two.get_message())["result"] == 3
+        assert (await server.boss.run("price")).result == 3
+
+
 async def test_a_strange_web_page_may_not_connect():
     async with serving() as server:
         stream, answer = await server.raw("Origin: http://evil.example\r\n")

@@ -16,6 +16,7 @@ from hexput.deadlines import Deadlines
 from hexput.lang import features
 from hexput.sessions import Session
 from jefe.named import NamedScripts
+from jefe.namespaces import OPERATOR, Namespace
 from jefe.settings import Settings
 from jefe.supervisor import open_supervisor
 from tests.jefe.conftest import Family
@@ -59,10 +60,10 @@ async def clients(nursery, family):
     nursery.start_soon(timers.call.run)
     named = NamedScripts(boss)
 
-    def make(waiting=lambda: 0):
+    def make(waiting=lambda: 0, namespace=OPERATOR):
         told = []
         session = Session(
-            structlog.get_logger(), boss, named, timers, limits, send=told.append, waiting=waiting
+            structlog.get_logger(), boss, named, timers, limits, namespace, send=told.append, waiting=waiting
         )
         return Client(session, boss, told)
 
@@ -220,6 +221,18 @@ async def test_a_function_that_the_client_has_not_may_be_a_named_script(clients)
     await client.say(id=question["id"], exists=False)
     (answer,) = client.news()  # f(1): a number is no set of variables
     assert "is called with one object" in answer["error"]
+
+
+async def test_a_script_that_another_client_compiled_is_nobody_elses(clients):
+    """Else its author's host calls would be asked of this client, with this client's secret."""
+    client, other = clients(namespace=Namespace("a")), clients(namespace=Namespace("b"))
+    await client.say(id=1, action="compile", name="price", code="echo")
+    await other.say(id=2, action="compile", name="price", code="call 1")
+    await client.say(id=3, action="run", name="price", context={"n": 1}, secret_context="hush")
+    assert client.news()[1:] == [{"id": 3, "success": True, "result": {"n": 1}}]
+    await other.say(id=4, action="remove", name="price")
+    await client.say(id=5, action="run", name="price")
+    assert client.news() == [{"id": 5, "success": True, "result": {}}]
 
 
 # ------------------------------------------------------------------------------------------------ requests

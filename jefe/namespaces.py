@@ -1,0 +1,41 @@
+"""Namespaces: whose a name is.
+
+Every name, every cached source and every secret belongs to a namespace, and whoever looks one up says for
+which namespace. What is guaranteed:
+
+- A namespace sees its own names and the operator's, its own first. It changes and removes only its own.
+- A script sees what its own namespace sees, whoever runs it: an operator's script never calls a script of
+  the client that runs it.
+- What one namespace compiled is never found again by another: how long a source takes to compile tells
+  nobody what others run.
+"""
+
+from typing import Final
+
+
+class Namespace:
+    """Whose a name is. Two namespaces are the same if they are the same object.
+
+    Args:
+        label: what the log calls it.
+    """
+
+    __slots__ = ("label",)
+
+    def __init__(self, label: str) -> None:
+        self.label = label
+
+    def __repr__(self) -> str:
+        return f"<Namespace {self.label}>"
+
+    def hears(self, namespace: "Namespace") -> bool:
+        """Whether what is secret to an execution of this namespace may go out with the host calls of a
+        script of another one: its own and the operator's.
+        """
+        return namespace is self or namespace is OPERATOR
+
+
+OPERATOR: Final = Namespace("operator")
+"""The namespace of whoever runs the server: the pipe, the Python API, the command, OAF, and clients that
+showed a token.
+"""
