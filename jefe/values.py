@@ -1,7 +1,7 @@
 """Between Python's values and the JSON text that goes over the pipes; what the coroutines of a supervisor
 give back.
 
-The standard library decodes and encodes here: it knows numbers of any length, and unpaired surrogates.
+The standard library decodes and encodes here: it takes whole numbers beyond 64 bits, and unpaired surrogates.
 """
 
 import json
@@ -13,30 +13,38 @@ from msgspec import Raw
 
 from child import wire
 from jefe.errors import InputTooLarge, MalformedRequest, ScriptError, from_answer
+from jefe.logs import harmless
 from jefe.run import NO_SANDBOX
 
 Sandbox = Mapping[str, Any] | Raw | bytes
 """The variables given to a script: a mapping, or the JSON text of an object."""
 
 _BLANK: Final = b" \t\r\n"
+_SHOWN: Final = 60  # bytes of a JSON text in a repr
+_UNREAD: Final = object()  # stands for a value that nobody has read yet
 _well_formed: Final = msgspec.json.Decoder(Raw)
 
 
 class Outcome:
-    """What a run came to. The values are decoded when they are first looked at.
+    """The outcome of a run.
+
+    `result` and `sandbox` are decoded when they are first read, and kept: each is one value, the caller's
+    own, and a change to it stays. The JSON texts never change.
 
     Attributes:
         sandbox_json: JSON text of an object: the variables that the script hands back.
-        result_json: JSON text of the value that it returned; None if it returned none.
+        result_json: JSON text of the value that the script returned; None if it returned none.
         time_taken: the script's own time, in milliseconds.
     """
 
-    __slots__ = ("result_json", "sandbox_json", "time_taken")
+    __slots__ = ("_result", "_sandbox", "result_json", "sandbox_json", "time_taken")
 
     def __init__(self, sandbox_json: bytes, result_json: bytes | None, time_taken: float) -> None:
         self.sandbox_json = sandbox_json
         self.result_json = result_json
         self.time_taken = time_taken
+        self._result: Any = _UNREAD
+        self._sandbox: Any = _UNREAD
 
     @property
     def has_result(self) -> bool:
@@ -46,16 +54,29 @@ class Outcome:
     @property
     def result(self) -> Any:
         """The value that the script returned; None also if it returned none."""
-        return None if self.result_json is None else json.loads(self.result_json)
+        if self._result is _UNREAD:
+            self._result = None if self.result_json is None else json.loads(self.result_json)
+        return self._result
 
     @property
     def sandbox(self) -> dict[str, Any]:
         """The variables that the script hands back."""
-        sandbox: dict[str, Any] = json.loads(self.sandbox_json)
+        if self._sandbox is _UNREAD:
+            self._sandbox = json.loads(self.sandbox_json)
+        sandbox: dict[str, Any] = self._sandbox
         return sandbox
 
     def __repr__(self) -> str:
-        return f"<Outcome {(self.result_json or self.sandbox_json)[:60]!r}>"
+        parts = [f"sandbox={_shown(self.sandbox_json)}", f"time_taken={self.time_taken:g}"]
+        if self.result_json is not None:
+            parts.insert(0, f"result={_shown(self.result_json)}")
+        return f"<Outcome {' '.join(parts)}>"
+
+
+def _shown(text: bytes) -> str:
+    """The beginning of a JSON text, fit for a terminal."""
+    beginning = harmless(text[:_SHOWN].decode(errors="replace"))
+    return beginning if len(text) <= _SHOWN else beginning + "..."
 
 
 def outcome_of(answer: bytes) -> Outcome:

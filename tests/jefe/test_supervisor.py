@@ -25,6 +25,33 @@ async def test_a_run_hands_back_its_sandbox_and_its_result(family, one):
         assert bare.sandbox == {}
 
 
+async def test_a_value_is_decoded_once_and_is_the_callers_own(family, one):
+    async with open_supervisor(one, spawn=family.spawn) as boss:
+        await boss.compile("pick", "pick x")
+        outcome = await boss.run("pick", {"x": [1]})
+        assert outcome.result is outcome.result
+        assert outcome.sandbox is outcome.sandbox
+        outcome.result.append(2)
+        outcome.sandbox["y"] = 3
+        assert (outcome.result, outcome.sandbox) == ([1, 2], {"x": [1], "y": 3})
+        assert (outcome.result_json, outcome.sandbox_json) == (b"[1]", b'{"x":[1]}')
+        bare = await boss.run(Source("echo"))
+        assert (bare.result, bare.result) == (None, None)
+
+
+async def test_an_outcome_shows_what_is_in_it_and_neither_all_of_it_nor_tricks(family, one):
+    async with open_supervisor(one, spawn=family.spawn) as boss:
+        await boss.compile("pick", "pick x")
+        assert (
+            repr(await boss.run("pick", {"x": [1]}))
+            == '<Outcome result=[1] sandbox={"x":[1]} time_taken=0.01>'
+        )
+        assert repr(await boss.run(Source("echo"))) == "<Outcome sandbox={} time_taken=0.01>"
+        text = repr(await boss.run("pick", msgspec.Raw('{"x":"\u202e\x9b%s"}'.encode() % (b"x" * 10_000))))
+        assert text.isprintable()
+        assert len(text) < 300
+
+
 async def test_json_text_is_taken_as_a_sandbox(family, one):
     async with open_supervisor(one, spawn=family.spawn) as boss:
         for text in (b' {"a": 1.50}\r\n', msgspec.Raw(b'{"a": 1.50}')):
