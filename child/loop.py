@@ -55,17 +55,37 @@ class _Refused(Exception):
 
 
 class _Figures:
-    """How many runs ended, and the milliseconds of their own time."""
+    """What `stats` tells about the runs of a script, or of all; a supervisor counts the same
+    (jefe/version.py, `Counters`).
+    """
 
-    __slots__ = ("runs", "time_taken")
+    __slots__ = ("kills", "longest", "runs", "time_taken")
 
     def __init__(self) -> None:
         self.runs = 0
         self.time_taken = 0.0
+        self.longest = 0.0
+        self.kills: dict[str, int] = {}
 
     def add(self, time_taken: float) -> None:
+        """Count a run that finished or threw."""
         self.runs += 1
         self.time_taken += time_taken
+        self.longest = max(self.longest, time_taken)
+
+    def kill(self, reason: str) -> None:
+        """Count a run that was ended for this reason."""
+        self.runs += 1
+        self.kills[reason] = self.kills.get(reason, 0) + 1
+
+    def shown(self) -> dict[str, object]:
+        """As they are told."""
+        return {
+            "runs": self.runs,
+            "timeTaken": round(self.time_taken, 3),
+            "maxTimeTaken": round(self.longest, 3),
+            "kills": self.kills,
+        }
 
 
 class _Script:
@@ -73,10 +93,10 @@ class _Script:
 
     __slots__ = ("figures", "limits", "program")
 
-    def __init__(self, program: Program, limits: Limits) -> None:
+    def __init__(self, program: Program, limits: Limits, figures: _Figures) -> None:
         self.program = program
         self.limits = limits
-        self.figures = _Figures()
+        self.figures = figures  # of the name: they outlast the script if it is replaced
 
 
 class _Run:
@@ -187,7 +207,9 @@ class Loop:
             DEFAULT_MAX_TIME if request.max_time is None else request.max_time,
             DEFAULT_MAX_MEM if request.max_mem is None else request.max_mem,
         )
-        self._scripts[request.script_name] = _Script(program, limits)
+        older = self._scripts.get(request.script_name)
+        figures = _Figures() if older is None else older.figures
+        self._scripts[request.script_name] = _Script(program, limits, figures)
         self._accept(request)
 
     def _remove(self, request: wire.Remove) -> None:
@@ -201,18 +223,15 @@ class Loop:
         self._write(wire.responded(bytes(request.id), b'{"tree":' + tree + b"}"))
 
     def _stats(self, request: wire.Stats) -> None:
-        if request.script_name is None:
-            figures, more = (
-                self._figures,
-                {
-                    "scripts": len(self._scripts),
-                    "waiting": len(self._waiting),
-                    **self._about,
-                },
-            )
+        if request.script_name is not None:
+            response = self._script(request.script_name).figures.shown()
         else:
-            figures, more = self._script(request.script_name).figures, {}
-        response = {"runs": figures.runs, "timeTaken": round(figures.time_taken, 3), **more}
+            response = {
+                **self._figures.shown(),
+                "scripts": len(self._scripts),
+                "waiting": len(self._waiting),
+                **self._about,
+            }
         self._write(wire.responded(bytes(request.id), msgspec.json.encode(response)))
 
     def _run(self, request: wire.Run) -> None:
@@ -242,8 +261,7 @@ class Loop:
         try:
             outcome = self._guard.watch(step, run.script.limits, run.cpu_time)
         except TooMuch as broken:
-            self._count(run, started)
-            self._write(wire.refused(run.id, broken.reason))  # its worker, if it had one, is lost with it
+            self._kill(run, broken.reason)  # its worker, if it had one, is lost with it
             return
         if isinstance(outcome, _HostCall):
             run.time_taken += (time.perf_counter() - started) * 1000
@@ -251,20 +269,24 @@ class Loop:
             self._waiting[run.id] = run
             self._write(wire.called(run.id, outcome.name, outcome.arguments))
             return
-        self._count(run, started)
         if run.worker is not None and len(self._idle) < _MAX_IDLE:
             self._idle.append(run.worker)
         if _is_memory_error(outcome):
-            self._write(wire.refused(run.id, wire.TOO_MUCH_MEMORY))
-        elif isinstance(outcome, Exception):
+            self._kill(run, wire.TOO_MUCH_MEMORY)
+            return
+        run.time_taken += (time.perf_counter() - started) * 1000
+        run.script.figures.add(run.time_taken)
+        self._figures.add(run.time_taken)
+        if isinstance(outcome, Exception):
             self._write(wire.threw(run.id, self._thrown(outcome), run.time_taken))
         else:
             self._write(wire.finished(run.id, outcome.sandbox, outcome.result, run.time_taken))
 
-    def _count(self, run: _Run, started: float) -> None:
-        run.time_taken += (time.perf_counter() - started) * 1000
-        run.script.figures.add(run.time_taken)
-        self._figures.add(run.time_taken)
+    def _kill(self, run: _Run, reason: str) -> None:
+        """A run was ended because it took too much."""
+        run.script.figures.kill(reason)
+        self._figures.kill(reason)
+        self._write(wire.refused(run.id, reason))
 
     def _accept(self, request: wire.Request) -> None:
         if request_id := bytes(request.id):

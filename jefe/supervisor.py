@@ -176,10 +176,10 @@ class Supervisor:
         self.pool.settle()
 
     def stats(self, script: str | None = None, namespace: Namespace = OPERATOR) -> dict[str, Any]:
-        """Figures: of one script, or of everything.
+        """The figures of one script, or of everything; docs/protocols.md, "Figures", has the table.
 
-        Always `runs`, `timeTaken` (ms of the scripts' own time) and `kills` (runs, by reason); for
-        everything also `scripts` (names), `queued` (jobs) and `pool` (processes).
+        Always `runs`, `timeTaken` and `maxTimeTaken` (ms) and `kills` (runs, by reason); for everything also
+        `scripts`, `queued` and `pool`.
 
         Raises:
             NoSuchScript: nobody compiled a script of that name.

@@ -4,6 +4,7 @@ import pytest
 
 from child import wire
 from child.engines import HostCallFailed, HostFunctionNotFound, ScriptFault
+from child.limits import TooMuch
 from child.loop import Loop, ProtocolBroken
 from tests.child.fake_engine import FakeEngine
 
@@ -139,11 +140,31 @@ def test_stats_count_runs_that_ended():
         {"cmd": "stats"}, {"cmd": "stats", "scriptName": "a", "id": 7}, {"cmd": "stats", "scriptName": "c"}
     )
     assert a["id"] == 7
-    assert everything["response"].pop("timeTaken") >= a["response"].pop("timeTaken") >= 0
-    expected = {"runs": 3, "scripts": 3, "waiting": 1, "engines": {"fake": True}}
+    for time in ("timeTaken", "maxTimeTaken"):
+        assert everything["response"].pop(time) >= a["response"].pop(time) >= 0
+    expected = {"runs": 3, "kills": {}, "scripts": 3, "waiting": 1, "engines": {"fake": True}}
     assert everything["response"] == expected
-    assert a["response"] == {"runs": 2}
+    assert a["response"] == {"runs": 2, "kills": {}}
     assert c["response"]["runs"] == 0
+
+
+def test_stats_count_kills_by_reason():
+    def bomb(sandbox, call):
+        raise MemoryError
+
+    def slow(sandbox, call):
+        raise TooMuch(wire.TOO_MUCH_TIME)
+
+    child = Child(bomb=bomb, slow=slow)
+    child.send(compile_("bomb"), compile_("slow"), run("bomb"), run("slow"), run("slow"))
+    (everything, slow) = child.send({"cmd": "stats"}, {"cmd": "stats", "scriptName": "slow"})
+    assert everything["response"]["kills"] == {wire.TOO_MUCH_MEMORY: 1, wire.TOO_MUCH_TIME: 2}
+    assert slow["response"] == {
+        "runs": 2,
+        "timeTaken": 0.0,
+        "maxTimeTaken": 0.0,
+        "kills": {wire.TOO_MUCH_TIME: 2},
+    }
 
 
 # Host calls
