@@ -3,18 +3,22 @@
 import json
 import re
 import shutil
+import socket
 import subprocess
 import sys
 import threading
+from contextlib import contextmanager
 from pathlib import Path
 
 import pytest
 from websockets.sync.client import connect
+from websockets.sync.server import serve
 
 from tests.integration.hexput_process import ENVIRONMENT, RUNTIME, running
 
 ROOT = Path(__file__).resolve().parents[2]
 PAGE = ROOT / "docs" / "hexput.md"
+ADDRESS = "ws://127.0.0.1:9001"
 
 
 @pytest.fixture(scope="module")
@@ -36,10 +40,12 @@ def node(tmp_path_factory):
     except (subprocess.SubprocessError, OSError):
         pytest.skip("the registry of npm does not answer")
 
-    def run(text, *arguments):
+    def run(text, *arguments, fails=False):
         (folder / "program.js").write_text(text)
         command = [program, "program.js", *arguments]
         ended = subprocess.run(command, cwd=folder, capture_output=True, timeout=40, check=False)
+        if fails:
+            return ended
         assert ended.returncode == 0, ended.stderr.decode()
         return ended.stdout.decode()
 
@@ -175,36 +181,111 @@ def printed():
     return re.findall(r"```text\n(.*?)```", PAGE.read_text(), re.DOTALL)
 
 
+def python(program):
+    return subprocess.run(
+        [sys.executable, "-"],
+        input=program.encode(),
+        capture_output=True,
+        timeout=40,
+        cwd=ROOT,
+        check=False,
+        env=ENVIRONMENT,
+    )
+
+
 def test_the_programs_of_the_documentation_print_what_it_says(url):
     for number, program in enumerate(programs("python")):
-        text = program.replace("ws://127.0.0.1:9001", url)
-        ended = subprocess.run(
-            [sys.executable, "-"],
-            input=text.encode(),
-            capture_output=True,
-            timeout=40,
-            cwd=ROOT,
-            check=False,
-            env=ENVIRONMENT,
-        )
+        ended = python(program.replace(ADDRESS, url))
         assert ended.returncode == 0, ended.stderr.decode()
         assert ended.stdout.decode() in printed(), number
 
 
-def test_the_node_program_of_the_documentation_prints_what_it_says(url, node):
+def node_program():
     (program,) = [text for text in programs("js") if 'require("ws")' in text]
-    assert node(program.replace("ws://127.0.0.1:9001", url)) in printed()
+    return program
+
+
+def test_the_node_program_of_the_documentation_prints_what_it_says(url, node):
+    assert node(node_program().replace(ADDRESS, url)) in printed()
+
+
+@pytest.mark.parametrize("name", ["constructor", "__proto__", "toString"])
+def test_a_script_finds_no_function_that_the_node_program_does_not_offer(url, node, name):
+    program = node_program().replace(ADDRESS, url)
+    other = program.replace("later('done')", f"{name}('done')")
+    assert other != program
+    ended = node(other, fails=True)
+    assert (ended.returncode, ended.stdout) == (1, b"8\n")
+    assert f"Function '{name}' not found" in ended.stderr.decode()
+    other = program.replace("later('done')", f"price('{name}')")
+    assert other != program
+    assert node(other).startswith("8\nnull\n")
+
+
+@contextmanager
+def dying(*messages):
+    """A server that says this to each client, and is gone when it is asked something."""
+
+    def handle(connection):
+        for message in messages:
+            connection.send(message)
+        connection.recv()
+        connection.socket.shutdown(socket.SHUT_RDWR)
+
+    with serve(handle, "127.0.0.1", 0) as server:
+        thread = threading.Thread(target=server.serve_forever)
+        thread.start()
+        try:
+            yield f"ws://127.0.0.1:{server.socket.getsockname()[1]}"
+        finally:
+            server.shutdown()
+            thread.join()
+
+
+def failed_in_a_sentence(ended):
+    assert (ended.returncode, ended.stdout) == (1, b"")
+    assert re.fullmatch(r"[a-z].*\n", ended.stderr.decode())
+
+
+WELCOME = '{"type":"connection","status":"connected"}'
+
+
+@pytest.mark.parametrize("number", range(3))
+def test_the_python_programs_notice_that_the_server_has_died(number):
+    with dying(WELCOME) as url:
+        failed_in_a_sentence(python(programs("python")[number].replace(ADDRESS, url)))
+
+
+def test_the_python_programs_notice_that_there_is_no_server():
+    quick = 'ws://127.0.0.1:1", connect_timeout=0.5'
+    for program in programs("python"):
+        failed_in_a_sentence(python(program.replace(f'{ADDRESS}"', quick)))
+
+
+def test_the_node_program_notices_that_the_server_has_died(node):
+    with dying(WELCOME) as url:
+        failed_in_a_sentence(node(node_program().replace(ADDRESS, url), fails=True))
+    failed_in_a_sentence(node(node_program().replace(ADDRESS, "ws://127.0.0.1:1"), fails=True))
 
 
 def test_the_page_of_the_documentation_runs_as_in_a_browser(url, node):
-    """Its script needs a WebSocket and one element: node has neither, and is lent them."""
+    assert node(page(url)) in printed()
+
+
+def test_the_page_of_the_documentation_notices_that_the_server_has_died(node):
+    with dying(WELCOME) as url:
+        assert node(page(url)) == "unknown: the connection is closed (1006)\n"
+
+
+def page(url):
+    """The script of the page. It needs a WebSocket and one element: node has neither, and is lent them."""
     (page,) = programs("html")
     (script,) = re.findall(r"<script>\n(.*?)</script>", page, re.DOTALL)
     lent = (
         'const { WebSocket } = require("ws");\n'
         "const document = { querySelector: () => ({ set textContent(text) { console.log(text); } }) };\n"
     )
-    assert node(lent + script.replace("ws://127.0.0.1:9001", url)) in printed()
+    return lent + script.replace(ADDRESS, url)
 
 
 def test_many_threads_may_use_clients_at_once(url):

@@ -9,6 +9,7 @@ import socket
 import ssl
 import subprocess
 import sys
+import threading
 from contextlib import contextmanager, suppress
 from pathlib import Path
 
@@ -578,9 +579,39 @@ def test_every_line_of_the_page_was_really_printed(server):
     for expression, printed in re.findall(r"oaf-eval '(.*)'\n(.*)$", commands, re.MULTILINE):
         _, out, err = oaf_eval(expression, JEFE_OAF_PORT=str(server.port))
         assert out + err == printed + "\n"
-    programs = [(sys.executable, "-c", fenced(page, "python")[0].replace(")", f", port={server.port})", 1))]
-    if shutil.which("node"):
-        programs.append(("node", "-e", fenced(page, "js")[0].replace("2000", str(server.port))))
-    for program in programs:
+    for program in programs(server.port):
         done = subprocess.run(program, cwd=ROOT, capture_output=True, text=True, timeout=50, check=True)
         assert done.stdout in blocks
+
+
+def programs(port):
+    """Those of the page, for a server on this port."""
+    page = "docs/oaf.md"
+    (python,) = fenced(page, "python")
+    found = [(sys.executable, "-c", python.replace('"123abc"', f'"123abc", port={port}'))]
+    if shutil.which("node"):
+        found.append(("node", "-e", fenced(page, "js")[0].replace("2000", str(port))))
+    return found
+
+
+def test_the_programs_of_the_page_notice_that_the_server_has_died():
+    def failed_in_a_sentence(program):
+        done = subprocess.run(program, cwd=ROOT, capture_output=True, text=True, timeout=50, check=False)
+        assert (done.returncode, done.stdout) == (1, "")
+        assert re.fullmatch(r"[a-z].*\n", done.stderr)
+
+    def hang_up():
+        for _ in programs(0):
+            connection, _ = listener.accept()
+            connection.recv(1)
+            connection.close()
+
+    with socket.create_server(("127.0.0.1", 0)) as listener:
+        port = listener.getsockname()[1]
+        thread = threading.Thread(target=hang_up)
+        thread.start()
+        for program in programs(port):
+            failed_in_a_sentence(program)
+        thread.join()
+    for program in programs(port):
+        failed_in_a_sentence(program)
