@@ -11,10 +11,11 @@ ask for more; requests about one name take effect in the order in which they wer
 
 import inspect
 import json
+import sys
 from collections.abc import AsyncIterator, Awaitable, Callable, Mapping
 from contextlib import AsyncExitStack, asynccontextmanager
 from functools import partial
-from typing import Any, Final
+from typing import Any, Final, get_args
 
 import structlog
 import trio
@@ -279,11 +280,15 @@ class Supervisor:
                 setting.
 
         Raises:
-            ScriptSyntaxError: the source is no script; the older one stays.
+            ScriptSyntaxError: the source is not a script; the name keeps the script that it had.
+            JefeError: there is no such language.
             MalformedRequest, InputTooLarge, Overloaded, Killed, ChildDied, Closed: see jefe/errors.py.
         """
         if not isinstance(name, str) or not name:
             raise MalformedRequest(advice="the name of a script is a text that is not empty")
+        _check_limit("max_time", max_time)
+        _check_limit("max_mem", max_mem, is_whole=True)
+        _check_limit("max_mem_percent", max_mem_percent, most=1)
         request = wire.Compile(
             script_name=name,
             script=source,
@@ -344,6 +349,10 @@ class Supervisor:
         text = sandbox_text(sandbox, self.settings.max_input_size)
         if isinstance(script, Source):
             self._checked(script.text, script.language, script.options)
+        elif not isinstance(script, str):
+            raise MalformedRequest(advice="a script is a name or a Source")
+        if value_of not in get_args(ValueOf):
+            raise MalformedRequest(advice=f"value_of is one of {', '.join(get_args(ValueOf))}")
         caller = _Caller()
         run = self.submit(
             script,
@@ -421,6 +430,17 @@ class Supervisor:
         except (TypeError, ValueError, RecursionError) as error:
             raise MalformedRequest(advice=f"the options are not JSON: {error}") from None
         return dict(options)
+
+
+def _check_limit(
+    name: str, value: float | None, *, is_whole: bool = False, most: float = sys.float_info.max
+) -> None:
+    """Raise MalformedRequest unless this can be a limit: a child that is sent anything else quits."""
+    kinds = (int,) if is_whole else (int, float)
+    if value is None or (type(value) in kinds and 0 <= value <= most):
+        return
+    kind = "a whole number from 0" if is_whole else "a number from 0"
+    raise MalformedRequest(advice=f"{name} is {kind}{' to 1' if most == 1 else ''}, or None")
 
 
 class _Caller:

@@ -1,5 +1,7 @@
 """What is promised to whoever asks a supervisor, with children that are no processes."""
 
+import math
+
 import msgspec
 import pytest
 import trio
@@ -300,7 +302,16 @@ async def test_requests_without_sense_or_measure_are_refused(family):
             boss.compile("s", ""),
             boss.compile(1, "echo"),
             boss.compile("s", "echo", options={"a": object()}),
+            boss.compile("s", "echo", max_time=-1),
+            boss.compile("s", "echo", max_time=math.nan),
+            boss.compile("s", "echo", max_time=math.inf),
+            boss.compile("s", "echo", max_time="50"),
+            boss.compile("s", "echo", max_mem=1.5),
+            boss.compile("s", "echo", max_mem=True),
+            boss.compile("s", "echo", max_mem_percent=1.1),
             boss.run(Source("")),
+            boss.run(1),
+            boss.run(Source("echo"), value_of="sandbox"),
             boss.parse(b"x"),
         ):
             with pytest.raises(jefe.MalformedRequest):
@@ -314,7 +325,8 @@ async def test_requests_without_sense_or_measure_are_refused(family):
             with pytest.raises(jefe.InputTooLarge):
                 await ask
         assert (await boss.run(Source("echo"))).sandbox == {}
-        assert len(family.alive) == 1
+        assert len(family.alive) == len(family.children) == 1
+        assert [line["script"] for line in family.children[0].commands("compile")] == ["echo"]
 
 
 async def test_parse_gives_the_tree_as_text(family, one):
