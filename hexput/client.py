@@ -1,7 +1,9 @@
 """A client of a Hexput server, for programs that use trio. For asyncio and for plain code: hexput/threads.py.
 
-Source: the Hexput runtime document, and docs/protocols.md section 2; it uses nothing that other servers do
-not have, unless it is asked to (`compile`, `run`, `remove`).
+Source: the Hexput runtime document, and docs/protocols.md section 2. It asks other servers for nothing that
+they do not have, unless it is told to (`compile`, `run`, `remove`), but for one message: `cancel`, for an
+execution that nobody waits for any more. A server that does not know it answers that, and the answer is
+ignored.
 
 Invariants:
 
@@ -104,14 +106,15 @@ class HexputClient:
         ever.
             Each request may say otherwise.
         connect_timeout: how long entering the block may take, and each attempt to connect, in seconds.
-        heartbeat: after so many seconds the server is asked whether it is still there, and has as many to
-            answer.
-        reconnect: whether a lost connection is made again.
+        heartbeat: every so many seconds the client sends a ping; a server that does not answer within as many
+            is taken to be gone.
+        reconnect: whether a lost connection is made again; if not, a first attempt that fails is the last
+            one, too.
         longest_pause: between two attempts to connect, in seconds.
         ssl_context: for `wss://…`, if the system's certificates are not enough.
 
     Raises:
-        ValueError: the URL is none of a WebSocket server.
+        ValueError: the URL is not that of a WebSocket server, or does not fit `ssl_context`.
 
     Example:
         async with HexputClient("ws://127.0.0.1:9001") as client:
@@ -151,7 +154,9 @@ class HexputClient:
         self._nursery: trio.Nursery | None = None
 
     async def __aenter__(self) -> Self:
-        """Connect. Raises Refused, or Disconnected if that takes too long."""
+        """Connect, in several attempts if need be. Raises Refused, or Disconnected when `connect_timeout` is
+        over or another attempt would fail as well.
+        """
         if self._manager is not None:
             raise ClientError("a client has one 'async with' block: make another client")
         self._gave_up = None
@@ -215,9 +220,9 @@ class HexputClient:
             timeout: in seconds; None: for ever; left out: the client's.
 
         Raises:
-            RequestFailed: the source is no script, or the script failed, or was not run.
+            RequestFailed: the source is not a script, or the script failed, or was not run.
             RequestTimeout, Disconnected, Refused: see hexput/failures.py.
-            ValueError, TypeError: a value cannot be sent as JSON.
+            ValueError, TypeError, RecursionError: a value cannot be sent as JSON.
         """
         return await self._request(
             "execute", timeout, code=code, context=context, options=options, secret_context=secret_context

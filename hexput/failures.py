@@ -10,8 +10,7 @@ class RequestFailed(ClientError):
 
     Attributes:
         type: a name for programs, such as `SyntaxError`, `FunctionNotFoundError` or `Killed`; None from a
-        server
-            that does not say.
+            server that does not say.
         line: where in the source, from 1; None when there is no place, or the server does not say.
         column: the same, in code points.
     """
@@ -30,7 +29,7 @@ class RequestFailed(ClientError):
 
 
 class Refused(ClientError):
-    """The server does not let this client in; `status` is that of HTTP, such as 401: it wants a token."""
+    """The server does not let this client in; `status` is HTTP's: 401 (it wants a token), 403 or 404."""
 
     def __init__(self, message: str, status: int) -> None:
         super().__init__(message)
@@ -42,4 +41,6 @@ class Disconnected(ClientError):
 
 
 class RequestTimeout(ClientError, TimeoutError):
-    """The answer did not come in time. The execution was cancelled."""
+    """The answer did not come in time. An `execute` or `run` was cancelled; any other request may still be
+    carried out.
+    """

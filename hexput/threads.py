@@ -7,7 +7,7 @@ is handed back, so that it runs where the application's other code does:
 - `AsyncioHexputClient`: in the event loop that the client was opened in, plain and async functions alike.
 - `SyncHexputClient`: each call in a thread of its own, since it may block, and may make requests itself.
 
-Invariant: when the block has ended, so has the thread.
+Invariant: when the block has ended, so has the thread in which trio runs.
 """
 
 import asyncio
@@ -229,7 +229,8 @@ class SyncHexputClient:
     """A `HexputClient` for plain code: the same arguments, the same requests, the same errors.
 
     It may be used by many threads at once. Each call of a function runs in a thread of its own, an async
-    function in an event loop of asyncio that is made for the call.
+    function in an event loop of asyncio that is made for the call. A function that is still running when the
+    block ends is not stopped; its result is thrown away.
 
     Example:
         with SyncHexputClient("ws://127.0.0.1:9001") as client:

@@ -76,7 +76,7 @@ _OTHERS = {
     "SyncOafClient": "oaf_client",
     "open_supervisor": "supervisor",
 }
-"""In which module a public name is that is no error (jefe/errors.py)."""
+"""The module of each public name that is not in jefe/errors.py."""
 
 
 def __getattr__(name: str) -> object:

@@ -1,7 +1,7 @@
 """What can go wrong with a request, as types.
 
 Every `JefeError` has a `reason`, the short text that goes over the wires (docs/protocols.md, section 1); its
-`str()` is a sentence that says what happened and what to do about it. One table, `_BY_REASON`, ties the
+`str()` says what happened, and what to do about it if there is more to say. One table, `_BY_REASON`, ties the
 reasons to the types; `from_answer` turns a refusal on a wire into its type.
 
 `FunctionNotFound` is the odd one out: an application raises it, in its own host call, to say that it knows no
@@ -53,16 +53,14 @@ class _Placed(JefeError):
 
 
 class ScriptError(_Placed):
-    """The script threw: it was run, and failed by its own doing. `type` is a name that programs can test."""
+    """The script threw: it ran, and failed by its own fault or in a host call. Programs can test `type`."""
 
     def __str__(self) -> str:
         return f"Execution error{self.place}: {self.message}"
 
 
 class ScriptSyntaxError(_Placed):
-    """The source is not a script, or uses what its options refuse; the older script of that name, if any,
-    stays.
-    """
+    """The source is not a script, or uses what its options refuse. A name keeps the script that it had."""
 
     def __str__(self) -> str:
         return f"Error parsing AST: {self.message}{self.place}"
@@ -78,13 +76,15 @@ class NoSuchScript(JefeError):
 
 
 class Killed(JefeError):
-    """The child was killed because this run broke a limit; the reason says which."""
+    """The run, or the reading of the source, broke a limit and was ended; the reason says which limit."""
 
     advice = "give the script less to do, or a larger limit"
 
 
 class ChildDied(JefeError):
-    """The child died while it was running this script, and nobody had asked it to."""
+    """Two children died while they were at this script, or one died and the run cannot be repeated; or no
+    child could be started.
+    """
 
     advice = "try again; if it happens again, this script kills the child"
 
@@ -93,7 +93,7 @@ class ChildDied(JefeError):
 
 
 class InputTooLarge(JefeError):
-    """A request is larger than `max_input_size` bytes."""
+    """A source, with its options, or a sandbox is larger than `max_input_size` bytes."""
 
     advice = "send less, or raise JEFE_MAX_INPUT_SIZE"
 
@@ -102,14 +102,16 @@ class InputTooLarge(JefeError):
 
 
 class MalformedRequest(JefeError):
-    """A request makes no sense: a wrong type, an empty name, a sandbox that is no object."""
+    """An argument cannot be what it should be: a wrong type, an empty name, a limit below 0, a sandbox that
+    is not an object. No child has seen it.
+    """
 
     def __init__(self, reason: str = wire.MALFORMED_REQUEST, advice: str | None = None) -> None:
         super().__init__(reason, advice)
 
 
 class Overloaded(JefeError):
-    """More runs wait than the queue may hold (`max_queue`)."""
+    """As many requests wait for a child as the queue may hold (`max_queue`)."""
 
     advice = "wait for answers before sending more, or raise JEFE_MAX_QUEUE"
 
@@ -118,7 +120,7 @@ class Overloaded(JefeError):
 
 
 class SandboxMissing(JefeError):
-    """The settings require a sandbox, and this system lacks a part of it."""
+    """The settings require a sandbox, and this system lacks a part of it. `open_supervisor` raises it."""
 
     advice = "`jefe doctor` says which; start Jefe elsewhere, or without JEFE_REQUIRE_SANDBOX"
 

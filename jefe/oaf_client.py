@@ -51,7 +51,9 @@ class OafError(JefeError):
 
 
 class ConnectionLost(JefeError):
-    """There is no server, or it has closed the connection, or it says what makes no sense."""
+    """There is no server, or it has closed the connection, or it did not answer in time, or what it answers
+    makes no sense.
+    """
 
     advice = "see whether an OAF server listens there, and whether it speaks TLS; then connect anew"
 
@@ -117,7 +119,8 @@ def _first(lines: list[bytes | Oversized]) -> bytes | None:
 
 
 class OafClient:
-    """A connection to an OAF server, under trio. Calls of several tasks take turns.
+    """A connection to an OAF server, under trio. Calls of several tasks take turns. A call waits for its
+    answer without a limit: cancel it, for example with `trio.fail_after`, and the connection is lost.
 
     Args:
         token: what the server wants to see.
@@ -125,7 +128,8 @@ class OafClient:
         port: likewise.
         ssl_context: how to speak TLS with it; None: not at all.
 
-    Every call raises `OafError` if the server answers with one, and `ConnectionLost`.
+    Every call raises `OafError` if the server answers with one, `ConnectionLost`, and ValueError or TypeError
+    for what cannot be sent as JSON.
 
     Example:
         async with jefe.OafClient(token="123abc") as client:
@@ -227,7 +231,8 @@ class SyncOafClient:
         ssl_context: how to speak TLS with it; None: not at all.
         timeout: how long to wait for the server each time, in seconds; then the connection is lost.
 
-    Every call raises `OafError` if the server answers with one, and `ConnectionLost`.
+    Every call raises `OafError` if the server answers with one, `ConnectionLost`, and ValueError or TypeError
+    for what cannot be sent as JSON.
 
     Example:
         with jefe.SyncOafClient(token="123abc") as client:

@@ -30,7 +30,7 @@ _SOURCE_BYTES: Final = 8 * 1024 * 1024
 
 
 class Source(msgspec.Struct, frozen=True):
-    """A script without a name: run it, and the same text again, and it is compiled once.
+    """A script without a name. A child that runs the same text again does not compile it again.
 
     Args:
         text: the source.

@@ -129,8 +129,8 @@ class Settings(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=
         Meta(
             ge=1,
             le=2**24,
-            description="How many runs may wait for a child; further ones are refused.",
-            extra={"unit": "runs"},
+            description="How many requests may wait for a child; further ones are refused.",
+            extra={"unit": "requests"},
         ),
     ] = 10_000
     max_connections: Annotated[

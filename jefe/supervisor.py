@@ -122,10 +122,10 @@ class Supervisor:
         *,
         namespace: Namespace = OPERATOR,
     ) -> None:
-        """Give a name a new meaning in a namespace, once a child has found that the source is a script.
+        """Compile a script under a name of a namespace, once a child has found that the source is a script.
 
-        What is asked of that name after this waits for it. If the source is no script, the name keeps its
-        meaning.
+        Later requests about this name wait for that. If the source is not a script, the name keeps the script
+        that it had.
         """
         if self._is_full():
             on_answer(self._overloaded())
@@ -301,7 +301,7 @@ class Supervisor:
         await self._ask(partial(self.submit_compile, request))
 
     async def remove(self, name: str) -> None:
-        """Forget the script of a name. Raises NoSuchScript, or Closed."""
+        """Remove the script of a name. Runs already submitted finish on it. Raises NoSuchScript."""
         await self._ask(partial(self.submit_remove, name))
 
     async def parse(

@@ -8,7 +8,11 @@ from pathlib import Path
 
 import pytest
 
+from child import wire
 from jefe import Settings, open_supervisor
+from jefe.endings import CANCELLED, SHUTTING_DOWN
+from jefe.errors import NO_CHILD
+from jefe.pipe import END_OF_INPUT, TOO_LATE
 from tests.integration.test_commands import environment
 
 ROOT = Path(__file__).parents[1]
@@ -111,6 +115,24 @@ async def test_python_is_told_the_same_figures():
         await boss.run("s")
         assert flat(boss.stats()) == fields_of("`jefe`", "everything")[0]
         assert flat(boss.stats("s")) == fields_of("`jefe`", "a script")[0]
+
+
+def test_every_reason_is_on_the_page():
+    reasons = [
+        text
+        for name, text in vars(wire).items()
+        if name in ("MALFORMED_REQUEST", "INPUT_TOO_LARGE", "DUPLICATE_RUN", "CHILD_DIED", "OVERLOADED")
+        or name.startswith(("NO_SUCH", "SYNTAX", "UNKNOWN", "INTERNAL", "TOO_MUCH"))
+    ]
+    assert len(reasons) == 12
+    reasons += [
+        NO_CHILD,
+        SHUTTING_DOWN,
+        CANCELLED.partition(":")[0],
+        TOO_LATE.partition(":")[0],
+        END_OF_INPUT,
+    ]
+    assert [text for text in reasons if f"| `{text}" not in PAGE] == []
 
 
 def test_a_child_alone_enforces_limits_of_its_own():
