@@ -9,7 +9,9 @@ from collections.abc import Mapping
 from typing import Final, NoReturn
 
 from child.engines import DEFAULT_MAX_OUTPUT_SIZE, load_engines
+from child.limits import STATM, Gauge, Guard, keep_little
 from child.loop import serve
+from child.room import NoRoom, Room, reserve, stretch
 from child.sandbox import give_up
 
 HELP: Final = """\
@@ -80,11 +82,19 @@ def main(arguments: list[str]) -> int:
         _say(str(error))
         return 2
     try:
-        engines = load_engines(output_size)
-        report = give_up((0, 1, 2, source, sink))
+        room = Room(reserve(size, output_size))
+        engines = load_engines(output_size, room)
+        keep_little()
+        stretch()
+        gauge = Gauge(STATM)
+        report = give_up((0, 1, 2, source, sink, *gauge.descriptors))
         if report.missing:
             _say(report.sentence)
-        return serve(engines, size, source, sink, lacking=report.lack, debug=debug)
+        room.start(gauge.read().size)
+        return serve(engines, size, source, sink, guard=Guard(gauge, room), lacking=report.lack, debug=debug)
+    except NoRoom as error:
+        _say(str(error))
+        return 2
     except Exception as error:  # noqa: BLE001 - nobody above would tell it in a sentence
         if debug:
             traceback.print_exc()

@@ -32,6 +32,7 @@ class Machine(NamedTuple):
 
 _CALLS: Final = {  # on x86_64, on aarch64
     "read": (0, 63),
+    "pread64": (17, 67),
     "write": (1, 64),
     "writev": (20, 66),
     "close": (3, 57),

@@ -26,7 +26,7 @@ from greenlet import getcurrent, greenlet  # type: ignore[import-untyped]
 
 from child import wire
 from child.engines import Engine, Engines, HostCallFailed, HostFunctionNotFound, Outcome, Program, ScriptFault
-from child.limits import DEFAULT_MAX_MEM, DEFAULT_MAX_TIME, Guard, Limits, TooMuch
+from child.limits import DEFAULT_MAX_MEM, DEFAULT_MAX_TIME, Guard, Limits, Taken, TooMuch
 from child.wire import Thrown
 
 READ_SIZE: Final = 64 * 1024
@@ -38,6 +38,8 @@ _READING: Final = Limits(time=5000, memory=0)
 read."""
 
 _MAX_IDLE: Final = 16  # workers kept for later runs
+_LONGEST_NAME: Final = 10_000  # characters of a host function's; a script can make up longer ones
+_LONGEST_MESSAGE: Final = 10_000  # characters of an error's
 
 _T = TypeVar("_T")
 
@@ -102,14 +104,15 @@ class _Script:
 class _Run:
     """A run that has begun."""
 
-    __slots__ = ("cpu_time", "id", "script", "time_taken", "worker")
+    __slots__ = ("cpu_time", "held", "id", "script", "time_taken", "worker")
 
     def __init__(self, run_id: bytes, script: _Script) -> None:
         self.id = run_id
         self.script = script
         self.time_taken = 0.0  # milliseconds of its own so far
         self.cpu_time = 0.0  # milliseconds of CPU time before it last waited
-        self.worker: greenlet | None = None  # only if it may make host calls
+        self.held = Taken(0, 0)  # what it had grown by when it last waited
+        self.worker: greenlet | None = None  # only if it may make host calls; None again if it was ended
 
 
 class _HostCall(NamedTuple):
@@ -154,6 +157,7 @@ class Loop:
         self._framer = wire.Framer(max_input_size)
         self._scripts: dict[str, _Script] = {}
         self._waiting: dict[bytes, _Run] = {}  # by id
+        self._parked_size = 0  # of the address space that they hold together, in bytes
         self._figures = _Figures()
         self._idle: list[greenlet] = []  # workers without a run
         self._job: list[Callable[[], Outcome]] = []  # the run for the worker that is switched to next
@@ -249,8 +253,12 @@ class Loop:
 
     def _resume(self, request: wire.Resume) -> None:
         run = self._waiting.pop(bytes(request.id), None)
-        if run is None or run.worker is None:
+        if run is None:
             raise _Refused(wire.NO_SUCH_RUN)
+        self._parked_size -= run.held.size
+        if run.worker is None:
+            self._kill(run, wire.TOO_MUCH_MEMORY)
+            return
         self._advance(run, partial(run.worker.switch, request))
 
     # What they have in common
@@ -259,28 +267,71 @@ class Loop:
         """Give a run the CPU until it ends or makes a host call; answer that. No script runs but in here."""
         started = time.perf_counter()
         try:
-            outcome = self._guard.watch(step, run.script.limits, run.cpu_time)
+            outcome = self._guard.watch(step, run.script.limits, run.cpu_time, run.held.resident)
         except TooMuch as broken:
             self._kill(run, broken.reason)  # its worker, if it had one, is lost with it
             return
         if isinstance(outcome, _HostCall):
             run.time_taken += (time.perf_counter() - started) * 1000
-            run.cpu_time += self._guard.taken()
-            self._waiting[run.id] = run
-            self._write(wire.called(run.id, outcome.name, outcome.arguments))
-            return
-        if run.worker is not None and len(self._idle) < _MAX_IDLE:
-            self._idle.append(run.worker)
-        if _is_memory_error(outcome):
-            self._kill(run, wire.TOO_MUCH_MEMORY)
+            self._park(run, outcome)
             return
         run.time_taken += (time.perf_counter() - started) * 1000
-        run.script.figures.add(run.time_taken)
-        self._figures.add(run.time_taken)
-        if isinstance(outcome, Exception):
-            self._write(wire.threw(run.id, self._thrown(outcome), run.time_taken))
+        if run.worker is not None and len(self._idle) < _MAX_IDLE:
+            self._idle.append(run.worker)
+        try:
+            line = self._last_line(run, outcome)
+        except MemoryError:
+            line = b""
+        del outcome
+        if line:
+            run.script.figures.add(run.time_taken)
+            self._figures.add(run.time_taken)
+            self._write(line)
         else:
-            self._write(wire.finished(run.id, outcome.sandbox, outcome.result, run.time_taken))
+            self._kill(run, wire.TOO_MUCH_MEMORY)
+
+    def _last_line(self, run: _Run, outcome: Outcome | Exception) -> bytes:
+        """What is said of a run that ended; empty if there is no memory for it."""
+        if _is_memory_error(outcome):
+            return b""
+        if isinstance(outcome, Exception):
+            return wire.threw(run.id, self._thrown(outcome), run.time_taken)
+        return wire.finished(run.id, outcome.sandbox, outcome.result, run.time_taken)
+
+    def _park(self, run: _Run, call: _HostCall) -> None:
+        """Have a run wait for its host, unless it holds too much."""
+        run.cpu_time += self._guard.taken()
+        grown = self._guard.grown()
+        run.held = Taken(max(0, run.held.size + grown.size), max(0, run.held.resident + grown.resident))
+        try:
+            line = wire.called(run.id, call.name, call.arguments)
+        except MemoryError:
+            line = b""
+        self._waiting[run.id] = run
+        self._parked_size += run.held.size
+        if self._parked_size > self._guard.room.headroom > 0:
+            self._end_the_largest()
+        if run.worker is None or not line:
+            del self._waiting[run.id]
+            self._parked_size -= run.held.size
+            run.worker = None
+            self._kill(run, wire.TOO_MUCH_MEMORY)
+        else:
+            self._write(line)
+
+    def _end_the_largest(self) -> None:
+        """End those of the waiting runs that hold most, until the rest leaves room for others.
+
+        They are told so when their host has answered. Which of them is too much nothing else can tell.
+        """
+        while self._parked_size > self._guard.room.headroom:
+            largest = max(self._waiting.values(), key=lambda run: run.held.size)
+            if largest.worker is not None:
+                largest.worker.throw()
+                largest.worker = None
+            self._parked_size -= largest.held.size
+            largest.held = Taken(0, 0)
+        self._guard.grown()  # what was freed is not to be the next one's
 
     def _kill(self, run: _Run, reason: str) -> None:
         """A run was ended because it took too much."""
@@ -315,7 +366,7 @@ class Loop:
             place = "" if fault.line is None else f" at line {fault.line}, column {fault.column}"
             beside = {"type": fault.type, "line": fault.line, "column": fault.column}
             raise _Refused(
-                f"{wire.SYNTAX_ERROR}{fault.message}{place}",
+                f"{wire.SYNTAX_ERROR}{fault.message[:_LONGEST_MESSAGE]}{place}",
                 **{name: value for name, value in beside.items() if value is not None},
             ) from None
         except (MemoryError, RecursionError):
@@ -328,7 +379,8 @@ class Loop:
     def _thrown(self, error: Exception) -> Thrown:
         """The failure of a run as the caller is told it."""
         if isinstance(error, ScriptFault):
-            return Thrown(type=error.type, message=error.message, line=error.line, column=error.column)
+            message = error.message[:_LONGEST_MESSAGE]
+            return Thrown(type=error.type, message=message, line=error.line, column=error.column)
         if isinstance(error, RecursionError):
             return Thrown(type="RecursionError", message="The script is nested too deeply")
         self._show(error)
@@ -363,6 +415,8 @@ def _is_memory_error(outcome: Outcome | Exception) -> bool:
 
 def _call_host(name: str, arguments: bytes) -> bytes:
     """The host call of a run that has a worker: let the loop make it, and wait for the answer."""
+    if len(name) > _LONGEST_NAME:
+        raise HostFunctionNotFound(name)
     answer: wire.Resume = getcurrent().parent.switch(_HostCall(name, arguments))
     if answer.error is None:
         return bytes(answer.result)
@@ -382,6 +436,7 @@ def serve(
     source: int,
     sink: int,
     *,
+    guard: Guard | None = None,
     lacking: str = "",
     debug: bool = False,
 ) -> int:
@@ -392,6 +447,7 @@ def serve(
         max_input_size: the longest request, in bytes.
         source: where requests come from, blocking.
         sink: where answers go, blocking.
+        guard: see `Loop`; it is started here.
         lacking: see `Loop`.
         debug: see `Loop`.
 
@@ -405,7 +461,7 @@ def serve(
         while written < len(line):  # a signal, or a descriptor that takes less
             written += os.write(sink, memoryview(line)[written:])
 
-    guard = Guard()
+    guard = guard or Guard()
     guard.start()
     loop = Loop(
         engines,

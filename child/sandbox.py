@@ -28,6 +28,7 @@ import msgspec
 from child import kernel
 from child.kernel import Unavailable
 from child.landlock import Ruleset
+from child.limits import STATM, Gauge
 from child.seccomp import Filter
 
 try:
@@ -282,6 +283,7 @@ def _limits(request: _Request) -> str:
         raise Unavailable(
             f"files may grow (RLIMIT_FSIZE), since descriptor {files[0]} is one; the others hold"
         )
+    _made(_kit().measure)
     size = "" if request.memory is None else f", no more than {request.memory} bytes of address space"
     return f"no new descriptor, process or file, no core dump, no locked memory{size}"
 
@@ -329,11 +331,12 @@ class _Kit(NamedTuple):
     limits: dict[int, tuple[int, int]] | str
     ruleset: Ruleset | str
     filter: Filter | str
+    measure: bool | str
 
 
 @functools.cache
 def _kit() -> _Kit:
-    return _Kit(_attempt(_none_of_each), _attempt(Ruleset), _attempt(Filter))
+    return _Kit(_attempt(_none_of_each), _attempt(Ruleset), _attempt(Filter), _attempt(_measure))
 
 
 def _none_of_each() -> dict[int, tuple[int, int]]:
@@ -343,6 +346,20 @@ def _none_of_each() -> dict[int, tuple[int, int]]:
     names = ("NOFILE", "NPROC", "FSIZE", "CORE", "MEMLOCK", "MSGQUEUE")
     numbers = [getattr(resource, f"RLIMIT_{name}", None) for name in names]
     return {number: (0, 0) for number in numbers if number is not None}
+
+
+def _measure() -> bool:
+    """Whether a child can measure itself, which decides over its limit of memory, and that of a run."""
+    gauge = Gauge(STATM)
+    try:
+        if not gauge.descriptors:
+            raise Unavailable(
+                f"memory cannot be measured, since {STATM} cannot be read: mount /proc; until then the "
+                "address space has no limit, and of a run only what exceeds the child's earlier peak counts"
+            )
+    finally:
+        gauge.close()
+    return True
 
 
 def _attempt(make: Callable[[], _T]) -> _T | str:

@@ -61,6 +61,7 @@ class Rule(NamedTuple):
 _PROT_EXEC: Final = 0x4
 _MAP_ANONYMOUS: Final = 0x20
 _MAP_HUGETLB: Final = 0x40000
+_RLIMIT_AS: Final = 9  # asm-generic/resource.h
 _ALL: Final = 2**64 - 1
 _INT: Final = 2**32 - 1
 # Waiting and waking alone: FUTEX_WAIT, _WAKE, _WAIT_BITSET, _WAKE_BITSET, whatever their flags
@@ -77,6 +78,8 @@ RULES: Final = (
     Rule("exit"),
     Rule("exit_group"),
     Rule("restart_syscall"),
+    # Looking at how much memory it takes, again and again in one file.
+    Rule("pread64"),
     # Memory: of its own, and none of it executable. Huge pages come out of a store that all processes share.
     Rule("brk"),
     Rule("mmap", (Check(2, _PROT_EXEC, 0), Check(3, _MAP_ANONYMOUS | _MAP_HUGETLB, _MAP_ANONYMOUS))),
@@ -100,6 +103,8 @@ RULES: Final = (
     Rule("getpid"),
     Rule("gettid"),
     Rule("prlimit64", (Check(0, _INT, 0), Check(2, _ALL, 0))),  # its own limits, without new ones
+    # The one limit that scripts run below and native code does not: up to its hard limit, which stays.
+    Rule("prlimit64", (Check(0, _INT, 0), Check(1, _INT, _RLIMIT_AS))),
 )
 """What a child may do."""
 

@@ -34,7 +34,9 @@ from typing import Final, NamedTuple, NoReturn
 from child import birth
 from child.birth import Kind
 from child.engines import Engines, load_engines
+from child.limits import STATM, Gauge, Guard, keep_little
 from child.loop import Loop, serve
+from child.room import NoRoom, Room, reserve, stretch
 from child.sandbox import give_up, prepare
 
 _PR_SET_PDEATHSIG: Final = 1  # <linux/prctl.h>
@@ -70,7 +72,8 @@ class Zygote:
         control: the socket to the supervisor, blocking.
         engines: the languages of the children.
         max_input_size: the longest request that a child takes, in bytes.
-        headroom: how much the address space of a child may grow, in bytes; 0 is unlimited.
+        room: the address space of a child, which its engines know.
+        headroom: how much of it a script's own code may add in one go, in bytes; 0 is unlimited.
         debug: whether children show the traceback of an engine's own error.
     """
 
@@ -80,14 +83,15 @@ class Zygote:
         engines: Engines,
         max_input_size: int,
         *,
+        room: Room | None = None,
         headroom: int = 0,
         debug: bool = False,
     ) -> None:
         self._control = control
         self._engines = engines
         self._max_input_size = max_input_size
+        self._room = room or Room(0)
         self._headroom = headroom
-        self._size = _address_space() if headroom else 0
         self._debug = debug
         self._children: dict[int, _Child] = {}  # by pidfd
         self._spare: _Child | None = None
@@ -197,11 +201,19 @@ class Zygote:
             _die_with(zygote)
             os.setsid()  # what a terminal sends to its foreground must not reach it
             gc.enable()
-            memory = self._size + self._headroom if self._headroom else None
-            report = give_up((0, 1, 2), memory=memory)
+            gauge = Gauge(STATM)
+            size = gauge.read().size
+            memory = self._room.limit(size, self._headroom) if size and self._headroom else None
+            report = give_up((0, 1, 2, *gauge.descriptors), memory=memory)
+            self._room.start(size)
             if is_spare:  # otherwise somebody waits
                 try_out(self._engines)
-            status = serve(self._engines, self._max_input_size, 0, 1, lacking=report.lack, debug=self._debug)
+            guard = Guard(gauge, self._room)
+            status = serve(
+                self._engines, self._max_input_size, 0, 1, guard=guard, lacking=report.lack, debug=self._debug
+            )
+        except NoRoom as error:
+            sys.stderr.write(f"child: {error}\n")
         except BaseException as error:  # noqa: BLE001 - whatever it is, it ends here
             if self._debug:
                 traceback.print_exc()
@@ -234,14 +246,10 @@ def _die_with(parent: int) -> None:
         os._exit(_INTERNAL_ERROR)
 
 
-def _address_space() -> int:
-    """How large this process is, in bytes (proc(5), statm)."""
-    with open("/proc/self/statm", encoding="ascii") as file:
-        return int(file.read().split()[0]) * os.sysconf("SC_PAGE_SIZE")
-
-
 def _settle() -> None:
     """Give back what the start used up, and have children share what is left."""
+    stretch()
+    keep_little()
     gc.collect()
     gc.disable()
     gc.freeze()
@@ -269,9 +277,12 @@ def main(arguments: list[str]) -> int:
     os.set_blocking(2, False)  # nobody reads what a zygote says while it lives
     control = socket.socket(fileno=0)
     control.setblocking(True)
-    engines = load_engines(int(max_output_size))
+    room = Room(reserve(int(max_input_size), int(max_output_size)))
+    engines = load_engines(int(max_output_size), room)
     try_out(engines)
-    zygote = Zygote(control, engines, int(max_input_size), headroom=int(headroom), debug="debug" in more)
+    zygote = Zygote(
+        control, engines, int(max_input_size), room=room, headroom=int(headroom), debug="debug" in more
+    )
     prepare()
     _settle()
     zygote.run()

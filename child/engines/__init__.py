@@ -3,10 +3,15 @@
 An engine turns a source text into a `Program`; a program is run as often as one likes. Engines are
 synchronous and know neither the protocol nor each other. Everything that an engine will ever import or
 open, it imports and opens when it is made: later the child may not open anything any more.
+
+While a script is compiled, or its own code runs, an engine makes the room narrow (child/room.py). Native code
+that does not expect an allocation to fail must not run then.
 """
 
 from collections.abc import Callable, Mapping
 from typing import Any, Final, Literal, Protocol
+
+from child.room import Room
 
 ValueOf = Literal["return", "expression"]
 """What a run yields, see `child.wire.Run`."""
@@ -123,13 +128,14 @@ Engines = Mapping[str, Engine]
 DEFAULT_MAX_OUTPUT_SIZE: Final = 32 * 1024 * 1024  # bytes
 
 
-def load_engines(max_output_size: int = DEFAULT_MAX_OUTPUT_SIZE) -> Engines:
+def load_engines(max_output_size: int = DEFAULT_MAX_OUTPUT_SIZE, room: Room | None = None) -> Engines:
     """Make every engine there is, ready for its first script.
 
     Args:
-        max_output_size: bytes, roughly, that the JSON text of a result, or of a sandbox, may have; a run that
+        max_output_size: bytes that the JSON text of a result, or of a sandbox, may have; a run that
             would leave more behind fails.
+        room: what the engines are to make narrow while code of a script runs; none by default.
     """
     from child.engines.hexput import HexputEngine  # here, since engines import the names above
 
-    return {engine.name: engine for engine in (HexputEngine(max_output_size),)}
+    return {engine.name: engine for engine in (HexputEngine(max_output_size, room),)}

@@ -7,7 +7,9 @@ able to tell so by the time that it takes.
 from typing import Any
 
 from child.engines import HostCall, HostCallFailed, HostFunctionNotFound, Outcome, ScriptFault, ValueOf
+from child.room import Room
 from hexput import lang
+from hexput.lang import room as lang_room
 from hexput.lang.parser import parse
 from hexput.lang.script import Script, compile_script
 
@@ -41,27 +43,34 @@ class HexputProgram:
 
 
 class HexputEngine:
-    """The Hexput language; see `load_engines` for its argument."""
+    """The Hexput language; see `load_engines` for its arguments."""
 
     name = "hexput"
     replayable = True
 
-    def __init__(self, max_output_size: int) -> None:
+    def __init__(self, max_output_size: int, room: Room | None = None) -> None:
         self._max_output_size = max_output_size
+        self._room = room or Room(0)
+        lang_room.use(self._room.narrow, self._room.widen)
         # The first script makes the language's libraries import and build what they put off: do it now.
         self.parse("1;", {})
         self.compile("1;", {}).run(None, _no_host, "return")
 
     def compile(self, source: str, options: dict[str, Any]) -> HexputProgram:
         """Compile a source text. Raises ScriptFault."""
+        wanted = _options(options)
+        self._room.narrow()
         try:
-            return HexputProgram(compile_script(source, _options(options)), self._max_output_size)
+            return HexputProgram(compile_script(source, wanted), self._max_output_size)
         except lang.HexputError as error:
             raise _fault(error) from None
+        finally:
+            self._room.widen()
 
     def parse(self, source: str, options: dict[str, Any]) -> bytes:
         """The syntax tree of a source text, as JSON text. Raises ScriptFault."""
         wanted = _options(options)
+        self._room.narrow()
         try:
             return lang.dump_tree(
                 parse(source, wanted),
@@ -71,6 +80,8 @@ class HexputEngine:
             )
         except lang.HexputError as error:
             raise _fault(error) from None
+        finally:
+            self._room.widen()
 
 
 def _no_host(name: str, arguments: bytes) -> bytes:

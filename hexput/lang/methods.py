@@ -13,6 +13,7 @@ from types import FunctionType
 
 from msgspec import Struct
 
+from hexput.lang import room
 from hexput.lang.errors import ExecutionError
 from hexput.lang.nodes import number_text
 from hexput.lang.runtime import (
@@ -235,7 +236,7 @@ def _join(value: list[Value], separator: Value) -> Value:
         if kind is str:
             text = item
         elif kind is list or kind is dict or kind is FunctionType:
-            text = dumps(item, {}, MAX_STRING).decode()
+            text = _json(item)
         else:
             text = text_of(item)
         length += len(text)
@@ -243,6 +244,15 @@ def _join(value: list[Value], separator: Value) -> Value:
             too_long()
         texts.append(text)
     return separator.join(texts)
+
+
+def _json(value: Value) -> str:
+    room.widen()
+    try:
+        text = dumps(value, {}, MAX_STRING)
+    finally:
+        room.narrow()
+    return text.decode()
 
 
 def _first(value: list[Value]) -> Value:

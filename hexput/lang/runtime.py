@@ -12,6 +12,7 @@ import sys
 from collections.abc import Callable, Iterable
 from types import FunctionType
 
+from hexput.lang import room
 from hexput.lang.errors import ExecutionError, HostCallFailed, HostFunctionNotFound
 from hexput.lang.values import (
     MAX_OUTPUT,
@@ -58,9 +59,16 @@ class Run:
         """Make a host call and wait for its result."""
         if self._call is None:
             raise function_not_found(name)
+        room.widen()
+        try:
+            return self._ask_host(self._call, name, arguments)
+        finally:
+            room.narrow()
+
+    def _ask_host(self, call: HostCall, name: str, arguments: list[Value]) -> Value:
         text = dumps(arguments, self.secrets, MAX_OUTPUT)
         try:
-            answer = self._call(name, text)
+            answer = call(name, text)
         except HostFunctionNotFound as failure:
             raise function_not_found(name, failure.message) from None
         except HostCallFailed as failure:

@@ -11,7 +11,7 @@ from typing import Any, Literal
 
 from msgspec import Struct
 
-from hexput.lang import methods, runtime
+from hexput.lang import methods, room, runtime
 from hexput.lang.compiler import SCRIPT_FILENAME, build
 from hexput.lang.errors import ExecutionError
 from hexput.lang.features import Options
@@ -102,10 +102,13 @@ class Script:
     def _finish(
         self, run: Run, variables: dict[str, Value], value_of: ValueOf
     ) -> tuple[Value, dict[str, Value]]:
+        room.narrow()
         try:
             return self._function(value_of)(run, variables)
         except Exception as error:  # noqa: BLE001 (whatever it is, it is sorted out there)
             raise _located(error) from None
+        finally:
+            room.widen()
 
     def _function(
         self, value_of: ValueOf

@@ -24,6 +24,7 @@ from __future__ import annotations
 
 import json
 from collections.abc import Callable, Iterable
+from io import BytesIO
 from types import FunctionType
 from typing import Any
 
@@ -36,7 +37,7 @@ type_of = type
 Value = Any
 """A value of a script, see the table above."""
 
-Secrets = dict[int, tuple[dict[str, Value], orjson.Fragment]]
+Secrets = dict[int, tuple[dict[str, Value], bytes]]
 """The secret_data of a run: the id of an object to that object (kept, so that its id stays its own) and the
 JSON text."""
 
@@ -63,15 +64,26 @@ MAX_DEPTH = 1000
 text."""
 
 MAX_OUTPUT = 32 * 1024 * 1024
-"""Bytes of JSON text that a value may become, unless a caller says otherwise; counted roughly, before it is
-built."""
+"""Bytes of JSON text that a value may become, unless a caller says otherwise."""
 
 _CONTAINERS = (list, dict)
+_NESTING = frozenset(_CONTAINERS)
 _PLAIN = {int, type(None)}
 _TEXTS = frozenset({int, str, type(None)})
-_CONTAINER_SIZE = 16  # bytes that an array or object counts for: a walk in circles is to end soon
-_MANY = 10_000  # containers, after which it is worth a look whether one holds itself
-_FRAGMENT_DEPTH = 200  # orjson refuses more than 254 levels in one call
+_CONVERTIBLE = frozenset({float, range})
+_TEXT = frozenset({str})
+_WEIGHTLESS = frozenset({float, int, range, bool, type(None)})
+
+_AS_IT_IS, _CONVERTED, _IN_PIECES = range(3)
+
+_PIECE = 32 * 1024 * 1024
+"""What orjson may reserve for its text in one call, in bytes. Its buffer grows by doubling, and the old one
+is copied into the new one: so the call takes four times as much at most, see `child.room.NATIVE`."""
+
+_SMALL = _PIECE // 144  # see `_way`: whatever counts for so little there weighs no more than a piece
+_SLICE = _PIECE // 32  # code points
+_ORJSON_DEPTH = 250  # it refuses more than 254 levels in one call
+_HUGE = 2**62
 _MAX_EXACT = 2**53
 _DIGITS = bytes.maketrans(b"123456789", b"000000000")
 
@@ -102,16 +114,20 @@ def dumps(value: Value, secrets: Secrets, limit: int = MAX_OUTPUT) -> bytes:
     """The JSON text of a value; a callback becomes `{"type":"callback_reference","name":…}`.
 
     Raises:
-        ExecutionError: the text would be larger than about `limit` bytes, or the value nests deeper than
-        `MAX_DEPTH` levels
-            (as one does that contains itself).
+        ExecutionError: the text would be larger than `limit` bytes, or the value nests deeper than
+            `MAX_DEPTH` levels (as one does that contains itself).
     """
-    if _needs_conversion(value, limit) or secrets:
-        value = _plain(value, secrets, careful=False)
-    try:
-        return orjson.dumps(value)
-    except TypeError:  # orjson's JSONEncodeError: what its fast path cannot write, see _careful
-        return orjson.dumps(_plain(value, secrets, careful=True))
+    way = _IN_PIECES if secrets else _way(value)
+    if way is not _IN_PIECES:
+        try:
+            text = orjson.dumps(value if way is _AS_IT_IS else _plain(value, secrets))
+        except TypeError:  # orjson's JSONEncodeError: an unpaired surrogate, or too deep
+            pass
+        else:
+            if len(text) > limit:
+                raise _too_large(limit)
+            return text
+    return _Writer(secrets, limit).text(value)
 
 
 def text_of(value: Value) -> str:
@@ -210,7 +226,7 @@ def _adopt(value: Value, secrets: Secrets) -> Value:
         if type(container) is dict:
             if SECRET_KEY in container:
                 secret = container.pop(SECRET_KEY)
-                secrets[id(container)] = (container, orjson.Fragment(_dump_secret(secret)))
+                secrets[id(container)] = (container, _dump_secret(secret))
             items = container.items()
         else:
             items = enumerate(container)
@@ -228,38 +244,30 @@ def _adopt(value: Value, secrets: Secrets) -> Value:
 
 def _dump_secret(secret: Any) -> bytes:
     try:
-        return orjson.dumps(_plain(secret, {}, careful=True))
+        return _Writer({}, _HUGE).text(secret)
     except ExecutionError as error:
         raise ValueError(error.message) from None
 
 
-# Text out.
+# Text out. What this module knows of the memory of an encoder is in `_weigh`; docs/decisions.md tells why.
 
 
-def _needs_conversion(value: Value, limit: int) -> bool:
-    """Whether `_plain` must see the value before orjson does; refuses what would become too large a text.
-
-    A value can be small and its text huge, because arrays and objects are shared: so the text is what is
-    counted. One that contains itself would run into the limit too, but late: it is looked for before.
-    """
+def _way(value: Value) -> int:
+    """How a value becomes text: `_AS_IT_IS`, `_CONVERTED`, or `_IN_PIECES` if its text may be large."""
     kind = type(value)
     if kind not in _CONTAINERS:
-        if kind is str and len(value) > limit:
-            raise _too_large(limit)
-        return kind is not str and kind not in _PLAIN
+        if kind is str:
+            return _AS_IT_IS if _weight_of_text(value) <= _PIECE else _IN_PIECES
+        return _AS_IT_IS if kind in _PLAIN else _CONVERTED if kind in _CONVERTIBLE else _IN_PIECES
     size = 0
-    hard = False
+    way = _AS_IT_IS
     todo = [value]
-    unsuspicious = _MANY
     while todo:
         container = todo.pop()
-        unsuspicious -= 1
-        if not unsuspicious and _contains_itself(value):
-            raise ExecutionError("RangeError", "The value contains itself")
-        size += _CONTAINER_SIZE + 2 * len(container)
+        size += 16 + 2 * len(container)
         if type(container) is dict:
             items: Any = container.values()
-            size += sum(map(len, container)) + 3 * len(container)
+            size += sum(map(len, container))
         else:
             items = container
         kinds = set(map(type_of, items))
@@ -267,69 +275,42 @@ def _needs_conversion(value: Value, limit: int) -> bool:
         if str in kinds:
             kinds.discard(str)
             size += sum([len(item) for item in items if type(item) is str])
-        if size > limit:
-            raise _too_large(limit)
+        if size > _SMALL:
+            return _IN_PIECES
         if kinds:
             if list in kinds or dict in kinds:
                 todo += [item for item in items if type(item) in _CONTAINERS]
-                kinds -= {list, dict}
-            hard = hard or bool(kinds)
-    return hard
-
-
-def _contains_itself(value: Value) -> bool:
-    """Whether there is a way from a container back into it; looks at each container once."""
-    seen: set[int] = set()
-    around: set[int] = set()  # those that hold the one at hand
-    todo: list[tuple[Any, bool]] = [(value, False)]
-    while todo:
-        container, is_left = todo.pop()
-        if is_left:
-            around.discard(id(container))
-        elif id(container) in around:
-            return True
-        elif id(container) not in seen:
-            seen.add(id(container))
-            around.add(id(container))
-            todo.append((container, True))
-            items = container.values() if type(container) is dict else container
-            todo += [(item, False) for item in items if type(item) in _CONTAINERS]
-    return False
+                kinds -= _NESTING
+            if kinds:
+                if not kinds <= _CONVERTIBLE:
+                    return _IN_PIECES
+                way = _CONVERTED
+    return way
 
 
 def _too_large(limit: int) -> ExecutionError:
-    return ExecutionError(
-        "RangeError", f"The value is too large, or contains itself: its text would be over {limit} bytes"
-    )
+    return ExecutionError("RangeError", f"The value is too large: its text would be over {limit} bytes")
 
 
-def _plain(value: Value, secrets: Secrets, *, careful: bool, depth: int = 0) -> Any:
-    """The value as orjson can write it. `careful` also takes what makes orjson fail: long integers,
-    surrogates, depth.
-    """
+def _plain(value: Value, secrets: Secrets, depth: int = 0) -> Any:
+    """The value as orjson can write it."""
     convert: Callable[[Any], Any] | None = _SCALARS.get(type(value))
     if convert is not None:
-        return _careful(convert(value)) if careful else convert(value)
+        return convert(value)
     if depth > MAX_DEPTH:
-        raise ExecutionError(
-            "RangeError", f"The value contains itself, or nests deeper than {MAX_DEPTH} levels"
-        )
-    deeper = depth + 1
-    plain: Any
+        raise _too_deep()
     if type(value) is list:
-        if not careful and _TEXTS.issuperset(map(type_of, value)):
+        if _TEXTS.issuperset(map(type_of, value)):
             return value
-        plain = [_plain(item, secrets, careful=careful, depth=deeper) for item in value]
-    else:
-        plain = {key: _plain(item, secrets, careful=careful, depth=deeper) for key, item in value.items()}
-        if id(value) in secrets:
-            plain[SECRET_KEY] = secrets[id(value)][1]
-        if careful and any(map(_unwritable, plain)):
-            pairs = [json.dumps(key).encode() + b":" + orjson.dumps(item) for key, item in plain.items()]
-            return orjson.Fragment(b"{" + b",".join(pairs) + b"}")
-    if careful and depth % _FRAGMENT_DEPTH == 0:
-        return orjson.Fragment(orjson.dumps(plain))
+        return [_plain(item, secrets, depth + 1) for item in value]
+    plain = {key: _plain(item, secrets, depth + 1) for key, item in value.items()}
+    if id(value) in secrets:
+        plain[SECRET_KEY] = orjson.Fragment(secrets[id(value)][1])
     return plain
+
+
+def _too_deep() -> ExecutionError:
+    return ExecutionError("RangeError", f"The value contains itself, or nests deeper than {MAX_DEPTH} levels")
 
 
 def _plain_float(value: float) -> int | float | orjson.Fragment:
@@ -362,20 +343,252 @@ _SCALARS: dict[type, Callable[[Any], Any]] = {
     type(None): _same,
     range: bool,
     FunctionType: _plain_callback,
-    orjson.Fragment: _same,
 }
 
 
-def _careful(value: Any) -> Any:
-    if type(value) is str and _unwritable(value):
-        return orjson.Fragment(json.dumps(value).encode())
-    return value
+# Text out, piece by piece.
+
+_Weights = dict[int, tuple[int, int]]
+"""The id of an array or object to what orjson takes to write it at once, and to the least that its text
+measures; in bytes."""
+
+_OPEN = (-1, 0)  # of one whose elements are still being weighed
 
 
-def _unwritable(text: str) -> bool:
-    """Whether a string holds a lone surrogate, which UTF-8 cannot carry but a JSON escape can."""
-    try:
-        text.encode()
-    except UnicodeEncodeError:
-        return True
-    return False
+def _weigh(value: Value, secrets: Secrets) -> _Weights:
+    """The weights of all arrays and objects in a value; each is looked at once, however often it is held.
+
+    The weight bounds what one call of orjson reserves: for each element 144 bytes, or 288 in an object, and
+    for each string eight times its UTF-8. What `_plain` takes for an element is less than that again. Where
+    orjson could not write it at once, since it is too deep, the weight is more than any piece may have.
+
+    Raises:
+        ExecutionError: the value contains itself.
+    """
+    weights: _Weights = {}
+    heights: dict[int, int] = {}
+    todo = [value]
+    while todo:
+        container = todo[-1]
+        known = weights.get(id(container))
+        if known is None:
+            weights[id(container)] = _OPEN
+            items = container.values() if type(container) is dict else container
+            if not _NESTING.isdisjoint(map(type_of, items)):
+                for item in items:
+                    if type(item) in _CONTAINERS:
+                        known = weights.get(id(item))
+                        if known is None:
+                            todo.append(item)
+                        elif known is _OPEN:
+                            raise ExecutionError("RangeError", "The value contains itself")
+            continue
+        todo.pop()
+        if known is _OPEN:  # otherwise it is held more than once
+            weight, least, height = _weigh_one(container, weights, heights)
+            if id(container) in secrets:
+                weight += 1024 + len(secrets[id(container)][1])
+            if height >= _ORJSON_DEPTH:
+                weight += _PIECE
+            heights[id(container)] = height + 1
+            weights[id(container)] = min(weight, _HUGE), min(least, _HUGE)
+    return weights
+
+
+def _weigh_one(
+    container: list[Value] | dict[str, Value], weights: _Weights, heights: dict[int, int]
+) -> tuple[int, int, int]:
+    """The weight of an array or object, the least that its text measures, and the height of what it holds."""
+    weight = 128 + 144 * len(container)
+    least = 1 + 2 * len(container)
+    height = 0
+    items: Any = container
+    if type(container) is dict:
+        weight += 144 * len(container) + sum(map(_weight_of_text, container))
+        least += sum(map(len, container)) + 3 * len(container)
+        items = container.values()
+    kinds = set(map(type_of, items)) - _WEIGHTLESS
+    if str in kinds:
+        texts = [item for item in items if type(item) is str]
+        length = sum(map(len, texts))
+        weight += 32 * len(texts) + (8 if all(map(str.isascii, texts)) else 32) * length
+        least += length
+        kinds.discard(str)
+    if kinds:
+        for item in items:
+            kind = type(item)
+            if kind in _CONTAINERS:
+                inner, text = weights[id(item)]
+                weight += inner
+                least += text - 1
+                height = max(height, heights[id(item)])
+            elif kind is FunctionType:
+                weight += 1024 + _weight_of_text(callback_name(item))
+            elif kind is Carried:
+                weight += 2 * len(item.digits)
+    return weight, least, height
+
+
+def _weight_of_text(text: str) -> int:
+    return 32 + (8 if text.isascii() else 32) * len(text)
+
+
+class _Writer:
+    """Writes JSON text in pieces, none of which makes orjson take more memory than `_PIECE` allows for."""
+
+    def __init__(self, secrets: Secrets, limit: int) -> None:
+        self._secrets = secrets
+        self._limit = limit
+        self._weights: _Weights = {}
+        self._out = BytesIO()  # it grows without a copy of all, and gives up its text without one
+
+    def text(self, value: Value) -> bytes:
+        """The text of a value. Raises ExecutionError, see `dumps`."""
+        if type(value) in _CONTAINERS:
+            self._weights = _weigh(value, self._secrets)
+            if self._weights[id(value)][1] > self._limit:
+                raise _too_large(self._limit)
+        self._write(value, 0)
+        return self._out.getvalue()
+
+    def _put(self, text: bytes | memoryview) -> None:
+        self._out.write(text)
+        if self._out.tell() > self._limit:
+            raise _too_large(self._limit)
+
+    def _write(self, value: Value, depth: int) -> None:
+        kind = type(value)
+        if kind is str:
+            self._write_text(value)
+        elif kind is FunctionType:
+            self._put(b'{"type":"callback_reference","name":')
+            self._write_text(callback_name(value))
+            self._put(b"}")
+        elif kind not in _CONTAINERS:
+            self._put(orjson.dumps(_plain(value, {})))
+        elif self._weights[id(value)][0] <= _PIECE:
+            self._write_at_once(value, depth)
+        elif depth > MAX_DEPTH:
+            raise _too_deep()
+        else:
+            self._write_elements(value, depth)
+
+    def _write_at_once(self, value: Value, depth: int) -> None:
+        try:
+            text = orjson.dumps(_plain(value, self._secrets, depth))
+        except TypeError:  # orjson's JSONEncodeError: somewhere in it is an unpaired surrogate
+            self._write_elements(value, depth)
+        else:
+            self._put(text)
+
+    def _write_elements(self, value: Value, depth: int) -> None:
+        if type(value) is list:
+            self._put(b"[")
+            self._write_array(value, depth + 1)
+            self._put(b"]")
+        else:
+            self._put(b"{")
+            self._write_object(value, depth + 1)
+            self._put(b"}")
+
+    def _write_array(self, value: list[Value], depth: int) -> None:
+        following = False
+        for group, weight in self._groups(value):
+            if following:
+                self._put(b",")
+            following = True
+            if weight <= _PIECE:
+                try:
+                    text = orjson.dumps(_plain(group, self._secrets, depth - 1))
+                except TypeError:
+                    pass
+                else:
+                    self._put(memoryview(text)[1:-1])
+                    continue
+            for index, item in enumerate(group):
+                if index:
+                    self._put(b",")
+                self._write(item, depth)
+
+    def _groups(self, value: list[Value]) -> Iterable[tuple[list[Value], int]]:
+        """The elements of an array, in groups that can be written at once, or of one element that cannot."""
+        kinds = set(map(type_of, value)) - _WEIGHTLESS
+        if kinds <= _TEXT:  # so that all may count as the longest does
+            longest = max([len(item) for item in value if type(item) is str]) if kinds else 0
+            together = _PIECE // (144 + 32 + 32 * longest)
+            if together > 64:
+                for start in range(0, len(value), together):
+                    yield value[start : start + together], 0
+                return
+        group: list[Value] = []
+        total = 0
+        for item in value:
+            weight = self._weight(item)
+            if group and total + weight > _PIECE:
+                yield group, total
+                group = []
+                total = 0
+            group.append(item)
+            total += weight
+        if group:
+            yield group, total
+
+    def _write_object(self, value: dict[str, Value], depth: int) -> None:
+        secret = self._secrets.get(id(value))
+        group: dict[str, Value] = {}
+        total = 0
+        following = False
+        for key, item in value.items():
+            weight = 144 + _weight_of_text(key) + self._weight(item)
+            if group and total + weight > _PIECE:
+                self._write_members(group, total, depth, following)
+                following = True
+                group = {}
+                total = 0
+            group[key] = item
+            total += weight
+        if group:
+            self._write_members(group, total, depth, following)
+            following = True
+        if secret is not None:
+            self._put(b',"secret_data":' if following else b'"secret_data":')
+            self._put(secret[1])
+
+    def _write_members(self, group: dict[str, Value], weight: int, depth: int, following: bool) -> None:
+        if following:
+            self._put(b",")
+        if weight <= _PIECE:
+            try:
+                text = orjson.dumps({key: _plain(item, self._secrets, depth) for key, item in group.items()})
+            except TypeError:
+                pass
+            else:
+                self._put(memoryview(text)[1:-1])
+                return
+        for index, (key, item) in enumerate(group.items()):
+            if index:
+                self._put(b",")
+            self._write_text(key)
+            self._put(b":")
+            self._write(item, depth)
+
+    def _weight(self, item: Value) -> int:
+        kind = type(item)
+        if kind is str:
+            return 144 + _weight_of_text(item)
+        if kind in _CONTAINERS:
+            return 144 + self._weights[id(item)][0]
+        if kind is FunctionType:
+            return 1024 + _weight_of_text(callback_name(item))
+        return 144 if kind is not Carried else 144 + 2 * len(item.digits)
+
+    def _write_text(self, text: str) -> None:
+        self._put(b'"')
+        for start in range(0, len(text), _SLICE):
+            piece = text[start : start + _SLICE]
+            try:
+                written = orjson.dumps(piece)
+            except TypeError:  # an unpaired surrogate, which UTF-8 cannot carry but a JSON escape can
+                written = json.dumps(piece).encode()
+            self._put(memoryview(written)[1:-1])
+        self._put(b'"')

@@ -73,6 +73,8 @@ def test_what_the_engines_need_is_allowed_with_any_arguments(machine, call):
         ("prlimit64", (0, 7, 0x1000, 0), REFUSE),
         ("prlimit64", (0, 7, 2**32, 0), REFUSE),  # an address whose lower half is zero
         ("prlimit64", (1, 7, 0, 0x1000), REFUSE),
+        ("prlimit64", (0, 9, 0x1000, 0), ALLOW),  # RLIMIT_AS, up to its hard limit
+        ("prlimit64", (1, 9, 0x1000, 0), REFUSE),
         ("clone3", (), ABSENT),
         ("prctl", (4, 1), REFUSE),
         ("seccomp", (1, 0), REFUSE),

@@ -154,7 +154,7 @@ def test_a_dead_child_leaves_no_zombie(supervisor):
         os.kill(child.pid, 0)
 
 
-def test_a_child_holds_its_three_pipes_and_nothing_else(supervisor):
+def test_a_child_holds_its_three_pipes_and_what_tells_its_own_memory_and_nothing_else(supervisor):
     if os.geteuid() != 0:
         pytest.skip("only root may look into a child")
     for child in [supervisor.bear() for _ in range(3)]:
@@ -165,7 +165,11 @@ def test_a_child_holds_its_three_pipes_and_nothing_else(supervisor):
         ours = [
             str(Path(f"/proc/self/fd/{end}").readlink()) for end in (child.stdin, child.stdout, child.stderr)
         ]
-        assert held == dict(enumerate(ours))
+        assert {number: held.pop(number) for number in (0, 1, 2)} == dict(enumerate(ours))
+        [statm] = held
+        assert held[statm] == f"/proc/{child.pid}/statm"
+        flags = Path(f"/proc/{child.pid}/fdinfo/{statm}").read_text().splitlines()[1].split()[1]
+        assert int(flags, 8) & os.O_ACCMODE == os.O_RDONLY
         assert Path(f"/proc/{child.pid}/environ").read_bytes().strip(b"\0") == b""
         assert os.getsid(child.pid) == os.getpgid(child.pid) == child.pid
 
