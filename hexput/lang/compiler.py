@@ -8,7 +8,7 @@ variable. Each Python node carries the place of the node it came from in its lin
 error knows its place from the traceback, and running costs nothing for it.
 
 Python refuses more than 20 loops within each other in one function; so some are put into functions of their
-own.
+own. What else Python's compiler cannot take is refused before it is asked, see `bounds`.
 """
 
 from __future__ import annotations
@@ -18,6 +18,7 @@ from collections.abc import Callable
 from types import CodeType
 from typing import Any
 
+from hexput.lang.bounds import MAX_LOOPS, Function, Ledger
 from hexput.lang.errors import ParseError
 from hexput.lang.expressions import CHECKS, Expressions
 from hexput.lang.nodes import (
@@ -57,8 +58,6 @@ from hexput.lang.values import SECRET_KEY
 SCRIPT_FILENAME = "<script>"
 """The file name in the code objects of scripts, by which a traceback tells their frames from ours."""
 
-_MAX_LOOPS = 15  # nested in one function; Python refuses 21, and other constructs want some
-
 
 def build(program: Program, *, value_of_expression: bool) -> CodeType:
     """The code object of the function `program(run, sandbox)`.
@@ -72,7 +71,9 @@ def build(program: Program, *, value_of_expression: bool) -> CodeType:
     scopes = analyse(program)
     making = _ProgramFunction(program, scopes, value_of_expression)
     try:
-        module = compile(ast.Module([making.define()], []), SCRIPT_FILENAME, "exec", dont_inherit=True)
+        function = making.define()
+        making.function.ledger.check()
+        module = compile(ast.Module([function], []), SCRIPT_FILENAME, "exec", dont_inherit=True)
     except (RecursionError, MemoryError, SyntaxError, OverflowError):
         raise ParseError("The script is too deep or too large to be compiled", 1, 1) from None
     return next(constant for constant in module.co_consts if isinstance(constant, CodeType))
@@ -81,10 +82,9 @@ def build(program: Program, *, value_of_expression: bool) -> CodeType:
 class _Function(Expressions):
     """The making of one Python function: a callback's, or the program's."""
 
-    def __init__(self, scope: Scope, scopes: Scopes, counter: list[int]) -> None:
-        super().__init__(scope, counter)
+    def __init__(self, scope: Scope, scopes: Scopes, function: Function) -> None:
+        super().__init__(scope, function)
         self.scopes = scopes
-        self.counter = counter
         self.loops = 0  # around the statement at hand, in one Python function
         self.outlines = 0  # functions around it that hold loops
         self.nesting = 0  # bodies around it
@@ -166,7 +166,7 @@ class _Function(Expressions):
         if SECRET_KEY in (node.name, *node.params):
             at = at_of(node)
             self.statements.append(ast.Expr(call("refuse_secret", at), **at))
-        inner = _CallbackFunction(node, self.scopes, self.counter)
+        inner = _CallbackFunction(node, self.scopes, self.function)
         self.statements.append(inner.define(name))
 
     def _hoist(self) -> None:
@@ -179,7 +179,7 @@ class _Function(Expressions):
                 continue
             # Its declaration gives it to the name again, which may hold something else by then.
             at = at_of(declaration)
-            self.hoisted[id(declaration)] = hoisted = self.fresh(f"${name}#")
+            self.hoisted[id(declaration)] = hoisted = self.function.fresh(f"${name}#")
             self.define_callback(declaration, hoisted)
             self.statements.append(assign(f"${name}", name_of(hoisted, at), at))
 
@@ -200,7 +200,7 @@ class _Function(Expressions):
         self.statements.append(ast.Continue(**at_of(node)))
 
     def _loop(self, node: LoopStatement) -> None:
-        if self.loops < _MAX_LOOPS:
+        if self.loops < MAX_LOOPS:
             self._plain_loop(node)
         else:
             self._outlined(node)
@@ -228,21 +228,29 @@ class _Function(Expressions):
         return.
         """
         at = at_of(node)
-        name = self.fresh("loop")
-        outside, loops = self.statements, self.loops
+        name = self.function.fresh("loop")
+        names = names_in(node)
+        outside, loops, function_around = self.statements, self.loops, self.function
         self.statements, self.loops = [], 0
+        place = node.span[:2]
+        ledger = function_around.ledger
+        if self.outlines:
+            ledger.hand_through(len(names), place)
+        self.function = Function(ledger, function_around, place, 0)
+        ledger.add(self.function, name)
         self.outlines += 1
         self._plain_loop(node)
         self.outlines -= 1
         body, self.statements, self.loops = self.statements, outside, loops
-        shared = self._variables(names_in(node))
+        self.function = function_around
+        shared = self._variables(names)
         if shared:
             body.insert(0, ast.Nonlocal(shared, **at))
             # Python wants to see a shared variable bound in the function around.
             never = [assign(variable, constant(None, at), at) for variable in shared]
             self.statements.append(ast.If(constant(value=False, at=at), list[ast.stmt](never), [], **at))
         self.statements.append(function(name, [], body, at))
-        result = self.fresh("returned")
+        result = self.function.fresh("returned")
         value: ast.expr = name_of(result, at)
         if not self.outlines:
             value = self._leave(ast.Subscript(value, constant(0, at), LOAD, **at), at)
@@ -253,22 +261,23 @@ class _Function(Expressions):
 
     def _variables(self, names: set[str]) -> list[str]:
         """Those of the names that this function shares with functions within it."""
-        return sorted(
-            f"${name}" for name in names & (self.scope.own | self.scope.outer) if name != SECRET_KEY
-        )
+        own, outer = self.scope.own, self.scope.outer
+        return sorted(f"${name}" for name in names if (name in own or name in outer) and name != SECRET_KEY)
 
 
 class _CallbackFunction(_Function):
     """The making of a callback's function: `(depth, $parameter, …)`."""
 
     def __init__(
-        self, node: CallbackDeclaration | InlineCallbackExpression, scopes: Scopes, counter: list[int]
+        self, node: CallbackDeclaration | InlineCallbackExpression, scopes: Scopes, around: Function
     ) -> None:
-        super().__init__(scopes[id(node)], scopes, counter)
+        scope = scopes[id(node)]
+        super().__init__(scope, scopes, Function(around.ledger, around, scope.place, len(scope.own)))
         self.node = node
 
     def define(self, name: str) -> ast.FunctionDef:
         """The definition of the function, under a name of the function around it."""
+        self.function.ledger.add(self.function, name)
         at = at_of(self.node)
         scope = self.scope
         deep = ast.Compare(name_of("depth", at), [ast.Gt()], [constant(MAX_CALL_DEPTH, at)], **at)
@@ -286,7 +295,7 @@ class _CallbackFunction(_Function):
         # Of two parameters of one name the last one counts.
         names: dict[str, str] = {}
         for param in reversed(self.node.params):
-            names[self.fresh("unused") if f"${param}" in names else f"${param}"] = param
+            names[self.function.fresh("unused") if f"${param}" in names else f"${param}"] = param
         return function(name, ["depth", *reversed(names)], self.statements, at)
 
 
@@ -294,7 +303,10 @@ class _ProgramFunction(_Function):
     """The making of the program's function: `(run, sandbox)`."""
 
     def __init__(self, node: Program, scopes: Scopes, value_of_expression: bool) -> None:
-        super().__init__(scopes[id(node)], scopes, [0])
+        scope = scopes[id(node)]
+        ledger = Ledger(sum(len(inner.handed) for inner in scopes.values()))
+        super().__init__(scope, scopes, Function(ledger, None, scope.place, len(scope.own)))
+        ledger.add(self.function, "program")
         self.node = node
         self.value_of_expression = value_of_expression
 
@@ -302,6 +314,10 @@ class _ProgramFunction(_Function):
         """The definition of the function."""
         at: At = {"lineno": 1, "col_offset": 0}
         scope = self.scope
+        # Python makes cells of the variables that are shared, by inserting an instruction for each into the
+        # block in which the function begins: if that is long, it is moved as often. So it ends at once.
+        never = ast.Compare(name_of("run", at), [ast.Is()], [constant(None, at)], **at)
+        self.statements.append(ast.If(never, [ast.Return(constant(None, at), **at)], [], **at))
         for name in sorted(scope.own - scope.direct.keys() - scope.definite - {SECRET_KEY}):
             self._take_in(name, at)
         for name in sorted(scope.definite & scope.unsure):

@@ -15,6 +15,7 @@ import ast
 from collections.abc import Callable
 from typing import Any
 
+from hexput.lang.bounds import Function
 from hexput.lang.nodes import (
     ArrayExpression,
     AssignmentExpression,
@@ -109,16 +110,17 @@ class Expressions:
 
     Attributes:
         scope: whose names the expressions use.
+        function: the Python function that they are made for.
         statements: what the function has so far; an inline callback is defined there, before the statement
             that it is in.
         touches: whether what was compiled since this was last set to False may change an array.
     """
 
-    def __init__(self, scope: Scope, counter: list[int]) -> None:
+    def __init__(self, scope: Scope, function: Function) -> None:
         self.scope = scope
+        self.function = function
         self.statements: list[ast.stmt] = []
         self.touches = False
-        self._counter = counter  # of the names we make, across the whole program
         self._temporaries = 0
 
     def define_callback(self, node: CallbackDeclaration | InlineCallbackExpression, name: str) -> None:
@@ -133,10 +135,12 @@ class Expressions:
         """One more than `depth`."""
         return ast.BinOp(ours("depth"), ast.Add(), constant(1, at), **at)
 
-    def fresh(self, word: str) -> str:
-        """A name that no other has."""
-        self._counter[0] += 1
-        return f"{word}{self._counter[0]}"
+    def _temporary(self) -> str:
+        """A variable for a value that is used twice; the caller sets `_temporaries` back when it is done."""
+        self._temporaries += 1
+        if self._temporaries > self.function.temporaries:
+            self.function.temporaries = self._temporaries
+        return f"v{self._temporaries}"
 
     def _bind(self, value: Operand) -> tuple[ast.expr, ast.expr]:
         """The expression that evaluates a value, and one that gives it again.
@@ -145,8 +149,7 @@ class Expressions:
         """
         if value.simple:
             return value.code, value.code
-        self._temporaries += 1
-        name = f"v{self._temporaries}"
+        name = self._temporary()
         at = place_of(value.code)
         return ast.NamedExpr(store(name, at), value.code, **at), name_of(name, at)
 
@@ -211,8 +214,7 @@ class Expressions:
     def _cut(self, value: Operand, pieces: list[ast.expr]) -> Operand:
         """Make what there is of a long chain a piece of its own, and go on from its value."""
         value = self._finished(value)
-        self._temporaries += 1
-        name = f"v{self._temporaries}"
+        name = self._temporary()
         at = place_of(value.code)
         pieces.append(ast.NamedExpr(store(name, at), value.code, **at))
         return Operand(name_of(name, at), value.kind, simple=True)
@@ -299,7 +301,7 @@ class Expressions:
     def _inline_callback(self, node: InlineCallbackExpression) -> Operand:
         # Python knows no expression with statements in it, so the callback is defined before the statement
         # that it stands in.
-        name = self.fresh(f"${node.name}#")
+        name = self.function.fresh(f"${node.name}#")
         self.define_callback(node, name)
         return Operand(name_of(name, at_of(node)), simple=True)
 

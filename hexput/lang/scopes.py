@@ -12,6 +12,13 @@ from collections.abc import Callable, Iterable
 from enum import Enum
 from typing import Any, cast
 
+from hexput.lang.bounds import (
+    MAX_CALLBACKS,
+    MAX_INNER_PARTS,
+    MAX_NAMES_HANDED,
+    Place,
+    too_many_names_handed,
+)
 from hexput.lang.errors import ParseError
 from hexput.lang.nodes import (
     AssignmentExpression,
@@ -37,10 +44,6 @@ from hexput.lang.nodes import (
     children,
 )
 
-MAX_CALLBACKS = 5000
-"""Callbacks in a script: what Python's compiler makes of many functions takes it the square of their
-number."""
-
 
 class Kind(Enum):
     """What is known of a value before the script runs."""
@@ -58,10 +61,14 @@ class Scope:
 
     Attributes:
         parent: the scope around it; None for the program.
+        place: where it begins.
+        depth: how many callbacks it stands in, itself included.
+        size: how many statements and expressions are in it, but in no callback within it.
         params: the parameters, of a callback.
         own: names that belong here.
         outer: names of outer scopes that are assigned here.
         captured: names that belong here and are used by inner callbacks.
+        handed: names of outer scopes that inner callbacks use.
         direct: names of callbacks that the body itself declares, and the first declaration of each: that one
             can be called from the beginning of the body.
         known: names that hold one callback from beginning to end, and its declaration.
@@ -71,13 +78,23 @@ class Scope:
         uses_itself: whether an inline callback's own name is used within it.
     """
 
-    def __init__(self, parent: Scope | None, params: tuple[str, ...] = (), itself: str | None = None) -> None:
+    def __init__(
+        self,
+        parent: Scope | None,
+        place: Place = (1, 1),
+        params: tuple[str, ...] = (),
+        itself: str | None = None,
+    ) -> None:
         self.parent = parent
+        self.place = place
+        self.depth: int = 0 if parent is None else parent.depth + 1
+        self.size = 0
         self.params = frozenset(params)
         self.itself = itself
         self.own: set[str] = set(params)
         self.outer: set[str] = set()
         self.captured: set[str] = set()
+        self.handed: set[str] = set()
         self.direct: dict[str, CallbackDeclaration] = {}
         self.known: dict[str, CallbackDeclaration] = {}
         self.unsure: set[str] = set()
@@ -118,10 +135,11 @@ def analyse(program: Program) -> Scopes:
     """The scopes of a program and of its callbacks, every question answered.
 
     Raises:
-        ParseError: there are more than `MAX_CALLBACKS` callbacks.
+        ParseError: Python's compiler could not take it, see `bounds`.
     """
     walk = _Walk(program)
     scopes = list(walk.scopes.values())
+    _check_depth(scopes)
     for scope in scopes:
         for name in scope.writes:
             if scope.owner(name) is None:
@@ -130,6 +148,7 @@ def analyse(program: Program) -> Scopes:
         for name in scope.reads:
             if scope.owner(name) is None:
                 walk.top.own.add(name)
+    names_handed = 0
     for scope in scopes:
         for name in scope.reads | scope.calls | scope.writes.keys():
             owner = scope.owner(name)
@@ -137,12 +156,37 @@ def analyse(program: Program) -> Scopes:
                 owner.called.add(name)
             if owner is not None and owner is not scope:
                 owner.captured.add(name)
+                names_handed += _hand_through(name, owner, scope.parent)
+                if names_handed > MAX_NAMES_HANDED:
+                    raise too_many_names_handed(scope.place)
                 if name in scope.writes:
                     scope.outer.add(name)
                     owner.writes.setdefault(name, []).append(None)
     for scope in scopes:
         _settle(scope)
     return walk.scopes
+
+
+def _check_depth(scopes: Iterable[Scope]) -> None:
+    parts = 0
+    for scope in scopes:
+        parts += scope.size * scope.depth
+        if parts > MAX_INNER_PARTS:
+            raise ParseError(
+                f"Too much within callbacks within callbacks: more than {MAX_INNER_PARTS} statements and "
+                "expressions, each counted once for every callback around it",
+                *scope.place,
+            )
+
+
+def _hand_through(name: str, owner: Scope, scope: Scope | None) -> int:
+    """Note in a scope, and those around it up to the owner, that a name is handed through; in how many."""
+    count = 0
+    while scope is not None and scope is not owner and name not in scope.handed:
+        scope.handed.add(name)
+        scope = scope.parent
+        count += 1
+    return count
 
 
 class _Walk:
@@ -178,6 +222,7 @@ class _Walk:
         todo: list[tuple[Node, Scope]] = [(root, scope)]
         while todo:
             node, scope = todo.pop()
+            scope.size += 1
             kind = type(node)
             if kind in _LEAVES:
                 continue
@@ -197,7 +242,7 @@ class _Walk:
             raise ParseError(
                 f"A script may have {MAX_CALLBACKS} callbacks, and here is another", *node.span[:2]
             )
-        inner = Scope(scope, node.params, node.name if inline else None)
+        inner = Scope(scope, node.span[:2], node.params, node.name if inline else None)
         self.scopes[id(node)] = inner
         if not inline:
             scope.own.add(node.name)
