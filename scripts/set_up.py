@@ -2,14 +2,20 @@
 
 Called by lib.sh with any Python 3.11 or newer; uses the standard library alone, and writes to stderr only.
 
-The environment is ready when a stamp says so: a file that holds the path of the checkout and the text of
-pyproject.toml as they were when the installation began. The stamp is removed before anything is changed and
-written last, so that an interrupted set-up is seen, and repaired, the next time. Two set-ups at once are kept
-apart by a lock on the checkout's folder; the kernel releases it however its holder ends, so never stale.
+What is installed is what a lock file says, `locks/run.txt` or `locks/dev.txt`: exact versions, as wheels
+whose hashes stand there. Nothing is built but the checkout itself, by the locked build backend. scripts/lock
+makes the lock files.
+
+The environment is ready when a stamp says so: a file that holds the path of the checkout, and the texts of
+pyproject.toml and of the lock file as they were when the installation began. The stamp is removed before
+anything is changed and written last, so that an interrupted set-up is seen, and repaired, the next time. Two
+set-ups at once are kept apart by a lock on the checkout's folder; the kernel releases it however its holder
+ends, so never stale.
 """
 
 import fcntl
 import os
+import re
 import shutil
 import subprocess
 import sys
@@ -21,6 +27,12 @@ PYTHON = VENV / "bin" / "python"
 UNFINISHED = VENV / "jefe-unfinished"
 KINDS = ("run", "dev")
 """What is installed: what running needs, or what developing needs as well."""
+
+
+OFFLINE = re.compile(r"Retrying \(|ConnectionPool|Connection aborted|timed out")
+"""What pip says of a network that is not there."""
+NO_WHEEL = re.compile(r"No matching distribution found for (\S+?)==(\S+)")
+WRONG_HASH = re.compile(r"DO NOT MATCH THE HASHES")
 
 
 class SetUpError(Exception):
@@ -35,15 +47,20 @@ def stamp(kind: str) -> Path:
     return VENV / f"jefe-ready-{kind}"
 
 
+def lock_file(kind: str) -> Path:
+    return ROOT / "locks" / f"{kind}.txt"
+
+
 def is_ready(kind: str) -> bool:
     try:
-        return PYTHON.exists() and stamp(kind).read_text() == stamp_text()
+        return PYTHON.exists() and stamp(kind).read_text() == stamp_text(kind)
     except OSError:
         return False
 
 
-def stamp_text() -> str:
-    return f"{ROOT}\n{(ROOT / 'pyproject.toml').read_text()}"
+def stamp_text(kind: str) -> str:
+    """What a stamp holds when all is as it should be; lib.sh puts the same together."""
+    return f"{ROOT}\n{(ROOT / 'pyproject.toml').read_text()}{lock_file(kind).read_text()}"
 
 
 def is_usable() -> bool:
@@ -67,6 +84,56 @@ def run(what: str, *command: str | Path) -> None:
     ended = subprocess.run(command, stdin=subprocess.DEVNULL, stdout=sys.stderr, check=False)
     if ended.returncode != 0:
         raise SetUpError(f"could not {what} (see above); run the command again to try once more")
+
+
+def install(what: str, *arguments: str | Path) -> None:
+    """Install with pip; `what` completes the sentence "could not install ...". Raises SetUpError."""
+    quiet = ("--quiet", "--disable-pip-version-check", "--no-input")
+    ended = subprocess.run(
+        [PYTHON, "-m", "pip", "install", *quiet, *arguments],
+        # The configuration of pip may ask for hashes everywhere, and a checkout has none.
+        env={**os.environ, "PIP_REQUIRE_HASHES": "0"},
+        stdin=subprocess.DEVNULL,
+        stdout=subprocess.PIPE,
+        stderr=subprocess.STDOUT,
+        text=True,
+        errors="replace",
+        check=False,
+    )
+    if ended.returncode != 0:
+        sys.stderr.write(ended.stdout)
+        raise SetUpError(f"could not install {what}: {reason(ended.stdout)}")
+
+
+def reason(said: str) -> str:
+    """Why pip failed, and what to do about it, by what it said."""
+    again = "run the command again to try once more"
+    if OFFLINE.search(said):
+        return (
+            "the package index cannot be reached (see above). Check the network; if there is a mirror or a "
+            f"proxy, tell pip (PIP_INDEX_URL, HTTPS_PROXY). Then {again}"
+        )
+    if found := NO_WHEEL.search(said):
+        name, version = found.groups()
+        return (
+            f"the package index has no wheel of {name} {version} for {platform()}. Put another Python first "
+            "on the PATH: 3.11 to 3.14 on Linux or macOS have wheels of everything"
+        )
+    if WRONG_HASH.search(said):
+        return (
+            "a file from the package index is not the one in the lock file (see above), and was not "
+            f"installed. If the index is yours, find out who changed it; if the download broke, {again}"
+        )
+    return f"pip failed (see above); {again}"
+
+
+def platform() -> str:
+    """The environment's Python, and what it runs on."""
+    ask = "import platform, sysconfig; print(platform.python_version(), 'on', sysconfig.get_platform())"
+    answer = subprocess.run(
+        [PYTHON, "-I", "-c", ask], stdin=subprocess.DEVNULL, capture_output=True, text=True, check=False
+    )
+    return f"Python {answer.stdout.strip()}"
 
 
 def make() -> None:
@@ -95,15 +162,15 @@ def set_up(kind: str) -> None:
     if not is_usable():
         make()
     # What is read now is what gets installed: a change while pip works makes the next start set up again.
-    text = stamp_text()
+    texts = {each: stamp_text(each) for each in KINDS[: KINDS.index(kind) + 1]}
     UNFINISHED.touch()
     for each in KINDS:
         stamp(each).unlink(missing_ok=True)
-    say("installing Jefe and the libraries it needs (only once, it takes a little)")
-    quiet = ["--quiet", "--disable-pip-version-check", "--no-input"]
-    what = f"{ROOT}[dev]" if kind == "dev" else str(ROOT)
-    run("install the libraries; is the network there?", *(PYTHON, "-m", "pip", "install", *quiet, "-e", what))
-    for each in KINDS[: KINDS.index(kind) + 1]:
+    say(f"installing the libraries that locks/{kind}.txt names (only once, it takes a little)")
+    install("the libraries", "--require-hashes", "--only-binary", ":all:", "-r", lock_file(kind))
+    # The build backend is there by now, and so is all that Jefe needs: no network is asked any more.
+    install("Jefe itself", "--no-deps", "--no-build-isolation", "-e", ROOT)
+    for each, text in texts.items():
         stamp(each).write_text(text)
     UNFINISHED.unlink()
     say("ready")

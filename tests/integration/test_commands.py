@@ -341,61 +341,6 @@ def test_closed_standard_streams_are_a_sentence_at_most() -> None:
     assert (ended.returncode, ended.stdout) == (2, "jefe: standard input is closed\n")
 
 
-# Set-up
-
-
-@pytest.fixture
-def checkout(tmp_path: Path) -> Path:
-    """A checkout that is set up, in a folder with a space; its Python prints its arguments and its input."""
-    root = tmp_path / "a check out"
-    (root / ".venv" / "bin").mkdir(parents=True)
-    (root / "scripts").mkdir()
-    for name in ("jefe", "test", "lib.sh", "set_up.py"):
-        (root / "scripts" / name).write_bytes((ROOT / "scripts" / name).read_bytes())
-        (root / "scripts" / name).chmod(0o755)
-    (root / "pyproject.toml").write_text("[project]\n")
-    (root / ".venv" / "jefe-ready-run").write_text(f"{root}\n[project]\n")
-    python = root / ".venv" / "bin" / "python"
-    python.write_text('#!/bin/sh\nprintf "<%s>" "$@"\ncat\n')
-    python.chmod(0o755)
-    return root
-
-
-def test_a_checkout_that_is_ready_starts_without_setting_up(checkout: Path, tmp_path: Path) -> None:
-    (tmp_path / "bin").mkdir()
-    link = tmp_path / "bin" / "jefe"
-    link.symlink_to("../a check out/scripts/jefe")
-    for command in (link, checkout / "scripts" / "jefe"):
-        ended = subprocess.run([command, "eval", "1 + 1"], input=b"kept", capture_output=True, check=False)
-        assert (ended.returncode, ended.stdout, ended.stderr) == (0, b"<-P><-m><jefe><eval><1 + 1>kept", b"")
-
-
-@pytest.mark.parametrize("change", ["pyproject.toml", ".venv/jefe-ready-run"])
-def test_a_change_is_noticed_and_a_missing_python_is_a_sentence(
-    checkout: Path, change: str, tmp_path: Path
-) -> None:
-    (checkout / change).write_text("something else\n")
-    tools = tmp_path / "tools"
-    tools.mkdir()
-    for tool in ("cat", "dirname", "readlink"):
-        (tools / tool).symlink_to(
-            next(path for path in (Path("/bin") / tool, Path("/usr/bin") / tool) if path.exists())
-        )
-    ended = subprocess.run(
-        [checkout / "scripts" / "jefe", "eval", "1"],
-        env={"PATH": str(tools)},
-        stdin=subprocess.DEVNULL,
-        capture_output=True,
-        text=True,
-        check=False,
-    )
-    assert (ended.returncode, ended.stdout) == (1, "")
-    assert (
-        ended.stderr
-        == "jefe: needs Python 3.11 or newer, and found none; install it, or put it on the PATH\n"
-    )
-
-
 # The documentation
 
 
