@@ -64,10 +64,20 @@ _MAP_HUGETLB: Final = 0x40000
 _RLIMIT_AS: Final = 9  # asm-generic/resource.h
 _ALL: Final = 2**64 - 1
 _INT: Final = 2**32 - 1
-# Waiting and waking alone: FUTEX_WAIT, _WAKE, _WAIT_BITSET, _WAKE_BITSET, whatever their flags
-# (FUTEX_PRIVATE_FLAG, FUTEX_CLOCK_REALTIME). The rest is for several threads, and has a history of holes.
+# Giving memory back, as allocators do: MADV_DONTNEED and MADV_FREE, which change the memory of this process
+# alone. CPython's own allocator gives no advice at all; glibc asks for huge pages (MADV_HUGEPAGE) only when a
+# tunable says so, and goes on when that fails. Other advice reaches further: into pages that processes share
+# (MADV_MERGEABLE, MADV_REMOVE), the machine's memory (MADV_HWPOISON, MADV_SOFT_OFFLINE) and its swap
+# (MADV_PAGEOUT, MADV_COLD, MADV_WILLNEED), or into long work inside one call (MADV_POPULATE_READ and _WRITE,
+# MADV_COLLAPSE).
+_MADVICE: Final = (4, 8)
+# Waiting and waking alone: FUTEX_WAIT, _WAKE, _WAIT_BITSET, _WAKE_BITSET, also with FUTEX_CLOCK_REALTIME. The
+# rest is for several threads, and has a history of holes. FUTEX_PRIVATE_FLAG has to be set, as it is by the
+# locks of CPython and of the C libraries: without it the kernel looks for the page behind the address, which
+# another process might share, by code with a history of its own.
 _FUTEX_OPERATIONS: Final = (0, 1, 9, 10)
-_FUTEX_FLAGS: Final = 128 | 256
+_FUTEX_PRIVATE: Final = 128
+_FUTEX_CLOCK_REALTIME: Final = 256
 
 RULES: Final = (
     # Speaking the protocol, and ending. writev: the last words of the C library.
@@ -86,8 +96,11 @@ RULES: Final = (
     Rule("mprotect", (Check(2, _PROT_EXEC, 0),)),
     Rule("munmap"),
     Rule("mremap"),
-    Rule("madvise"),
-    *(Rule("futex", (Check(1, _INT & ~_FUTEX_FLAGS, operation),)) for operation in _FUTEX_OPERATIONS),
+    *(Rule("madvise", (Check(2, _INT, advice),)) for advice in _MADVICE),
+    *(
+        Rule("futex", (Check(1, _INT & ~_FUTEX_CLOCK_REALTIME, operation | _FUTEX_PRIVATE),))
+        for operation in _FUTEX_OPERATIONS
+    ),
     # The timer that raises inside a script.
     Rule("rt_sigaction"),
     Rule("rt_sigprocmask"),

@@ -48,6 +48,7 @@ NUMBERS = {
     "init_module": 175,
     "delete_module": 176,
     "tkill": 200,
+    "futex": 202,
     "remap_file_pages": 216,
     "timer_create": 222,
     "clock_settime": 227,
@@ -477,6 +478,36 @@ several(
         "share_a_descriptor": lambda at: map_memory(3, 0x1, 0),
     },
     others=True,  # a pipe has no memory to map
+)
+
+WORD = ctypes.c_uint32(0)
+
+
+def advise(advice, length=mmap.PAGESIZE):
+    return libc("madvise", address_of(PLAIN), ctypes.c_size_t(length), advice)
+
+
+several(
+    {
+        "merge_pages_with_others": lambda at: advise(12),
+        "make_a_hole_in_shared_memory": lambda at: advise(9),
+        "page_out": lambda at: advise(21),
+        "read_ahead": lambda at: advise(3),
+        "populate_at_once": lambda at: advise(23),
+        "huge_pages_by_advice": lambda at: advise(14),
+        "keep_from_a_fork": lambda at: advise(10),
+        "poison_memory": lambda at: advise(100, length=0),  # of no length, lest a page of the machine be lost
+        "put_memory_offline": lambda at: advise(101, length=0),
+    }
+)
+several(
+    {
+        "wake_others": lambda at: raw("futex", ctypes.byref(WORD), 1, 1),
+        "wait_for_others": lambda at: raw("futex", ctypes.byref(WORD), 0, 1),
+        "requeue_others": lambda at: raw("futex", ctypes.byref(WORD), 4, 0, 0, ctypes.byref(WORD), 0),
+        "lock_with_priority": lambda at: raw("futex", ctypes.byref(WORD), 8 | 128),
+    },
+    raw=True,
 )
 
 # Secrets of the parent

@@ -60,11 +60,21 @@ def test_what_the_engines_need_is_allowed_with_any_arguments(machine, call):
         ("mprotect", (0, 4096, 3), ALLOW),
         ("mprotect", (0, 4096, 7), REFUSE),
         ("mprotect", (0, 4096, 2**32 | EXEC), REFUSE),
-        ("futex", (0, 0), ALLOW),
+        ("madvise", (0, 4096, 4), ALLOW),  # MADV_DONTNEED
+        ("madvise", (0, 4096, 8), ALLOW),  # MADV_FREE
+        ("madvise", (0, 4096, 2**32 + 4), ALLOW),  # the kernel reads an int
+        ("futex", (0, 128), ALLOW),
         ("futex", (0, 1 | 128), ALLOW),
         ("futex", (0, 9 | 128 | 256), ALLOW),
-        ("futex", (0, 10), ALLOW),
-        ("futex", (0, 6), REFUSE),  # FUTEX_LOCK_PI
+        ("futex", (0, 10 | 128), ALLOW),
+        ("futex", (0, 0), REFUSE),  # not private, from here on
+        ("futex", (0, 1), REFUSE),
+        ("futex", (0, 9 | 256), REFUSE),
+        ("futex", (0, 10), REFUSE),
+        ("futex", (0, 2**32 * 128), REFUSE),
+        ("futex", (0, 128 | 512), REFUSE),  # a flag that nobody knows
+        ("futex", (0, 6 | 128), REFUSE),  # FUTEX_LOCK_PI
+        ("futex", (0, 5 | 128), REFUSE),  # FUTEX_WAKE_OP
         ("futex", (0, 12 | 128), REFUSE),  # FUTEX_CMP_REQUEUE_PI
         ("clock_gettime", (0,), ALLOW),
         ("clock_gettime", (3,), ALLOW),
@@ -85,6 +95,12 @@ def test_what_the_engines_need_is_allowed_with_any_arguments(machine, call):
 )
 def test_arguments_decide(machine, call, arguments, decision):
     assert decide(machine, call, *arguments) == decision
+
+
+@both
+def test_only_memory_that_is_given_back_is_advised_about(machine):
+    allowed = [advice for advice in range(-256, 256) if decide(machine, "madvise", 0, 4096, advice) == ALLOW]
+    assert allowed == [4, 8]
 
 
 @both
