@@ -109,6 +109,11 @@ def _be_looked_into() -> None:
         raise _Refused("it is not dumpable")
 
 
+def _speculate_freely() -> None:
+    if not sandbox.speculates_freely():
+        raise _Refused("nothing is left that could be switched off")
+
+
 def _read_from_a_descriptor_of_its_parent() -> None:
     os.read(_SECRET, 1)
 
@@ -194,6 +199,7 @@ _AGAINST: Final[Mapping[str, tuple[str, Callable[[], None]]]] = {
     "user": ("become root", _become_root),
     "capabilities": ("change the root directory", _change_the_root_directory),
     "secrecy": ("be looked into by others", _be_looked_into),
+    "speculation": ("speculate freely", _speculate_freely),
     "descriptors": ("read what its parent had opened", _read_from_a_descriptor_of_its_parent),
     "landlock": ("list a directory", _list_a_directory),
     "limits": ("open a descriptor", _open_a_descriptor),
@@ -201,8 +207,11 @@ _AGAINST: Final[Mapping[str, tuple[str, Callable[[], None]]]] = {
 }
 """What is tried against each layer alone."""
 
+_QUESTIONS: Final = ("privileges", "secrecy", "speculation")
+"""The layers against which a question to the kernel is all that there is to try."""
+
 _TOGETHER: Final[Mapping[str, Callable[[], None]]] = {
-    **dict(_AGAINST[name] for name in sandbox.LAYERS if name not in ("privileges", "secrecy")),
+    **dict(_AGAINST[name] for name in sandbox.LAYERS if name not in _QUESTIONS),
     "read a file": _read_a_file,
     "make a file": _make_a_file,
     "make a file of memory": _make_a_file_of_memory,
@@ -216,7 +225,7 @@ _TOGETHER: Final[Mapping[str, Callable[[], None]]] = {
     "make a namespace": _make_a_namespace,
     "use io_uring": _make_a_ring,
 }
-"""What is tried against all of them. Left out are questions to the kernel: it would not answer."""
+"""What is tried against all of them. Left out are the questions: the kernel would not answer."""
 
 
 def _attempt(tried: str, action: Callable[[], None]) -> Attempt:

@@ -47,6 +47,18 @@ _PR_GET_PDEATHSIG: Final = 2
 _PR_SET_DUMPABLE: Final = 4
 _PR_SET_NO_NEW_PRIVS: Final = 38
 
+_PR_GET_SPECULATION_CTRL: Final = 52
+_PR_SET_SPECULATION_CTRL: Final = 53
+_PR_SPEC_PRCTL: Final = 1
+_PR_SPEC_DISABLE: Final = 4
+_PR_SPEC_FORCE_DISABLE: Final = 8
+
+_SPECULATION: Final = {
+    "store bypass": 0,  # PR_SPEC_STORE_BYPASS
+    "indirect branches": 1,  # PR_SPEC_INDIRECT_BRANCH
+}
+"""What a processor guesses, and may have a switch for."""
+
 _NO_DESCRIPTOR: Final = 2**31  # one more than the last
 
 _T = TypeVar("_T")
@@ -232,6 +244,44 @@ def _secrecy(_: _Request) -> str:
     return "other processes of its user cannot look into it (not dumpable)"
 
 
+def _speculation(_: _Request) -> str:
+    """What the processor guesses from the past of others tells nothing, where it has a switch for that.
+
+    A processor or a kernel without a switch is no layer that is missing: there is nothing that could be done.
+    """
+    return "; ".join(f"{name}: {_stop_guessing(which)}" for name, which in _SPECULATION.items())
+
+
+def _stop_guessing(which: int) -> str:
+    state = speculation(which)
+    if state == 0:
+        return "not affected"
+    if state is not None and state & _PR_SPEC_PRCTL:
+        kernel.invoke("prctl", _PR_SET_SPECULATION_CTRL, which, _PR_SPEC_FORCE_DISABLE)
+        return "off, for good"
+    if state is not None and state & (_PR_SPEC_DISABLE | _PR_SPEC_FORCE_DISABLE):
+        return "off in the whole system"
+    return "this machine has no switch for it"
+
+
+def speculation(which: int) -> int | None:
+    """The state of one kind of speculation here: `PR_SPEC_*` of linux/prctl.h, or None if it is not known."""
+    try:
+        return kernel.invoke("prctl", _PR_GET_SPECULATION_CTRL, which)
+    except OSError:  # an older kernel, or a processor that it knows no switch of
+        return None
+
+
+def speculates_freely() -> list[str]:
+    """The kinds of speculation that could be switched off for good in this process, and are not."""
+    states = {name: speculation(which) or 0 for name, which in _SPECULATION.items()}
+    return [
+        name
+        for name, state in states.items()
+        if state & _PR_SPEC_PRCTL and not state & _PR_SPEC_FORCE_DISABLE
+    ]
+
+
 # The layers of a child
 
 
@@ -310,6 +360,7 @@ _LAYERS: Final = (
     _Entry("capabilities", _capabilities, is_inherited=True),
     # After the user: to change that decides over it.
     _Entry("secrecy", _secrecy, is_inherited=True),
+    _Entry("speculation", _speculation, is_inherited=True),
     _Entry("descriptors", _descriptors, is_inherited=False),
     # Before the limits: it needs a descriptor. In each child anew: who shares one may signal each other.
     _Entry("landlock", _landlock, is_inherited=False),

@@ -10,6 +10,7 @@ import language
 import oaf
 import pipe
 import pool
+import speculation
 from measure import Figure, show, write_json
 
 BENCHMARKS: dict[str, Callable[[], Iterator[Figure]]] = {
@@ -19,6 +20,7 @@ BENCHMARKS: dict[str, Callable[[], Iterator[Figure]]] = {
     "pool/birth": pool.birth,
     "pool/waiting": pool.waiting,
     "pool/fresh": pool.fresh,
+    "child/speculation": speculation.cost,
     "chaos/runs": chaos.runs,
     "chaos/recycling": chaos.recycling,
     "chaos/orphans": chaos.orphans,

@@ -87,10 +87,12 @@ def look_at_itself():
         "Gid",
         "Groups",
         "Threads",
+        "Speculation_Store_Bypass",
+        "SpeculationIndirectBranch",
     )
     limits = ("NOFILE", "NPROC", "FSIZE", "CORE", "MEMLOCK", "MSGQUEUE")
     return {
-        **{name: fields[name].split() for name in wanted},
+        **{name: fields[name].split() for name in wanted if name in fields},
         "limits": {name: resource.getrlimit(getattr(resource, f"RLIMIT_{name}")) for name in limits},
         "address space": resource.getrlimit(resource.RLIMIT_AS),
     }

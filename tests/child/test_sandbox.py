@@ -184,6 +184,9 @@ def test_the_kernel_confirms_it():
     assert said["Seccomp"] == ["2"]  # a filter
     assert said["Threads"] == ["1"]
     assert said.pop("address space") == [2**33, 2**33]
+    # Kernels and processors differ in what they say here, but a switch that there is has been used.
+    assert said.pop("Speculation_Store_Bypass", None) != ["thread", "vulnerable"]
+    assert said.pop("SpeculationIndirectBranch", None) != ["conditional", "enabled"]
     for name in ("CapInh", "CapPrm", "CapEff", "CapAmb"):
         assert int(said[name][0], 16) == 0
     assert set(map(tuple, said["limits"].values())) == {(0, 0)}
@@ -320,8 +323,73 @@ def test_on_another_system_every_layer_says_so(monkeypatch):
     monkeypatch.setattr("child.kernel._machine", "not on this system (darwin): it needs Linux")
     monkeypatch.setattr(sandbox.sys, "platform", "darwin")
     layers = in_a_fork(lambda sink: {each.name: each.why for each in sandbox.give_up([sink]).missing})
-    assert set(layers) == {"environment", "privileges", "capabilities", "secrecy", "landlock", "seccomp"}
+    assert set(layers) == {
+        *("environment", "privileges", "capabilities", "secrecy", "speculation"),
+        *("landlock", "seccomp"),
+    }
     assert all("not on this system (darwin)" in why for why in layers.values())
+
+
+PRCTL, ENABLED, DISABLED, FORCED = 1, 2, 4, 8  # PR_SPEC_*
+
+
+class Processor:
+    """A processor and its kernel, as prctl shows them: the states of speculation; None is unknown."""
+
+    def __init__(self, stores, branches, *, its_switches_work=True):
+        self.states = [stores, branches]
+        self.its_switches_work = its_switches_work
+
+    def invoke(self, name, operation, which, value=0):
+        assert name == "prctl"
+        if self.states[which] is None:
+            raise OSError(errno.EINVAL, "prctl: Invalid argument")
+        if operation == 52:
+            return self.states[which]
+        assert (operation, value) == (53, FORCED)
+        if not self.its_switches_work:
+            raise OSError(errno.EPERM, "prctl: Operation not permitted")
+        assert self.states[which] & PRCTL
+        self.states[which] = PRCTL | FORCED
+        return 0
+
+
+def told_of_speculation(processor, monkeypatch):
+    monkeypatch.setattr(sandbox.kernel, "invoke", processor.invoke)
+    (entry,) = (entry for entry in sandbox._LAYERS if entry.name == "speculation")
+    layer = sandbox._apply(entry, sandbox._Request())
+    return layer.in_force, layer.why
+
+
+@pytest.mark.parametrize(
+    ("state", "word", "after"),
+    [
+        (PRCTL | ENABLED, "off, for good", PRCTL | FORCED),
+        (PRCTL | DISABLED, "off, for good", PRCTL | FORCED),
+        (PRCTL | FORCED, "off, for good", PRCTL | FORCED),
+        (0, "not affected", 0),
+        (DISABLED, "off in the whole system", DISABLED),
+        (FORCED, "off in the whole system", FORCED),
+        (ENABLED, "this machine has no switch for it", ENABLED),
+        (None, "this machine has no switch for it", None),
+    ],
+)
+def test_speculation_is_switched_off_where_there_is_a_switch(state, word, after, monkeypatch):
+    processor = Processor(state, 0)
+    assert told_of_speculation(processor, monkeypatch) == (
+        True,
+        f"store bypass: {word}; indirect branches: not affected",
+    )
+    assert processor.states == [after, 0]
+    assert sandbox.speculates_freely() == []
+
+
+def test_a_switch_that_does_not_work_is_a_layer_that_is_missing(monkeypatch):
+    processor = Processor(0, PRCTL | ENABLED, its_switches_work=False)
+    in_force, why = told_of_speculation(processor, monkeypatch)
+    assert not in_force
+    assert why.startswith("it failed: ")
+    assert sandbox.speculates_freely() == ["indirect branches"]
 
 
 def test_descriptors_are_closed_also_where_the_kernel_cannot_close_a_range(monkeypatch, tmp_path):
