@@ -4,7 +4,10 @@ Each layer of the sandbox is tried by itself, in a process of its own, by someth
 that would work without it; then all of them together. What succeeds does no harm and leaves nothing behind.
 
     {"layers": [{"name":…,"in_force":…,"why":…,"tried":…,"refused":…,"how":…}, …],
-     "attempts": [{"tried":…,"refused":…,"how":…}, …]}
+     "attempts": [{"tried":…,"refused":…,"how":…}, …],
+     "warnings": [{"name":…,"text":…}, …]}
+
+The warnings are about the system around a child: what would make a hole in it easier to use.
 """
 
 import ctypes
@@ -16,7 +19,7 @@ import signal
 import socket
 import sys
 from collections.abc import Callable, Mapping
-from typing import Final
+from typing import Final, Literal
 
 import msgspec
 
@@ -46,11 +49,20 @@ class Trial(msgspec.Struct, frozen=True):
     how: str
 
 
+class Weakness(msgspec.Struct, frozen=True):
+    """Something about this system that is not as it should be, although no layer is missing for it."""
+
+    name: str
+    text: str
+    """What it is, why it matters, and what to do."""
+
+
 class Findings(msgspec.Struct, frozen=True):
     """What the probe prints."""
 
     layers: tuple[Trial, ...]
     attempts: tuple[Attempt, ...]
+    warnings: tuple[Weakness, ...]
 
 
 class _Refused(Exception):
@@ -228,6 +240,81 @@ _TOGETHER: Final[Mapping[str, Callable[[], None]]] = {
 """What is tried against all of them. Left out are the questions: the kernel would not answer."""
 
 
+# What is looked at: an address that an attacker need not guess is half of his work.
+
+_ELF: Final = b"\x7fELF"
+_LITTLE_ENDIAN: Final = 1
+_ET_EXEC: Final = 2
+
+
+def warnings(
+    executable: str = sys.executable, kernel_settings: str = "/proc/sys", *, system: str = sys.platform
+) -> tuple[Weakness, ...]:
+    """What there is to warn of.
+
+    Args:
+        executable: the interpreter that children run.
+        kernel_settings: the folder in which the kernel shows its settings. What it does not show is no reason
+            to warn.
+        system: as `sys.platform` gives it.
+    """
+    found = []
+    if _is_at_a_fixed_address(executable):
+        found.append(
+            Weakness(
+                "fixed_address",
+                f"{executable} is not position-independent (ET_EXEC): its code and data are at the same "
+                "addresses in every process, so that whoever can write to an address of his choice "
+                "knows which one to choose. Use a Python that was built as a PIE (-fPIE -pie)",
+            )
+        )
+    if system != "linux":
+        return tuple(found)
+    lowest = _number_in(f"{kernel_settings}/vm/mmap_min_addr")
+    if lowest == 0:
+        found.append(
+            Weakness(
+                "mmap_min_addr",
+                "vm.mmap_min_addr is 0: a process may have memory at address 0, so that a stray write "
+                "through NULL plus an offset, in the kernel or in a child, becomes a write to a chosen "
+                "address, not a crash. Set it: sysctl -w vm.mmap_min_addr=65536",
+            )
+        )
+    randomness = _number_in(f"{kernel_settings}/kernel/randomize_va_space")
+    if randomness is not None and randomness < 2:
+        what = "nothing in a process is" if randomness == 0 else "the heap of a process is not"
+        found.append(
+            Weakness(
+                "randomize_va_space",
+                f"kernel.randomize_va_space is {randomness}: {what} at a random address, so that whoever can "
+                "write to an address of his choice knows which one to choose. Set it: sysctl -w "
+                "kernel.randomize_va_space=2",
+            )
+        )
+    return tuple(found)
+
+
+def _is_at_a_fixed_address(executable: str) -> bool:
+    """Whether this is an ELF program that can only be loaded at one address."""
+    try:
+        with open(executable, "rb") as file:
+            header = file.read(18)
+    except OSError:
+        return False
+    if len(header) < 18 or not header.startswith(_ELF):
+        return False
+    order: Literal["little", "big"] = "little" if header[5] == _LITTLE_ENDIAN else "big"
+    return int.from_bytes(header[16:18], order) == _ET_EXEC  # e_type; elf(5)
+
+
+def _number_in(path: str) -> int | None:
+    try:
+        with open(path, encoding="ascii") as file:
+            return int(file.read())
+    except (OSError, ValueError):
+        return None
+
+
 def _attempt(tried: str, action: Callable[[], None]) -> Attempt:
     try:
         action()
@@ -282,7 +369,7 @@ def main() -> int:
     """Print the findings; return the exit status, 0."""
     layers = (msgspec.json.decode(_try_alone(name), type=Trial) for name in sandbox.LAYERS)
     attempts = msgspec.json.decode(_in_a_fork(_try_together), type=tuple[Attempt, ...])
-    sys.stdout.buffer.write(msgspec.json.encode(Findings(tuple(layers), attempts)) + b"\n")
+    sys.stdout.buffer.write(msgspec.json.encode(Findings(tuple(layers), attempts, warnings())) + b"\n")
     return 0
 
 

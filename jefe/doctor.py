@@ -51,15 +51,24 @@ class Layer(msgspec.Struct, frozen=True):
         return self.in_force and self.refused
 
 
+class Weakness(msgspec.Struct, frozen=True):
+    """Something that makes a hole easier to use, although no layer is missing for it."""
+
+    name: str
+    text: str
+    """What it is, why it matters, and what to do."""
+
+
 class Checks(msgspec.Struct, frozen=True):
-    """What the probe found: each layer alone, then everything that was tried against all of them."""
+    """What the probe found: each layer alone, everything that was tried against all of them, and warnings."""
 
     layers: tuple[Layer, ...]
     attempts: tuple[Attempt, ...]
+    warnings: tuple[Weakness, ...] = ()
 
     @property
     def all_hold(self) -> bool:
-        """Whether every layer holds, and nothing that was tried succeeded."""
+        """Whether every layer holds, and nothing that was tried succeeded. Warnings do not count."""
         return all(layer.holds for layer in self.layers) and all(attempt.refused for attempt in self.attempts)
 
 
@@ -109,6 +118,8 @@ def as_text(checks: Checks) -> str:
     for attempt in checks.attempts:
         lines.append((attempt.tried, "yes" if attempt.refused else "NO", attempt.how))
     text += "\n" + _in_columns(lines)
+    if checks.warnings:
+        text += "\n" + "".join(f"warning: {warning.text}\n" for warning in checks.warnings)
     if checks.all_hold:
         return text + "\nEvery layer is in force, and everything that was tried was refused.\n"
     missing = ", ".join(layer.name for layer in checks.layers if not layer.holds)

@@ -1,7 +1,7 @@
 """What it costs a child that its processor may not speculate freely: layer `speculation` of docs/sandbox.md.
 
-Two processes do the same, one with that layer and one without it: they run a script, and answer at once (which
-is mostly going from one process to the other). Where the machine has no switch, they are alike.
+Two processes do the same, one with that layer and one without it: they run a script, and they answer at once,
+which is mostly going from one process to the other. Where the machine has no switch, they are alike.
 """
 
 import multiprocessing

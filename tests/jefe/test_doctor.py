@@ -6,7 +6,7 @@ import msgspec
 import pytest
 
 from jefe import doctor as room
-from jefe.doctor import Attempt, Checks, Layer, ProbeFailed, as_json, as_text, doctor, run_doctor
+from jefe.doctor import Attempt, Checks, Layer, ProbeFailed, Weakness, as_json, as_text, doctor, run_doctor
 from jefe.settings import Settings
 
 HELD = Layer("seccomp", True, "refuses calls", "make a socket", True, "Operation not permitted")
@@ -34,6 +34,17 @@ def test_all_is_well():
     assert json.loads(as_json(checks))["all_hold"] is True
 
 
+def test_a_warning_is_told_and_changes_no_verdict():
+    weakness = Weakness("mmap_min_addr", "vm.mmap_min_addr is 0: …")
+    checks = Checks((HELD,), (REFUSED,), (weakness,))
+    assert checks.all_hold
+    verdict = "Every layer is in force, and everything that was tried was refused."
+    assert as_text(checks).endswith(f"\nwarning: vm.mmap_min_addr is 0: …\n\n{verdict}\n")
+    said = json.loads(as_json(checks))
+    assert said["all_hold"] is True
+    assert said["warnings"] == [{"name": "mmap_min_addr", "text": "vm.mmap_min_addr is 0: …"}]
+
+
 def test_a_missing_layer_is_told_with_its_reason():
     checks = Checks((HELD, MISSING), (REFUSED,))
     assert not checks.all_hold
@@ -52,9 +63,10 @@ def test_a_layer_that_does_not_keep_its_promise_does_not_count():
 
 
 @pytest.mark.parametrize(("layers", "status"), [((HELD,), 0), ((HELD, MISSING), 1)])
+@pytest.mark.parametrize("warnings", [(), (Weakness("mmap_min_addr", "vm.mmap_min_addr is 0"),)])
 @pytest.mark.parametrize("form", [True, False])
-def test_the_status_is_the_verdict(layers, status, form, monkeypatch, capfdbinary):
-    checks = Checks(layers, (REFUSED,))
+def test_the_status_is_the_verdict(layers, status, warnings, form, monkeypatch, capfdbinary):
+    checks = Checks(layers, (REFUSED,), warnings)
 
     async def find(_):
         return checks
@@ -99,7 +111,13 @@ async def test_a_probe_that_never_ends_is_given_up(monkeypatch, autojump_clock):
 def test_the_shapes_are_those_of_the_probe():
     from child import probe
 
-    for ours, theirs in ((Layer, probe.Trial), (Attempt, probe.Attempt), (Checks, probe.Findings)):
+    pairs = (
+        (Layer, probe.Trial),
+        (Attempt, probe.Attempt),
+        (Weakness, probe.Weakness),
+        (Checks, probe.Findings),
+    )
+    for ours, theirs in pairs:
         assert [field.name for field in msgspec.structs.fields(ours)] == [
             field.name for field in msgspec.structs.fields(theirs)
         ]
