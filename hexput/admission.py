@@ -8,12 +8,12 @@ Source: docs/protocols.md section 2. Two questions, both before the upgrade:
   may. Which host that is, is not taken from the request: the page's author can give it any name.
 """
 
-import hmac
 from collections.abc import Sequence
 from ipaddress import ip_address
 from typing import NamedTuple
 from urllib.parse import parse_qs, urlsplit
 
+from jefe.access import Token
 from jefe.settings import PREFIX, Settings
 
 
@@ -32,7 +32,7 @@ class Refusal(NamedTuple):
 
 
 def refusal(
-    headers: Sequence[tuple[bytes, bytes]], target: str, local: str, settings: Settings
+    headers: Sequence[tuple[bytes, bytes]], target: str, local: str, settings: Settings, token: Token
 ) -> Refusal | None:
     """Why a request may not be upgraded; None if it may.
 
@@ -40,9 +40,10 @@ def refusal(
         headers: of the request, their names in lower case.
         target: its path and query.
         local: the IP address that the client reached.
-        settings: `hexput_token`, `hexput_origins` and `hexput_address` count here.
+        settings: `hexput_origins` and `hexput_address` count here.
+        token: what a client must show.
     """
-    if settings.hexput_token and not _shows_token(headers, target, settings.hexput_token):
+    if token and not _shows_token(headers, target, token):
         return Refusal(
             401,
             "This server wants a token: send 'Authorization: Bearer TOKEN', or connect to '/?token=TOKEN'.",
@@ -57,7 +58,7 @@ def refusal(
     return None
 
 
-def _shows_token(headers: Sequence[tuple[bytes, bytes]], target: str, token: str) -> bool:
+def _shows_token(headers: Sequence[tuple[bytes, bytes]], target: str, token: Token) -> bool:
     try:
         shown = parse_qs(urlsplit(target).query, max_num_fields=100).get("token", [])
     except ValueError:  # too many fields, or brackets where an address should be
@@ -66,9 +67,7 @@ def _shows_token(headers: Sequence[tuple[bytes, bytes]], target: str, token: str
         scheme, _, rest = _text(value).strip().partition(" ")
         if name == b"authorization" and scheme.lower() == "bearer":
             shown.append(rest.strip())
-    # As bytes: comparing text takes ASCII only.
-    wanted = token.encode("utf-8", "surrogateescape")
-    return any(hmac.compare_digest(each.encode("utf-8", "surrogateescape"), wanted) for each in shown)
+    return any(token.admits(each) for each in shown)
 
 
 def _may(origin: str, local: str, settings: Settings) -> bool:

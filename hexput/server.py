@@ -1,7 +1,8 @@
 """The Hexput server: a front that speaks Hexput over WebSocket.
 
 Source: the Hexput runtime document, and docs/protocols.md section 2. This module has the connections: who may
-come in, how each is read and written, and how it ends. What messages mean is said in sessions.py.
+come in, how each is read and written, and how it ends. What messages mean is said in sessions.py; where it
+listens, and how many connections there may be, in jefe/listen.py.
 
 Invariants:
 
@@ -18,13 +19,14 @@ Invariants:
   go; the others when they have their answers. When the server is cancelled, every client is told and none is
   waited for.
 
-Settings: `hexput_*`, `max_connections`, `max_executions`, `max_in_flight`, `max_input_size`, `max_outbox`,
-`heartbeat` and the two timeouts of functions.
+Settings: `hexput_*`, `max_executions`, `max_in_flight`, `max_input_size`, `max_outbox`, `heartbeat` and the
+two timeouts of functions.
 """
 
 import itertools
-from collections.abc import Callable, Sequence
+from collections.abc import Callable
 from contextlib import suppress
+from functools import partial
 from typing import Final
 
 import structlog
@@ -38,8 +40,10 @@ from hexput.messages import WELCOME
 from hexput.sessions import Session
 from hexput.transport import NO_WEBSOCKET, Transport
 from jefe import Settings, Supervisor
+from jefe.access import Token
 from jefe.endings import Ending
-from jefe.listen import Listener, Stream, accept, announce, open_listeners, peer_of, socket_of
+from jefe.front import Front
+from jefe.listen import Door, Stream, peer_of, socket_of
 from jefe.named import NamedScripts
 from jefe.namespaces import OPERATOR, Namespace
 
@@ -54,9 +58,6 @@ _GOODBYE: Final = 1.0
 _TURN: Final = 64
 """How many frames of one client are handled before others have their turn."""
 
-_SPARE: Final = 100
-"""How many connections more than `max_connections` there may be, only to be told that there are too many."""
-
 _TOO_MANY: Final = "This server has as many connections as it may have (JEFE_MAX_CONNECTIONS)."
 
 _UNFINISHED: Final = 256 * 1024 * 1024
@@ -66,22 +67,25 @@ _UNFINISHED: Final = 256 * 1024 * 1024
 async def serve_hexput(
     supervisor: Supervisor,
     settings: Settings,
+    door: Door,
     *,
     ending: Ending | None = None,
-    task_status: trio.TaskStatus[Sequence[Listener]] = trio.TASK_STATUS_IGNORED,
+    task_status: trio.TaskStatus[None] = trio.TASK_STATUS_IGNORED,
 ) -> None:
-    """Listen where the settings say, tell where, and serve clients until cancelled. Raises CannotListen.
+    """Serve the clients that come through a door, until cancelled.
 
     `ending` asks for the end; None: nobody does.
     """
     ending = ending or Ending()
-    listeners = await open_listeners("hexput", settings.hexput_address, settings.hexput_port, settings)
-    announce("hexput", listeners)
-    server = Server(supervisor, settings, ending)
+    server = Server(supervisor, settings, door.token, ending)
     async with trio.open_nursery() as nursery:
         nursery.start_soon(server.run)
-        task_status.started(listeners)
-        await accept(listeners, server.serve, nursery, ending)
+        task_status.started()
+        await door.serve(server.serve, partial(server.serve, is_one_too_many=True), nursery, ending)
+
+
+FRONT: Final = Front("hexput", serve_hexput)
+"""What it is to those who start it."""
 
 
 class Server:
@@ -90,12 +94,14 @@ class Server:
     Args:
         supervisor: carries requests out.
         settings: the limits.
+        token: what clients must show.
         ending: asks for the end.
     """
 
-    def __init__(self, supervisor: Supervisor, settings: Settings, ending: Ending) -> None:
+    def __init__(self, supervisor: Supervisor, settings: Settings, token: Token, ending: Ending) -> None:
         self._supervisor = supervisor
         self._settings = settings
+        self._token = token
         self._ending = ending
         self._named = NamedScripts(supervisor)
         self._timers = Timers(
@@ -103,7 +109,6 @@ class Server:
         )
         self._connections: set[_Connection] = set()
         self._unfinished = 0  # bytes of messages that have not ended
-        self._streams = 0  # those that have not been upgraded included
         self._numbers = itertools.count(1)
 
     async def run(self) -> None:
@@ -114,31 +119,25 @@ class Server:
             if self._settings.heartbeat:
                 nursery.start_soon(self._beat)
 
-    async def serve(self, stream: Stream) -> None:
-        """One connection, from its first byte to its end."""
+    async def serve(self, stream: Stream, *, is_one_too_many: bool = False) -> None:
+        """One connection, from its first byte to its end. One too many is told so when it asks to come in."""
+        # Who has shown the token speaks for the operator; else nothing of one client is another's.
         number = next(self._numbers)
-        self._streams += 1
-        try:
-            if self._streams > self._settings.max_connections + _SPARE:
-                _log.warning("a connection was dropped: there are too many", address=peer_of(stream))
-            else:
-                await self._connect(stream, number)
-        finally:
-            self._streams -= 1
-
-    async def _connect(self, stream: Stream, number: int) -> None:
+        namespace = OPERATOR if self._token else Namespace(f"hexput connection {number}")
         async with trio.open_nursery() as nursery:
             with trio.CancelScope() as scope:
-                connection = _Connection(stream, number, self._supervisor, self._settings, scope.cancel)
+                connection = _Connection(
+                    stream, number, namespace, self._supervisor, self._settings, scope.cancel
+                )
                 nursery.start_soon(connection.transport.run)
                 try:
-                    if await self._shake_hands(connection):
+                    if await self._shake_hands(connection, is_one_too_many):
                         await self._talk(connection)
                 finally:
                     connection.transport.break_off()
             nursery.cancel_scope.cancel()
 
-    async def _shake_hands(self, connection: "_Connection") -> bool:
+    async def _shake_hands(self, connection: "_Connection", is_one_too_many: bool) -> bool:
         """Let a client in that asks for a WebSocket, and may come in. Says whether it was let in."""
         request: WebSocketRequest | None = None
         is_in = False
@@ -147,7 +146,7 @@ class Server:
                 # The library lives no longer than the handshake: messages are no work for it.
                 async with trio.open_nursery() as library:
                     request = await wrap_server_stream(library, connection.transport)
-                    is_in = await self._admit(request, connection)
+                    is_in = await self._admit(request, connection, is_one_too_many)
                     library.cancel_scope.cancel()
         except* UnicodeError:  # a header that is no text: the library decodes it, and does not expect that
             with suppress(trio.BrokenResourceError):
@@ -158,11 +157,13 @@ class Server:
                 connection.log.info("a client did not ask for a WebSocket")
         return is_in
 
-    async def _admit(self, request: WebSocketRequest, connection: "_Connection") -> bool:
+    async def _admit(
+        self, request: WebSocketRequest, connection: "_Connection", is_one_too_many: bool
+    ) -> bool:
         """Let a client in; if it may not come in, it is told why."""
         status, sentence, headers = 503, _TOO_MANY, []
-        if len(self._connections) < self._settings.max_connections:
-            no = refusal(request.headers, request.path, connection.local, self._settings)
+        if not is_one_too_many:
+            no = refusal(request.headers, request.path, connection.local, self._settings, self._token)
             if no is None:
                 await request.accept()
                 return True
@@ -273,14 +274,14 @@ class _Connection:
         self,
         stream: Stream,
         number: int,
+        namespace: Namespace,
         supervisor: Supervisor,
         settings: Settings,
         end: Callable[[], None],
     ) -> None:
         self.local: str = socket_of(stream).getsockname()[0]
         self.log = _log.bind(connection=number, address=peer_of(stream))
-        # Who has shown the token speaks for the operator; else nothing of one client is another's.
-        self.namespace = OPERATOR if settings.hexput_token else Namespace(f"hexput connection {number}")
+        self.namespace = namespace
         self.session: Session | None = None
         self.dropped_for: str | None = None
         self.unfinished = 0  # bytes that are held of a message that has not ended

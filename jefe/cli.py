@@ -67,10 +67,12 @@ def cli(context: click.Context, version: bool) -> int:
 
 def _serve_pipe() -> int:
     from jefe import open_supervisor
+    from jefe.connections import raise_file_limit
     from jefe.pipe import serve_pipe
     from jefe.stdio import standard_input, standard_output
 
     settings = read_settings()
+    raise_file_limit()
     if sys.stdin is not None and sys.stdin.isatty():
         say(
             "jefe: reading requests from this terminal, one JSON object a line, until Ctrl-D; for example: "
@@ -78,8 +80,9 @@ def _serve_pipe() -> int:
         )
 
     async def serve(ending: Ending) -> None:
+        requests, answers = standard_input(), standard_output()
         async with open_supervisor(settings) as boss:
-            if not await serve_pipe(boss, standard_input(), standard_output(), settings, ending):
+            if not await serve_pipe(boss, requests, answers, settings, ending):
                 raise BrokenPipeError
 
     return drive_server(serve, settings.grace)

@@ -19,7 +19,8 @@ from jefe.serve import serve
 def oaf(address: str | None, port: int | None) -> int:
     """Serve OAF over TCP: evaluate expressions for those who have the token.
 
-    The token is JEFE_OAF_TOKEN; without it one is made, and printed on standard error.
+    The token is JEFE_OAF_TOKEN, or stands in the file JEFE_OAF_TOKEN_FILE; without either one is made, and
+    printed on standard error.
     """
     given: dict[str, Any] = {"oaf_address": address, "oaf_port": port}
     return serve(
@@ -48,9 +49,11 @@ def oaf_eval(
 ) -> int:
     """Have a running OAF server evaluate an expression, and print its value as JSON.
 
-    The token is JEFE_OAF_TOKEN. The status is 0 if there was a value, and 1 if the expression failed, or the
-    server did not answer. Put -- before an expression that begins with a minus.
+    The token is JEFE_OAF_TOKEN, or stands in the file JEFE_OAF_TOKEN_FILE. The status is 0 if there was a
+    value, and 1 if the expression failed, or the server did not answer. Put -- before an expression that
+    begins with a minus.
     """
+    from jefe.access import read_token
     from jefe.cli import print_json
     from jefe.errors import JefeError
     from jefe.oaf_client import OafError, SyncOafClient
@@ -58,10 +61,11 @@ def oaf_eval(
 
     settings = read_settings()
     encode(expression, "the expression")
-    if not settings.oaf_token:
+    token = read_token("oaf", settings)
+    if not token:
         raise Misuse("JEFE_OAF_TOKEN is not set; it must be the server's token")
     client = SyncOafClient(
-        settings.oaf_token,
+        token,
         address or settings.oaf_address,
         settings.oaf_port if port is None else port,
         ssl_context=_tls(ca) if tls or ca else None,

@@ -87,6 +87,7 @@ class Connection:
         self._asked = 0  # how large their messages are together
         self._touched: set[str] = set()  # every word that they name
         self.is_proven = False
+        self._proof = b""  # that it has shown a token which was the right one then
         self._heard_at = trio.current_time()  # when it sent something last, or was answered
         self._prove_by = self._heard_at + PROVING
         self._listening = trio.CancelScope()
@@ -294,7 +295,8 @@ class Connection:
                     "too many wrong tokens came from this address; try again later",
                 )
                 return False
-        if guard.admits(message.token):
+        if proof := self._shared.token.proof(message.token, self._proof):
+            self._proof = proof
             self.is_proven = True
             return True
         if self.is_proven:

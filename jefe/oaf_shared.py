@@ -7,6 +7,7 @@ from typing import Any, Final, Protocol
 
 import trio
 
+from jefe.access import Token
 from jefe.named import NamedScripts
 from jefe.oaf_guard import Guard
 from jefe.settings import Settings
@@ -45,12 +46,13 @@ class Shared:
         token: what every message must carry.
     """
 
-    def __init__(self, supervisor: Supervisor, settings: Settings, token: str) -> None:
+    def __init__(self, supervisor: Supervisor, settings: Settings, token: Token) -> None:
         self.supervisor = supervisor
         self.settings = settings
         self.named = NamedScripts(supervisor)
         self.variables = Variables(settings.oaf_max_variables, settings.oaf_max_variables_size)
-        self.guard = Guard(token)
+        self.token = token
+        self.guard = Guard()
         self.started = trio.current_time()
         self.evaluating = 0
         """How many evaluations are queued or running."""

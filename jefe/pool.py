@@ -57,7 +57,7 @@ _LIFE: Final = 0.25
 """A child that has done its share of runs is replaced when it is so many seconds old, and as old as its start
 took: a birth and a death cost as much as some hundred small runs, and must not become the work."""
 
-_LEAVING: Final = 16
+LEAVING: Final = 16
 """For each of `max_procs` there may be so many children that only end what they have: runs that wait."""
 
 
@@ -102,11 +102,16 @@ class Pool:
     @property
     def pids(self) -> list[int]:
         """The children that are there, as far as is known; those that were only just started are not."""
-        return [child.pid for child in (*self._children, *self._leaving)]
+        return [child.pid for child in self.children]
+
+    @property
+    def children(self) -> list[Child]:
+        """The same, as they are."""
+        return [*self._children, *self._leaving]
 
     def figures(self) -> dict[str, Any]:
         """How the pool is, as it is told to clients."""
-        children = [*self._children, *self._leaving]
+        children = self.children
         return {
             "children": len(children),
             "starting": self._starting,
@@ -274,7 +279,7 @@ class Pool:
         most = self._settings.max_procs
         if busy and sum(bool(child.pending) for child in self._leaving) >= most:
             return False
-        return len(self._leaving) < _LEAVING * most
+        return len(self._leaving) < LEAVING * most
 
     def _let_go(self, child: Child) -> None:
         if child.is_empty:

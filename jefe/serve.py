@@ -1,9 +1,7 @@
 """`jefe serve` and `hexput-runtime`: the network fronts, together or one alone, on one supervisor.
 
-A front is a row of `FRONTS`: a coroutine function `(supervisor, settings, *, ending, task_status)` that
-listens, tells where (jefe/listen.py), calls `task_status.started`, and serves until it is cancelled. When the
-end is asked for it accepts no more connections, and its clients, which it has told to the ending, wind up. It
-is imported only when it is started: the supervisor knows none of them.
+A front is a row (jefe/front.py) in a module of its own, which is imported only when the front is started: the
+supervisor knows none of them. The order of a start is this: listen, and read tokens and certificate; start the supervisor, and with it children; serve; tell where.
 
 Invariants: either every front listens, or none is left listening and the start failed with a sentence. When
 serving ends, clients are told, no child is left, and the log says how many requests were cancelled.
@@ -14,7 +12,7 @@ import sys
 from collections.abc import Sequence
 from functools import partial
 from importlib import import_module
-from typing import Any, Final
+from typing import TYPE_CHECKING, Any, Final
 
 import click
 
@@ -22,32 +20,38 @@ from jefe.endings import CANCELLED, Ending, conclude, drive_server
 from jefe.given import read_settings
 from jefe.settings import Settings
 
-FRONTS: Final = {"hexput": ("hexput.server", "serve_hexput"), "oaf": ("jefe.oaf", "serve_oaf")}
-"""The name of a front, and where it is."""
+if TYPE_CHECKING:
+    from jefe.front import Front
+
+FRONTS: Final = {"hexput": "hexput.server", "oaf": "jefe.oaf"}
+"""The name of a front, and the module that has its row, as `FRONT`."""
 
 
 def serve(fronts: Sequence[str], settings: Settings) -> int:
-    """Serve until a signal ends it. Returns the exit status. Raises CannotListen."""
+    """Serve until a signal ends it. Returns the exit status. Raises Misuse."""
     import structlog
     import trio
 
     from jefe import __version__, open_supervisor
+    from jefe.connections import raise_file_limit
+    from jefe.listen import open_doors
 
     log = structlog.get_logger()
-    _allow_many_files()
+    rows: list[Front] = [import_module(FRONTS[name]).FRONT for name in fronts]
+    raise_file_limit()
 
     async def work(ending: Ending) -> None:
         try:
-            async with open_supervisor(settings) as boss, trio.open_nursery() as nursery:
-                for name in fronts:
-                    module, function = FRONTS[name]
-                    front = getattr(import_module(module), function)
-                    await nursery.start(partial(front, boss, settings, ending=ending))
-                if "hexput" in fronts and (risk := _risk_of_hexput(settings)):
-                    log.warning(risk, address=settings.hexput_address)
-                log.info("jefe serves", version=__version__, pid=os.getpid(), fronts=list(fronts))
-                await ending.all_gone()
-                nursery.cancel_scope.cancel()
+            async with open_doors(rows, settings) as doors:
+                doors.bound_connections()
+                async with open_supervisor(settings) as boss, trio.open_nursery() as nursery:
+                    for door in doors:
+                        await nursery.start(partial(door.front.serve, boss, settings, door, ending=ending))
+                    for door in doors:
+                        door.announce()
+                    log.info("jefe serves", version=__version__, pid=os.getpid(), fronts=list(fronts))
+                    await ending.all_gone()
+                    nursery.cancel_scope.cancel()
         finally:
             if ending.cancelled:
                 log.warning("requests were cancelled", count=ending.cancelled, why=CANCELLED)
@@ -55,29 +59,6 @@ def serve(fronts: Sequence[str], settings: Settings) -> int:
                 log.info("jefe has ended", cancelled=ending.cancelled)
 
     return drive_server(work, settings.grace)
-
-
-def _risk_of_hexput(settings: Settings) -> str:
-    """What is dangerous about where the Hexput server listens; empty if nothing is. OAF is never open."""
-    from jefe.listen import is_local
-
-    if is_local(settings.hexput_address):
-        return ""
-    if not settings.hexput_token:
-        return "whoever reaches the Hexput server may use it: set JEFE_HEXPUT_TOKEN"
-    return "" if settings.tls_cert else "the Hexput token travels in the clear: set JEFE_TLS_CERT"
-
-
-def _allow_many_files() -> None:
-    """Each connection is a file: take as many as the system lets this process have."""
-    import resource
-
-    soft, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
-    if soft != hard:
-        try:
-            resource.setrlimit(resource.RLIMIT_NOFILE, (hard, hard))
-        except (OSError, ValueError):
-            pass  # then new connections wait when there are too many
 
 
 @click.command("serve")

@@ -138,7 +138,8 @@ class Settings(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=
         Meta(
             ge=1,
             le=2**20,
-            description="How many clients one front talks to at once; further ones are refused.",
+            description="How many clients all network fronts together serve at once; fewer if the system "
+            "allows too few open files. Further ones are refused.",
             extra={"unit": "connections"},
         ),
     ] = 10_000
@@ -191,6 +192,14 @@ class Settings(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=
             extra={"unit": "text", "secret": True},
         ),
     ] = ""
+    hexput_token_file: Annotated[
+        str,
+        Meta(
+            max_length=4096,
+            description="A file that holds this token instead; SIGHUP has it read anew.",
+            extra={"unit": "file"},
+        ),
+    ] = ""
     hexput_origins: Annotated[
         str,
         Meta(
@@ -237,6 +246,14 @@ class Settings(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=
             description="What every message to the OAF server must carry; empty: a random one is made at "
             "the start, and shown once.",
             extra={"unit": "text", "secret": True},
+        ),
+    ] = ""
+    oaf_token_file: Annotated[
+        str,
+        Meta(
+            max_length=4096,
+            description="A file that holds this token instead; SIGHUP has it read anew.",
+            extra={"unit": "file"},
         ),
     ] = ""
     oaf_errors: Annotated[
@@ -296,6 +313,23 @@ class Settings(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=
             extra={"unit": "file"},
         ),
     ] = ""
+    insecure: Annotated[
+        bool,
+        Meta(
+            description="Start a front without a token on an address that other machines reach, with a "
+            "warning instead of a refusal.",
+            extra={"unit": "yes or no"},
+        ),
+    ] = False
+    user: Annotated[
+        str,
+        Meta(
+            max_length=255,
+            description="Which user a server that root starts becomes once it listens, a name or a number; "
+            "empty: it stays root.",
+            extra={"unit": "user"},
+        ),
+    ] = ""
     grace: Annotated[
         float,
         Meta(
@@ -335,6 +369,12 @@ class Settings(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=
             )
         if self.tls_key and not self.tls_cert:
             raise SettingsError(f"{PREFIX}TLS_KEY needs {PREFIX}TLS_CERT, the certificate that it belongs to")
+        for name in ("HEXPUT", "OAF"):
+            field = f"{name.lower()}_token"
+            if getattr(self, field) and getattr(self, f"{field}_file"):
+                raise SettingsError(
+                    f"{PREFIX}{name}_TOKEN and {PREFIX}{name}_TOKEN_FILE are both set; set one"
+                )
 
     @classmethod
     def from_environment(cls, environ: Mapping[str, str]) -> Self:

@@ -8,7 +8,8 @@ import trio
 from trio_websocket import open_websocket
 
 import jefe
-from hexput.server import serve_hexput
+from hexput.server import FRONT, serve_hexput
+from jefe.listen import open_doors
 
 UPGRADE = (
     "GET {path} HTTP/1.1\r\nHost: 127.0.0.1\r\nConnection: Upgrade\r\nUpgrade: websocket\r\n"
@@ -67,10 +68,14 @@ class Peer:
 async def serving(**settings):
     """A server on a free port, for the length of a block."""
     given = jefe.Settings(**{"hexput_port": 0, "max_procs": 2, **settings})
-    async with jefe.open_supervisor(given) as boss, trio.open_nursery() as nursery:
-        (listener,) = await nursery.start(serve_hexput, boss, given)
-        bare = getattr(listener, "transport_listener", listener)
-        yield Serving(boss, bare.socket.getsockname()[1])
+    async with (
+        open_doors([FRONT], given) as doors,
+        jefe.open_supervisor(given) as boss,
+        trio.open_nursery() as nursery,
+    ):
+        (door,) = doors
+        await nursery.start(serve_hexput, boss, given, door)
+        yield Serving(boss, door.listeners[0].socket.getsockname()[1])
         nursery.cancel_scope.cancel()
 
 

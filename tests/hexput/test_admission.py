@@ -3,14 +3,19 @@
 import pytest
 
 from hexput.admission import refusal
+from jefe.access import Token
 from jefe.settings import Settings
 
 LOCAL = "127.0.0.1"
 
 
-def status(headers=(), target="/", local=LOCAL, **given):
+def status(headers=(), target="/", local=LOCAL, token="", **given):
     no = refusal(
-        [(name.encode(), value.encode()) for name, value in headers], target, local, Settings(**given)
+        [(name.encode(), value.encode()) for name, value in headers],
+        target,
+        local,
+        Settings(**given),
+        Token(token),
     )
     return None if no is None else no.status
 
@@ -38,7 +43,7 @@ def test_without_a_token_and_an_origin_everybody_may():
     ],
 )
 def test_the_token(headers, target, expected):
-    assert status(headers, target, hexput_token="sésame") == expected
+    assert status(headers, target, token="sésame") == expected
 
 
 @pytest.mark.parametrize(

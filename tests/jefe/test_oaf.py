@@ -9,6 +9,7 @@ from structlog.testing import capture_logs
 from trio.testing import memory_stream_pair, wait_all_tasks_blocked
 
 from jefe import Settings, oaf_shared, open_supervisor
+from jefe.access import Token
 from jefe.endings import Ending
 from jefe.oaf_connection import Connection
 from jefe.oaf_guard import FREE, WAITING
@@ -79,7 +80,7 @@ async def server(family, nursery):
 
     async def serve(settings, *, task_status):
         async with open_supervisor(settings, spawn=family.spawn) as boss, trio.open_nursery() as clients:
-            shared = Shared(boss, settings, TOKEN)
+            shared = Shared(boss, settings, Token(TOKEN))
             clients.start_soon(shared.run)
 
             async def converse(stream, host):

@@ -116,3 +116,9 @@ def test_a_secret_is_never_shown() -> None:
 def test_a_key_without_a_certificate_is_a_sentence() -> None:
     with pytest.raises(SettingsError, match="JEFE_TLS_KEY needs JEFE_TLS_CERT"):
         Settings.from_environment({"JEFE_TLS_KEY": "key.pem"})
+
+
+@pytest.mark.parametrize("name", ["HEXPUT", "OAF"])
+def test_a_token_and_its_file_are_not_both_set(name: str) -> None:
+    with pytest.raises(SettingsError, match=f"JEFE_{name}_TOKEN and JEFE_{name}_TOKEN_FILE are both set"):
+        Settings.from_environment({f"JEFE_{name}_TOKEN": "t", f"JEFE_{name}_TOKEN_FILE": "f"})
