@@ -5,8 +5,10 @@ Imports that take time stand in the functions that need them, so that `jefe --he
 ends is said in endings.py.
 """
 
+import signal
 import sys
 from collections.abc import Callable, Mapping, Sequence
+from functools import partial
 from typing import TYPE_CHECKING, Any, TypeVar
 
 import click
@@ -69,6 +71,7 @@ def _serve_pipe() -> int:
     from jefe import open_supervisor
     from jefe.connections import raise_file_limit
     from jefe.pipe import serve_pipe
+    from jefe.state import tell_state
     from jefe.stdio import standard_input, standard_output
 
     settings = read_settings()
@@ -82,6 +85,7 @@ def _serve_pipe() -> int:
     async def serve(ending: Ending) -> None:
         requests, answers = standard_input(), standard_output()
         async with open_supervisor(settings) as boss:
+            ending.heeded[signal.SIGUSR1] = partial(tell_state, boss)
             if not await serve_pipe(boss, requests, answers, settings, ending):
                 raise BrokenPipeError
 

@@ -14,7 +14,8 @@ Two ways to run async work, which differ in what a signal means:
   wait.
 - `drive_server` is for what serves. The first signal asks it to end (`Ending`): it takes nothing new, and
   finishes what is in flight if the grace time allows. Then, or at the second signal, it refuses what is left,
-  has a moment to say so, and is cancelled. The third does not wait.
+  has a moment to say so, and is cancelled. The third does not wait. Some signals ask for something else
+  (`Ending.heeded`).
 
 Either way the children are gone before this process, if anything is waited for.
 """
@@ -24,7 +25,7 @@ import select
 import signal
 import sys
 import traceback
-from collections.abc import AsyncIterator, Awaitable, Callable, Iterator, Sequence
+from collections.abc import AsyncIterator, Awaitable, Callable, Collection, Iterable, Iterator, Sequence
 from contextlib import contextmanager
 from typing import Final, Protocol, TypeVar
 
@@ -50,6 +51,9 @@ CANCELLED: Final = "cancelled: shutting down"
 
 _FAREWELL: Final = 0.5
 """How long what serves may take to refuse what is left, in seconds."""
+
+OTHERS: Final = (signal.SIGUSR1, signal.SIGUSR2)
+"""The signals that never ask for the end of what serves."""
 
 
 class Misuse(Exception):
@@ -109,6 +113,8 @@ class Ending:
         cancelled: how many requests were not carried out, or not answered, after all; whoever gives them up
             by itself adds to it.
         signal: the signal that asked for the end; 0 if it is not wanted, or comes by itself.
+        heeded: what is called when a signal comes that does not ask for the end (`also` of `drive_server`);
+            a signal that is not in here has no effect.
     """
 
     def __init__(self) -> None:
@@ -118,6 +124,7 @@ class Ending:
         self.over = trio.Event()
         self.cancelled = 0
         self.signal = 0
+        self.heeded: dict[int, Callable[[], None]] = {}
         self._clients: set[Client] = set()
         self._left = trio.Event()
 
@@ -165,12 +172,15 @@ class Ending:
         return 128 + self.signal if self.signal else 0
 
 
-def drive_server(work: Callable[[Ending], Awaitable[None]], grace: float) -> int:
+def drive_server(
+    work: Callable[[Ending], Awaitable[None]], grace: float, *, also: Collection[signal.Signals] = OTHERS
+) -> int:
     """Run what serves until it ends, by itself or because a signal asked for it.
 
     Args:
         work: serves, and heeds the ending that it is given.
         grace: how long it may take to finish what is in flight, in seconds.
+        also: the signals that do not ask for the end, but for what `Ending.heeded` says.
 
     Returns the exit status.
     """
@@ -183,7 +193,9 @@ def drive_server(work: Callable[[Ending], Awaitable[None]], grace: float) -> int
         signals: AsyncIterator[int], ending: Ending, scope: trio.CancelScope, nursery: trio.Nursery
     ) -> None:
         async for number in signals:
-            if not ending.signal:
+            if number in also:
+                ending.heeded.get(number, _nothing)()
+            elif not ending.signal:
                 ending.ask(number)
                 log.info("a signal asks for the end", signal=signal.Signals(number).name, grace=grace)
                 nursery.start_soon(limit, ending, scope)
@@ -202,7 +214,8 @@ def drive_server(work: Callable[[Ending], Awaitable[None]], grace: float) -> int
 
     async def guarded() -> int:
         ending = Ending()
-        with trio.open_signal_receiver(*_numbers()) as signals:
+        others = _heard(also)
+        with _ignored(others), trio.open_signal_receiver(*_enders(but=also), *others) as signals:
             async with trio.open_nursery() as nursery:
                 with trio.CancelScope() as scope:
                     nursery.start_soon(watch, signals, ending, scope, nursery)
@@ -229,7 +242,7 @@ def drive(work: Callable[[], Awaitable[T]]) -> T:
             scope.cancel()
 
     async def guarded() -> None:
-        with trio.open_signal_receiver(*_numbers()) as signals:
+        with trio.open_signal_receiver(*_enders()) as signals:
             async with trio.open_nursery() as nursery:
                 with trio.CancelScope() as scope:
                     nursery.start_soon(watch, signals, scope)
@@ -242,14 +255,31 @@ def drive(work: Callable[[], Awaitable[T]]) -> T:
     return results[0]
 
 
-def _numbers() -> list[signal.Signals]:
-    """The signals that ask for the end."""
-    # What the parent chose to ignore (nohup, a shell's background job) stays ignored.
-    return [
-        number
-        for number in (signal.SIGINT, signal.SIGTERM, signal.SIGHUP)
-        if number == signal.SIGTERM or signal.getsignal(number) is not signal.SIG_IGN
-    ]
+def _enders(but: Collection[signal.Signals] = ()) -> list[signal.Signals]:
+    """The signals that ask for the end, but for these."""
+    return [signal.SIGTERM, *_heard({signal.SIGINT, signal.SIGHUP}.difference(but))]
+
+
+def _heard(numbers: Iterable[signal.Signals]) -> list[signal.Signals]:
+    """Those of the signals that the parent did not choose to ignore (nohup, a shell's background job)."""
+    return [number for number in numbers if signal.getsignal(number) is not signal.SIG_IGN]
+
+
+@contextmanager
+def _ignored(numbers: Iterable[signal.Signals]) -> Iterator[None]:
+    """Ignore signals for the length of a block, as long as nobody receives them: one that comes while the
+    receiver ends must not end the process.
+    """
+    before = {number: signal.signal(number, signal.SIG_IGN) for number in numbers}
+    try:
+        yield
+    finally:
+        for number, handler in before.items():
+            signal.signal(number, handler)
+
+
+def _nothing() -> None:
+    pass
 
 
 def say(text: str) -> None:

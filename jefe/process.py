@@ -205,8 +205,13 @@ class Child:
     @property
     def growth(self) -> int:
         """How much more memory it holds than at its birth, in KiB; 0 if that is not known."""
-        taken = self._meter.read() if self._meter is not None else None
+        taken = self.taken
         return 0 if taken is None else max(0, taken.memory - self._at_birth.memory)
+
+    @property
+    def taken(self) -> Taken | None:
+        """What it has taken so far; None if that is not known."""
+        return self._meter.read() if self._meter is not None else None
 
     def is_ready(self, lacking: str, engines: dict[str, bool]) -> None:
         """It has given its first sign of life, and said what its sandbox lacks, and which engines it has."""

@@ -5,9 +5,13 @@ supervisor knows none of them. The order of a start is this: listen, and read to
 
 Invariants: either every front listens, or none is left listening and the start failed with a sentence. When
 serving ends, clients are told, no child is left, and the log says how many requests were cancelled.
+
+Signals: SIGHUP has tokens and certificate read anew, SIGUSR1 has the state told (jefe/state.py), SIGUSR2 is
+reserved. What asks for the end is said in endings.py.
 """
 
 import os
+import signal
 import sys
 from collections.abc import Sequence
 from functools import partial
@@ -16,7 +20,7 @@ from typing import TYPE_CHECKING, Any, Final
 
 import click
 
-from jefe.endings import CANCELLED, Ending, conclude, drive_server
+from jefe.endings import CANCELLED, OTHERS, Ending, conclude, drive_server
 from jefe.given import read_settings
 from jefe.settings import Settings
 
@@ -35,6 +39,7 @@ def serve(fronts: Sequence[str], settings: Settings) -> int:
     from jefe import __version__, open_supervisor
     from jefe.connections import raise_file_limit
     from jefe.listen import open_doors
+    from jefe.state import tell_state
 
     log = structlog.get_logger()
     rows: list[Front] = [import_module(FRONTS[name]).FRONT for name in fronts]
@@ -43,8 +48,11 @@ def serve(fronts: Sequence[str], settings: Settings) -> int:
     async def work(ending: Ending) -> None:
         try:
             async with open_doors(rows, settings) as doors:
+                ending.heeded[signal.SIGHUP] = doors.reload_soon
                 doors.bound_connections()
                 async with open_supervisor(settings) as boss, trio.open_nursery() as nursery:
+                    ending.heeded[signal.SIGUSR1] = partial(tell_state, boss, doors)
+                    nursery.start_soon(doors.keep_fresh)
                     for door in doors:
                         await nursery.start(partial(door.front.serve, boss, settings, door, ending=ending))
                     for door in doors:
@@ -58,7 +66,7 @@ def serve(fronts: Sequence[str], settings: Settings) -> int:
             if ending.asked.is_set():
                 log.info("jefe has ended", cancelled=ending.cancelled)
 
-    return drive_server(work, settings.grace)
+    return drive_server(work, settings.grace, also=(*OTHERS, signal.SIGHUP))
 
 
 @click.command("serve")

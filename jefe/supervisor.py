@@ -67,6 +67,8 @@ class Supervisor:
         self.pool = Pool(settings, spawn)
         self._scripts = Scripts(settings, self.pool.forget)
         self._number = 0
+        self.started_at = trio.current_time()
+        """When it was made, in seconds of the trio clock."""
 
     # --------------------------------------------------------------- the synchronous core, for fronts
 

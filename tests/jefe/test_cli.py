@@ -350,6 +350,24 @@ def test_what_serves_and_ends_by_itself_is_a_success_if_nothing_was_cancelled() 
     assert endings.drive_server(lambda ending: work(ending, 1), 1) == 3
 
 
+def test_a_signal_that_does_not_ask_for_the_end_is_heeded_or_has_no_effect() -> None:
+    heeded = []
+
+    async def work(ending: endings.Ending) -> None:
+        ending.heeded[signal.SIGUSR1] = lambda: heeded.append(signal.SIGUSR1)
+        for number in (signal.SIGUSR2, signal.SIGUSR1):
+            os.kill(os.getpid(), number)
+        while not heeded:
+            await trio.lowlevel.checkpoint()
+        # Nobody hears these any more, and nothing comes of it.
+        os.kill(os.getpid(), signal.SIGUSR1)
+        os.kill(os.getpid(), signal.SIGUSR2)
+
+    before = [signal.getsignal(number) for number in endings.OTHERS]
+    assert endings.drive_server(work, 1) == 0
+    assert [signal.getsignal(number) for number in endings.OTHERS] == before
+
+
 # The log
 
 
