@@ -73,6 +73,7 @@ def _serve_pipe() -> int:
     from jefe.pipe import serve_pipe
     from jefe.state import tell_state
     from jefe.stdio import standard_input, standard_output
+    from jefe.users import become
 
     settings = read_settings()
     raise_file_limit()
@@ -84,6 +85,7 @@ def _serve_pipe() -> int:
 
     async def serve(ending: Ending) -> None:
         requests, answers = standard_input(), standard_output()
+        become(settings.user)
         async with open_supervisor(settings) as boss:
             ending.heeded[signal.SIGUSR1] = partial(tell_state, boss)
             if not await serve_pipe(boss, requests, answers, settings, ending):

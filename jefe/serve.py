@@ -1,7 +1,8 @@
 """`jefe serve` and `hexput-runtime`: the network fronts, together or one alone, on one supervisor.
 
 A front is a row (jefe/front.py) in a module of its own, which is imported only when the front is started: the
-supervisor knows none of them. The order of a start is this: listen, and read tokens and certificate; start the supervisor, and with it children; serve; tell where.
+supervisor knows none of them. The order of a start is this: listen, and read tokens and certificate; become
+another user, if that is wanted; start the supervisor, and with it children; serve; tell where.
 
 Invariants: either every front listens, or none is left listening and the start failed with a sentence. When
 serving ends, clients are told, no child is left, and the log says how many requests were cancelled.
@@ -40,6 +41,7 @@ def serve(fronts: Sequence[str], settings: Settings) -> int:
     from jefe.connections import raise_file_limit
     from jefe.listen import open_doors
     from jefe.state import tell_state
+    from jefe.users import become, is_root
 
     log = structlog.get_logger()
     rows: list[Front] = [import_module(FRONTS[name]).FRONT for name in fronts]
@@ -50,6 +52,7 @@ def serve(fronts: Sequence[str], settings: Settings) -> int:
             async with open_doors(rows, settings) as doors:
                 ending.heeded[signal.SIGHUP] = doors.reload_soon
                 doors.bound_connections()
+                become(settings.user)
                 async with open_supervisor(settings) as boss, trio.open_nursery() as nursery:
                     ending.heeded[signal.SIGUSR1] = partial(tell_state, boss, doors)
                     nursery.start_soon(doors.keep_fresh)
@@ -57,6 +60,8 @@ def serve(fronts: Sequence[str], settings: Settings) -> int:
                         await nursery.start(partial(door.front.serve, boss, settings, door, ending=ending))
                     for door in doors:
                         door.announce()
+                    if is_root() and not settings.user:
+                        log.warning("jefe serves as root: set JEFE_USER to the user that it should become")
                     log.info("jefe serves", version=__version__, pid=os.getpid(), fronts=list(fronts))
                     await ending.all_gone()
                     nursery.cancel_scope.cancel()
