@@ -56,7 +56,8 @@ _TRIALS: Final = {
 class _Child(NamedTuple):
     """A child that has not been reaped.
 
-    `ends` are the other ends of its stdin, stdout and stderr; empty when it has been handed over.
+    `number` is 0 as long as nobody knows it. `ends` are the other ends of its stdin, stdout and stderr;
+    empty when it has been handed over.
     """
 
     number: int
@@ -131,9 +132,18 @@ class Zygote:
             birth.send(self._control, Kind.REFUSED, number, error.errno or errno.EAGAIN)
             return
         self._spare = None
-        self._children[child.pidfd] = child._replace(number=number, ends=())
-        birth.send(self._control, Kind.BORN, number, child.pid, [child.pidfd, *child.ends])
-        birth.close(child.ends)
+        self._children[child.pidfd] = child._replace(number=0, ends=())
+        try:
+            birth.send(self._control, Kind.BORN, number, child.pid, [child.pidfd, *child.ends])
+        except (BrokenPipeError, ConnectionResetError):
+            raise
+        except OSError as error:  # too many descriptors are on their way, or the system lacks memory
+            os.kill(child.pid, signal.SIGKILL)
+            birth.send(self._control, Kind.REFUSED, number, error.errno or errno.EAGAIN)
+        else:
+            self._children[child.pidfd] = child._replace(number=number, ends=())
+        finally:
+            birth.close(child.ends)
 
     def _prepare(self) -> None:
         """Have a spare, if the system allows it."""
@@ -151,7 +161,7 @@ class Zygote:
         _, status = os.waitpid(child.pid, 0)
         if child is self._spare:
             self._spare = None
-        else:
+        elif child.number:
             birth.send(self._control, Kind.DIED, child.number, os.waitstatus_to_exitcode(status))
 
     def _kill_all(self) -> None:

@@ -1,6 +1,8 @@
 """The zygote as a process, spoken to by a peer that knows only its packets."""
 
+import array
 import errno
+import fcntl
 import json
 import os
 import select
@@ -8,6 +10,8 @@ import signal
 import socket
 import subprocess
 import sys
+import termios
+import time
 from pathlib import Path
 
 import pytest
@@ -235,6 +239,39 @@ def test_births_that_the_system_refuses_are_answered():
     ) as supervisor:
         for number in (1, 2, 3):
             assert supervisor.bear() == Packet(Kind.REFUSED, number, errno.EAGAIN, ())
+
+
+def test_a_lack_of_descriptors_costs_births_and_not_the_zygote():
+    """As few descriptors may travel as may be open; so many births that nobody has taken are too many."""
+    with Supervisor(
+        before="import resource; resource.setrlimit(resource.RLIMIT_NOFILE, (64, 64)); "
+    ) as supervisor:
+        for number in range(1, 41):
+            birth.send(supervisor.control, Kind.ASK, number)
+        while _unread(supervisor.control):  # so that the births lie in the socket together
+            time.sleep(0.01)
+        answers = []
+        while len(answers) < 40:
+            packet = birth.receive(supervisor.control)
+            assert packet is not None, "the zygote died"
+            if packet.kind in (Kind.BORN, Kind.REFUSED):
+                answers.append(packet)
+        refused = {packet.number for packet in answers if packet.kind is Kind.REFUSED}
+        assert refused
+        assert {packet.number for packet in answers} == set(range(1, 41))
+        for packet in answers:
+            if packet.kind is Kind.BORN:
+                birth.close(packet.descriptors)  # without its input, a child ends
+        packet = supervisor.bear()
+        while isinstance(packet, Packet):
+            packet = supervisor.bear()
+
+
+def _unread(control):
+    """How much of what was sent the other side has not received."""
+    left = array.array("i", [0])
+    fcntl.ioctl(control, termios.TIOCOUTQ, left)
+    return left[0]
 
 
 # The packets
