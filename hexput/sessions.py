@@ -15,6 +15,7 @@ from collections.abc import Callable
 from functools import partial
 from typing import Final
 
+import structlog
 import trio
 from structlog.typing import FilteringBoundLogger
 
@@ -22,7 +23,7 @@ from child import wire
 from hexput import messages
 from hexput.bridge import Bridge, Question, Timers
 from hexput.messages import Message
-from jefe import JefeError, Killed, Outcome, Settings, Source, Supervisor
+from jefe import JefeError, Outcome, Settings, Source, Supervisor
 from jefe.endings import CANCELLED, SHUTTING_DOWN
 from jefe.errors import from_answer
 from jefe.jobs import Question as Asked
@@ -103,6 +104,7 @@ class Session:
         self._waiting = waiting
         self._bridge = Bridge(send, timers, log)
         self._log = log
+        self._client = str(structlog.get_context(log).get("address", ""))
         self._works: dict[bytes, list[Work]] = {}  # by id
         self._count = 0  # works
         self._held = 0  # bytes of their messages
@@ -237,7 +239,13 @@ class Session:
             return
         context = NO_SANDBOX if messages.is_null(message.context) else messages.own(message.context)
         run = self.named.submit(
-            script, context, on_done=self._done, on_call=self._call, namespace=self.namespace, tag=work
+            script,
+            context,
+            on_done=self._done,
+            on_call=self._call,
+            namespace=self.namespace,
+            tag=work,
+            client=self._client,
         )
         if run.answer is None:
             work.run = run
@@ -323,8 +331,6 @@ class Session:
         self._end(work, messages.succeeded(work.id, result))
 
     def _fail(self, work: Work, error: JefeError) -> None:
-        if isinstance(error, Killed):
-            self._log.warning("a run was killed", id=messages.shown(work.id), reason=error.reason)
         kind = getattr(error, "type", None) or type(error).__name__
         place = (getattr(error, "line", None), getattr(error, "column", None))
         self._end(work, messages.failed(work.id, str(error), kind, *place))

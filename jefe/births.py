@@ -6,6 +6,10 @@ is guaranteed:
 - Opening does not wait for the zygote; births that are asked of it meanwhile happen when it is warm.
 - A zygote that dies is replaced, after a pause that grows while zygotes die before they are warm. A birth
   that was under way is asked of the next one. Children do not survive their zygote: their `wait` returns.
+- A zygote that hangs is killed, and so replaced: one that owes an answer, a birth or the news of a death that
+  a pidfd told of, and is stopped, or sleeps, or gets no CPU time at all. One that works on is waited for, and
+  so is one on a busy machine, but not for ever.
+- Whatever goes wrong with one zygote, here or in its process, ends that zygote and nothing else.
 - A birth that is cancelled leaves nothing: no descriptor here, and if there is a child, it is killed.
 - A child is killed through its pidfd only, so never anybody else in its place; and `wait` returns only when
   it is dead and reaped, or when the zygote died and with it the child, which the system then reaps.
@@ -21,7 +25,7 @@ import signal
 import socket
 import subprocess
 import sys
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Callable
 from contextlib import ExitStack, asynccontextmanager
 from pathlib import Path
 from typing import Final, Protocol
@@ -32,21 +36,27 @@ import trio
 import child
 from child import birth as packets
 from child.birth import Kind
+from jefe.backoff import backoff
 from jefe.process import SLACK, Process, died_of, spawn
 from jefe.settings import Settings
+from jefe.vitals import Meter, State
+from jefe.watchdog import Stillness, Watchdog
 
 _log = structlog.get_logger()
 
 _ATTEMPTS: Final = 5
 """So many zygotes are asked for one child before its birth fails."""
 
+_ASLEEP: Final = 2.0
+"""A warm zygote that owes an answer and has done nothing but sleep for so long, in seconds, hangs."""
+
 _PATIENCE: Final = 30.0
-"""A zygote that has not answered for so long, in seconds, hangs, and is killed."""
+"""A zygote that owes an answer for so long, in seconds, hangs, whatever it does."""
 
 _UNDER_WAY: Final = 64
 """How many births may be under way at once: the system bounds how many descriptors are in a socket."""
 
-_PACE: Final = 0.1
+_PACE: Final = 0.2
 """The least time between two starts of a zygote, in seconds; doubled by each that did not become warm."""
 
 _SLOWEST: Final = 30.0
@@ -137,6 +147,7 @@ class _Zygotes:
         self._zygote: _Zygote | None = None
         self._turn = trio.Event()  # the next start, even if nothing comes of it
         self._is_closed = False
+        self._lost_at: float | None = None  # when the last one died, if no child has been born since
         self._under_way = trio.CapacityLimiter(_UNDER_WAY)
 
     async def spawn(self) -> Process:
@@ -145,14 +156,12 @@ class _Zygotes:
                 zygote = await self._next()
                 if zygote is None:
                     continue
-                with trio.move_on_after(_PATIENCE) as patience:
-                    try:
-                        return await zygote.bear()
-                    except _ZygoteDied:
-                        continue
-                if patience.cancelled_caught:
-                    _log.error("the zygote hangs, and is killed", pid=zygote.pid)
-                    zygote.kill()
+                try:
+                    process = await zygote.bear()
+                except _ZygoteDied:
+                    continue
+                self._is_well(zygote)
+                return process
         raise OSError(f"{_ATTEMPTS} zygotes died before they bore a child; the log says of what")
 
     async def _next(self) -> "_Zygote | None":
@@ -163,6 +172,13 @@ class _Zygotes:
             raise OSError(errno.ESHUTDOWN, "children are born only inside the block of open_births")
         return self._zygote
 
+    def _is_well(self, zygote: "_Zygote") -> None:
+        """It bore a child: if its predecessor died, all is well again."""
+        if self._lost_at is not None:
+            took = trio.current_time() - self._lost_at
+            self._lost_at = None
+            _log.warning("the zygote works again", pid=zygote.pid, after=f"{took:.2f} s")
+
     async def keep(self) -> None:
         """Keep a zygote alive, for ever; when this is cancelled, it and its children are dead."""
         failures = 0
@@ -172,22 +188,31 @@ class _Zygotes:
                 failures += 1
                 try:
                     self._zygote = zygote = _Zygote(self._settings)
-                except OSError as error:
+                except Exception as error:  # noqa: BLE001 - whatever it is, there is no zygote
                     self._zygote = None
                     _log.error("the zygote cannot be started", why=str(error), in_a_row=failures)
                     self._wake()
                 else:
                     self._wake()
-                    await zygote.live()
+                    await self._keep(zygote)
                     if zygote.is_warm:
                         failures = 0
-                    _log.error(
-                        "the zygote died", pid=zygote.pid, of=died_of(zygote.status), said=zygote.words
-                    )
-                await trio.sleep_until(started + min(_SLOWEST, _PACE * 2.0**failures))
+                if self._lost_at is None:
+                    self._lost_at = trio.current_time()
+                await trio.sleep_until(started + backoff(max(failures, 1), _PACE, _SLOWEST))
         finally:
             self._is_closed = True
             self._turn.set()
+
+    async def _keep(self, zygote: "_Zygote") -> None:
+        """One zygote, until it is dead."""
+        failure = {}
+        try:
+            await zygote.live()
+        except Exception as error:  # noqa: BLE001 - whatever it is, it concerns this zygote alone
+            failure["why"] = f"{type(error).__name__}: {error}"
+        of = died_of(zygote.status)
+        _log.error("the zygote died", pid=zygote.pid, of=of, said=zygote.words, **failure)
 
     def _wake(self) -> None:
         self._turn.set()
@@ -199,10 +224,26 @@ class _ZygoteDied(Exception):
 
 
 class _Forked:
-    """A child of a zygote: a `jefe.process.Process`."""
+    """A child of a zygote: a `jefe.process.Process`.
 
-    def __init__(self, pid: int, pidfd: int, stdin: int, stdout: int, stderr: int) -> None:
+    Args:
+        pid: its number.
+        pidfd: tells of its death; this, and the descriptors after it, belong to this object from now on.
+        stdin: the other end of its standard input.
+        stdout: the other end of its standard output.
+        stderr: the other end of its standard error.
+        on_awaited: called when somebody begins to wait for its death.
+    """
+
+    def __init__(
+        self, pid: int, pidfd: int, stdin: int, stdout: int, stderr: int, *, on_awaited: Callable[[], None]
+    ) -> None:
         self.pid = pid
+        self.is_awaited = False
+        """Whether somebody waits for its death."""
+        self.was_orphaned = False
+        """Whether it died with its zygote."""
+        self._on_awaited = on_awaited
         self.stdin = trio.lowlevel.FdStream(stdin)
         self.stdout = trio.lowlevel.FdStream(stdout)
         self.stderr = trio.lowlevel.FdStream(stderr)
@@ -218,8 +259,15 @@ class _Forked:
                 pass
 
     async def wait(self) -> int:
+        self.is_awaited = True
+        self._on_awaited()
         await self._dead.wait()
         return self._status
+
+    @property
+    def is_overdue(self) -> bool:
+        """Whether somebody waits for its death, and it is dead, but nobody has reported that."""
+        return self.is_awaited and not self._dead.is_set() and _is_dead(self._pidfd)
 
     def discard(self) -> None:
         """Nobody wants it."""
@@ -235,9 +283,12 @@ class _Forked:
 
     async def orphaned(self) -> None:
         """Its zygote is dead: return when it is dead, too. The system reaps it."""
+        self.was_orphaned = True
         self.kill()
         try:
             await trio.lowlevel.wait_readable(self._pidfd)
+        except OSError:  # the system does not let us wait; it has been killed all the same
+            pass
         finally:
             self.died(-signal.SIGKILL)
 
@@ -271,6 +322,9 @@ class _Zygote:
         self._children: dict[int, _Forked] = {}
         """Its children that are not known to be dead, by the same number."""
         self._numbers = itertools.count(1)
+        self._watchdog = Watchdog(self._look)
+        self._stillness = Stillness()
+        self._owing = 0.0  # for how long it has owed an answer, in seconds
         with ExitStack() as stack:
             self._control, other = socket.socketpair(socket.AF_UNIX, socket.SOCK_SEQPACKET)
             stack.callback(self._control.close)
@@ -284,9 +338,13 @@ class _Zygote:
                     env={},
                     start_new_session=True,
                 )
+            stack.callback(_end_at_once, self._process)
+            self.pid = self._process.pid
+            self._pidfd = os.pidfd_open(self.pid)
+            stack.callback(os.close, self._pidfd)
+            self._meter = Meter(self.pid)
             self._control.setblocking(False)
             stack.pop_all()
-        self.pid = self._process.pid
 
     def kill(self) -> None:
         self.is_ending = True
@@ -303,6 +361,7 @@ class _Zygote:
         birth = self._births[number] = _Birth()
         try:
             self._ask(number)
+            self._watchdog.start()
             await birth.answered.wait()
         except BaseException:
             if birth.child is not None:
@@ -326,21 +385,61 @@ class _Zygote:
     async def live(self) -> None:
         """Take what it says, until it is dead and reaped, and its children are."""
         try:
-            await self._listen()
+            async with trio.open_nursery() as nursery:
+                nursery.start_soon(self._watchdog.watch)
+                nursery.start_soon(self._wait, nursery.cancel_scope)
+                await self._listen()
+                nursery.cancel_scope.cancel()
         finally:
             with trio.CancelScope(shield=True):
                 await self._end()
 
+    async def _wait(self, scope: trio.CancelScope) -> None:
+        """Wait for its death. The end of the socket does not tell of it for sure: a child that was stopped
+        right after its fork still holds the other end.
+        """
+        await trio.lowlevel.wait_readable(self._pidfd)
+        scope.cancel()
+
     async def _listen(self) -> None:
-        while True:
+        while self._receive():
             await trio.lowlevel.wait_readable(self._control)
+
+    def _receive(self) -> bool:
+        """Take what it has said; returns whether more may come."""
+        while True:
             try:
                 packet = packets.receive(self._control)
             except BlockingIOError:
-                continue
+                return True
             if packet is None:
-                return
+                return False
+            self._owing = 0.0
+            self._stillness.reset()
             self._take(packet)
+
+    def _look(self, elapsed: float) -> bool:
+        """See how it is, so many seconds after the last look, and kill it if it hangs; returns whether to
+        look again.
+        """
+        if self.is_ending:
+            return False
+        if not self._births and not any(child.is_overdue for child in self._children.values()):
+            self._owing = 0.0
+            self._stillness.reset()
+            return any(child.is_awaited for child in self._children.values())
+        self._owing += elapsed
+        why = f"it has not answered for {_PATIENCE:g} s" if self._owing >= _PATIENCE else ""
+        vitals = self._meter.read()
+        if vitals is not None:
+            why = self._stillness.look(vitals, elapsed) or why
+            is_asleep = vitals.state is State.SLEEPING and self._stillness.seconds >= _ASLEEP
+            if self.is_warm and is_asleep:
+                why = f"it owes an answer, and has slept for {_ASLEEP:g} s"
+        if why:
+            _log.error("the zygote hangs, and is killed", pid=self.pid, why=why)
+            self.kill()
+        return not why
 
     def _take(self, packet: packets.Packet) -> None:
         if packet.kind is Kind.READY:
@@ -358,7 +457,8 @@ class _Zygote:
             packets.close(packet.descriptors)  # so the child has no input, and ends
             self._fail(packet.number, OSError(errno.EMFILE, os.strerror(errno.EMFILE)))
             return
-        child = self._children[packet.number] = _Forked(packet.value, *packet.descriptors)
+        child = _Forked(packet.value, *packet.descriptors, on_awaited=self._watchdog.start)
+        self._children[packet.number] = child
         birth = self._births.pop(packet.number, None)
         if birth is None:
             child.discard()
@@ -381,12 +481,16 @@ class _Zygote:
             self._control.shutdown(socket.SHUT_WR)
         except OSError:  # the other end is gone
             pass
-        if self.is_warm:  # before that it has no children, and does not listen
+        if self.is_warm and not _is_dead(self._pidfd):  # while it is cold it has no children, nor listens
             with trio.move_on_after(_GRACE):
                 await self._listen()
         self.kill()
         with trio.move_on_after(_GRACE):
-            await _dead(self._process)
+            await trio.lowlevel.wait_readable(self._pidfd)
+            self._process.poll()
+        self._receive()
+        os.close(self._pidfd)
+        self._meter.close()
         self.status = self._process.returncode
         self.words = _last_words(self._process)
         self._control.close()
@@ -418,18 +522,19 @@ def headroom(settings: Settings) -> int:
     return max(_LEAST_HEADROOM, 8 * 1024 * settings.max_mem) if settings.max_mem else 0
 
 
-async def _dead(process: "subprocess.Popen[bytes]") -> None:
-    """Wait until a process is dead, and reap it."""
-    try:
-        pidfd = os.pidfd_open(process.pid)
-    except ProcessLookupError:  # somebody else reaped it
-        process.poll()
-        return
-    try:
-        await trio.lowlevel.wait_readable(pidfd)
-    finally:
-        os.close(pidfd)
-    process.poll()
+def _is_dead(pidfd: int) -> bool:
+    """Whether a process is dead, reaped or not."""
+    poll = select.poll()
+    poll.register(pidfd, select.POLLIN)
+    return bool(poll.poll(0))
+
+
+def _end_at_once(process: "subprocess.Popen[bytes]") -> None:
+    """Kill and reap a process that has only just started."""
+    process.kill()
+    process.wait()
+    if process.stderr is not None:
+        process.stderr.close()
 
 
 def _last_words(process: "subprocess.Popen[bytes]") -> str:

@@ -10,27 +10,51 @@ is answered by one line, and says so with a function call. Invariants:
 """
 
 from collections.abc import Callable
-from typing import TYPE_CHECKING, Final
+from typing import TYPE_CHECKING, Final, NamedTuple
 
+import structlog
 from msgspec import Raw
 
 from child import wire
-from jefe.version import UNLIMITED, VERSION_ID, Limits, Version
+from jefe.version import OUTER_READING, READING, VERSION_ID, Limits, Version, digest_of
 
 if TYPE_CHECKING:
     from jefe.process import Child
 
+_log = structlog.get_logger()
+
 UNKNOWN_COST: Final = 1.0
 """What a job of which nothing is known is taken to cost, in milliseconds: a few in a child, not hundreds."""
 
-_READ_LIMIT: Final = 21.0
-"""How long a child may take to read (compile, parse) a source, in seconds of real time."""
+_READ_LIMIT: Final = 12.0
+"""How long a child may take to read (compile, parse) a source, in seconds of real time, if it sleeps."""
+
+_HELLO_LIMIT: Final = 21.0
+"""How long a child may take to give its first sign of life, in seconds of real time, if it sleeps."""
+
+_KILLS: Final = (wire.TOO_MUCH_TIME, wire.TOO_MUCH_MEMORY)
+
+
+class Excess(NamedTuple):
+    """By how much a limit was broken, in words for the log.
+
+    Attributes:
+        limit: the limit, with its unit.
+        taken: what was taken, with its unit.
+    """
+
+    limit: str
+    taken: str
+
+
+READING_EXCESS: Final = Excess(f"{READING.time:g} ms", f"more than {READING.time:g} ms")
+"""When a child itself found that a source is too much to read."""
 
 
 class Job:
     """Something that a child is asked, in one line, and answers, in one line."""
 
-    __slots__ = ("charge", "deaths", "dropped")
+    __slots__ = ("charge", "deaths", "dropped", "ended")
 
     def __init__(self) -> None:
         self.charge = 0.0
@@ -39,6 +63,8 @@ class Job:
         """How many children died while they were at it; a fraction if others are suspected."""
         self.dropped = False
         """Whether nobody wants the answer any more."""
+        self.ended = False
+        """Whether it is over."""
 
     @property
     def cost(self) -> float:
@@ -52,13 +78,23 @@ class Job:
 
     @property
     def limit(self) -> float:
-        """How long a child may be at it before it is killed, in seconds of real time."""
+        """How long a child that sleeps may be at it before it is killed, in seconds of real time."""
         return _READ_LIMIT
 
     @property
     def limits(self) -> Limits:
         """What the child may take while it is at it."""
-        return UNLIMITED
+        return READING
+
+    @property
+    def outer(self) -> Limits:
+        """What the child may take while it is at it before it is killed."""
+        return OUTER_READING
+
+    @property
+    def label(self) -> str:
+        """What the script that it is about is called in the log; empty if it is about none."""
+        return ""
 
     @property
     def blamed(self) -> "Job | None":
@@ -73,8 +109,16 @@ class Job:
         """The child answered. Raises `wire.MalformedAnswer` if it cannot have answered that."""
         raise NotImplementedError
 
-    def killed(self, reason: str) -> None:
-        """Its child was killed because of it: it has ended now."""
+    def overran(self, child: "Child") -> None:
+        """The child is about to be killed because it took too much while it was at this."""
+
+    def killed(self, reason: str, excess: Excess | None = None) -> None:
+        """Its child was killed because of it: it has ended now.
+
+        Args:
+            reason: why, as the answer says it.
+            excess: the limit that was broken, if it was one.
+        """
         self.end(refusal(reason))
 
     def may_begin_again(self, *, was_at_it: bool) -> bool:
@@ -98,6 +142,11 @@ class Hello(Job):
     def blamed(self) -> None:
         """Nobody."""
         return
+
+    @property
+    def limit(self) -> float:
+        """Longer than for others: its process may still be starting."""
+        return _HELLO_LIMIT
 
     def send(self, child: "Child") -> None:
         """Ask for something harmless."""
@@ -126,6 +175,11 @@ class Load(Job):
         """The run on whose account the script is compiled: it stands behind it in the pipe."""
         return self._for
 
+    @property
+    def label(self) -> str:
+        """The version's."""
+        return self._version.label
+
     def send(self, child: "Child") -> None:
         """Send the script."""
         child.known.add(self._version.key)
@@ -142,6 +196,12 @@ class Load(Job):
             child.refusals[version.key] = line
             if (answer.reason or "").startswith((wire.SYNTAX_ERROR, wire.UNKNOWN_LANGUAGE)):
                 version.refused = line
+            elif answer.reason == wire.TOO_MUCH_TIME:
+                version.overruns += 1
+
+    def overran(self, child: "Child") -> None:
+        """Count it: after a few times it is not tried again."""
+        self._version.overruns += 1
 
 
 class Unload(Job):
@@ -188,6 +248,11 @@ class Question(Job):
         self._on_answer = on_answer
         self._version = version
 
+    @property
+    def label(self) -> str:
+        """The version's, or the digest of the source."""
+        return self._version.label if self._version is not None else digest_of(self._line)
+
     def send(self, child: "Child") -> None:
         """Send the source."""
         if self._version is not None:
@@ -199,21 +264,50 @@ class Question(Job):
         line = without_id(line, VERSION_ID)
         if self._version is not None and not answer.ok:
             child.known.discard(self._version.key)
+        if answer.reason in _KILLS:
+            self._was_killed(answer.reason, READING_EXCESS)
         self.end(line)
+
+    def killed(self, reason: str, excess: Excess | None = None) -> None:
+        """Log it, too."""
+        self._was_killed(reason, excess)
+        self.end(refusal(reason))
+
+    def _was_killed(self, reason: str, excess: Excess | None) -> None:
+        if not self.dropped:
+            _log.warning("the reading of a script was killed", **told(self.label, reason, excess))
 
     def may_begin_again(self, *, was_at_it: bool) -> bool:
         """Once more, unless nobody wants the answer."""
         if self.dropped:
             return False
         if self.deaths > 1:
-            self.end(refusal(wire.CHILD_DIED))
+            self.killed(wire.CHILD_DIED)
             return False
         return True
 
     def end(self, line: bytes) -> None:
         """Tell the answer."""
+        self.ended = True
         if not self.dropped:
-            self._on_answer(line)
+            try:
+                self._on_answer(line)
+            except Exception as error:  # noqa: BLE001 - whatever it is, it concerns one client
+                callback_failed(error)
+
+
+def callback_failed(error: Exception) -> None:
+    """Log what a callback raised, which must harm nobody but the one who is called."""
+    _log.error("a callback failed", error=f"{type(error).__name__}: {error}")
+    _log.debug("a callback failed", exc_info=error)
+
+
+def told(label: str, reason: str, excess: Excess | None, client: str = "") -> dict[str, str]:
+    """What the log tells about something that was killed: what is known of it."""
+    facts = {"script": label, "reason": reason, "limit": "", "taken": "", "client": client}
+    if excess is not None:
+        facts |= excess._asdict()
+    return {name: fact for name, fact in facts.items() if fact}
 
 
 def refusal(reason: str, **extra: object) -> bytes:

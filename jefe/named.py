@@ -84,6 +84,7 @@ class NamedScripts:
         value_of: ValueOf = "return",
         namespace: Namespace = OPERATOR,
         tag: Any = None,
+        client: str = "",
     ) -> Run:
         """Have a script run that may call named scripts; see `Supervisor.submit`.
 
@@ -96,9 +97,12 @@ class NamedScripts:
             value_of: what the run yields.
             namespace: who asks.
             tag: kept at the run, and at the runs of the scripts that it calls.
+            client: what whoever asks is called in the log.
         """
         member = _Member(0, _Family(), on_call or self.call)
-        return self._submit(script, sandbox, member, partial(self._done, on_done), value_of, namespace, tag)
+        return self._submit(
+            script, sandbox, member, partial(self._done, on_done), value_of, namespace, tag, client
+        )
 
     def call(self, run: Run, name: str, arguments: bytes) -> None:
         """Answer a host call by running the script of that name, now or later.
@@ -124,7 +128,7 @@ class NamedScripts:
             return
         callee = _Member(member.depth + 1, member.family, member.on_call)
         done = partial(self._done, partial(self._answer, run, name))
-        started = self._submit(name, sandbox, callee, done, "return", run.namespace, run.tag)
+        started = self._submit(name, sandbox, callee, done, "return", run.namespace, run.tag, run.client)
         if started.answer is None:
             member.callee = started
 
@@ -144,6 +148,7 @@ class NamedScripts:
         value_of: ValueOf,
         namespace: Namespace,
         tag: Any,
+        client: str,
     ) -> Run:
         run = self._supervisor.submit(
             script,
@@ -153,6 +158,7 @@ class NamedScripts:
             value_of=value_of,
             namespace=namespace,
             tag=tag,
+            client=client,
         )
         if run.answer is None:
             self._members[run] = member

@@ -379,6 +379,7 @@ class Connection:
             on_done=self._done,
             value_of="expression",
             tag=reply,
+            client=self._host,
         )
         if run.answer is None:
             self._runs.add(run)

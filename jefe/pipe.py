@@ -356,6 +356,7 @@ class _Front:
             on_call=self._call if request.calls else None,
             value_of=request.value_of,
             tag=reply,
+            client="pipe",
         )
         if run.answer is None:
             self._runs.add(run)

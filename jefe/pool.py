@@ -12,6 +12,8 @@ Invariants:
   is to blame. A death that nobody asked for counts against that job, a kill ends it (see jefe/run.py).
 - Children that die before they did anything are started again ever more slowly; after a while the queue
   is told.
+- Whatever goes wrong with one child, in its own process, in the supervisor's tasks for it, or because the
+  system refuses something, ends that child and nothing else.
 - The pool grows, up to `max_procs`, when a job has waited for as long as a start would help it.
 
 Work is done in batches: whoever handled a batch of messages calls `settle`, which fills the children and
@@ -26,11 +28,13 @@ from typing import Any, Final
 import structlog
 import trio
 
+from jefe.backoff import backoff
 from jefe.errors import CLOSED, NO_CHILD
-from jefe.jobs import Job, Unload, refusal
+from jefe.jobs import Job, Unload, callback_failed, refusal
 from jefe.process import Child, Process, died_of
 from jefe.settings import Settings
 from jefe.version import Version
+from jefe.watchdog import sleep_until
 
 _log = structlog.get_logger()
 
@@ -42,6 +46,12 @@ _TURN: Final = 0.5
 
 _PATIENCE: Final = 0.02
 """How long a job may wait, in seconds, before another child is started."""
+
+_PACE: Final = 0.2
+"""The pause after the second start in a row that came to nothing, in seconds; each further one doubles it."""
+
+_SLOWEST: Final = 30.0
+"""The longest of these pauses, in seconds."""
 
 _HOPELESS: Final = 3.0
 """When there has been no child for so many seconds, the queue is told so."""
@@ -139,7 +149,10 @@ class Pool:
         while self._thunks:
             thunks, self._thunks = self._thunks, []
             for thunk in thunks:
-                thunk()
+                try:
+                    thunk()
+                except Exception as error:  # noqa: BLE001 - whatever it is, it concerns one client
+                    callback_failed(error)
 
     def forget(self, version: Version) -> None:
         """Remove a version, which nobody needs any more, from the children that know it."""
@@ -208,15 +221,17 @@ class Pool:
     async def _raise(self) -> None:
         """One child, from its start to its end."""
         if self._failures > 1:  # one may be an accident
-            await trio.sleep(min(0.1 * 2.0 ** (self._failures - 1), 30))
+            await trio.sleep(backoff(self._failures - 1, _PACE, _SLOWEST))
         try:
             process = await self._spawn()
-        except OSError as error:
+        except Exception as error:  # noqa: BLE001 - whatever it is, there is no child
             self._stillborn(f"cannot start a process: {error}")
             return
         child = Child(process, soon=self.soon, on_ready=self._ready, on_settled=self._settled)
         try:
             await child.live()
+        except Exception as error:  # noqa: BLE001 - whatever it is, it concerns this child alone
+            child.kill(why=f"{type(error).__name__}: {error}", is_broken=True)
         except BaseException:  # most likely it is cancelled, and the others are as well
             self.is_closed = True
             raise
@@ -287,9 +302,11 @@ class Pool:
 
     def _bury(self, child: Child) -> None:
         """A child is dead: see to its jobs, and to its place."""
-        jobs: list[Job] = [*child.waiting.values(), *child.pending]
+        # A run that went astray at a host call may be among both.
+        jobs: list[Job] = list(dict.fromkeys((*child.waiting.values(), *child.pending)))
         head = child.pending[0].blamed if child.pending else None
         is_its_own = child.exit_status != -signal.SIGKILL or child.is_at_work
+        is_its_own = is_its_own and not child.was_orphaned
         had_jobs = bool(jobs)
         child.waiting.clear()
         child.pending.clear()
@@ -302,15 +319,14 @@ class Pool:
             for job in jobs:
                 job.end(refusal(CLOSED))
             return
-        if not child.is_condemned:
-            _log.warning("a child died", pid=child.pid, of=died_of(child.exit_status), runs=child.runs)
-            if head is not None:
-                head.deaths += 1 if is_its_own else _GUESS
-        guilty = child.condemned if child.condemned in jobs else None
-        if guilty is not None:
-            jobs.remove(guilty)
-            guilty.killed(child.reason)
-        self._queue.extendleft(reversed([job for job in jobs if job.may_begin_again(was_at_it=job is head)]))
+        if not child.is_condemned and head is not None:
+            head.deaths += 1 if is_its_own else _GUESS
+        if child.condemned in jobs:
+            jobs.remove(child.condemned)
+            child.blame()
+        again = [job for job in jobs if job.may_begin_again(was_at_it=job is head)]
+        self._queue.extendleft(reversed(again))
+        _report(child, len(again))
         if child.ready_at is None:
             self._stillborn(f"a child died at its start: {died_of(child.exit_status)}")
         elif not child.runs and not had_jobs and not child.is_condemned:
@@ -334,7 +350,7 @@ class Pool:
         while True:
             await self._childless.wait()
             self._childless = trio.Event()
-            await trio.sleep_until(self._alive_at + _HOPELESS)
+            await sleep_until(self._alive_at + _HOPELESS)
             if not self._children and trio.current_time() >= self._alive_at + _HOPELESS:
                 self._is_hopeless = True
                 self._patient = None
@@ -356,3 +372,15 @@ class Pool:
                 elif self._target < self._settings.max_procs:
                     self._target += 1
                     self._fill()
+
+
+def _report(child: Child, replayed: int) -> None:
+    """Log how a child ended, and how many runs begin again elsewhere, if it did not end as it should."""
+    if not child.is_condemned:
+        of = died_of(child.exit_status)
+        _log.warning("a child died", pid=child.pid, of=of, runs=child.runs, replayed=replayed)
+    elif child.is_broken:
+        _log.error("a child is broken, and killed", pid=child.pid, why=child.why, replayed=replayed)
+    elif child.why:
+        script = {"script": child.at} if child.at else {}
+        _log.warning("a child is killed", pid=child.pid, why=child.why, **script, replayed=replayed)

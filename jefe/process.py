@@ -7,14 +7,24 @@ the child is broken: it is killed, as one that answers nothing for too long.
 Three tasks a child: one receives chunks and handles all answers in them, one sends what does not fit into
 the pipe at once, one is the watchdog; a fourth passes on what the child says on stderr. They live inside
 `Child.live`, which returns when the process is dead, reaped, and its pipes are closed, also when it is
-cancelled.
+cancelled. Whatever goes wrong in one of them, in the supervisor's own code or because the system fails, is
+this child's own failure: it is logged and the child is killed, and nobody else notices.
+
+The watchdog is the second line of defence. The first line stands in the child (child/limits.py) and ends a
+run that takes too much while the child lives on. The second one is for what the first cannot end, and its
+means is to kill. A child answers its lines in order, so what it takes is on the account of its oldest
+unanswered line. While a line stays the oldest, it is looked at every few milliseconds:
+
+- It took more CPU time, or memory, than its run may by far: the run is to blame.
+- It sleeps, although it owes an answer, for longer than the run may hold it up: the run is to blame.
+- It is stopped, or could run and gets no CPU time at all: nobody is to blame. The child is replaced, and its
+  runs begin again elsewhere. Runs of a child that gets little CPU time, on a busy machine, take longer.
 """
 
-import math
 import subprocess
 import sys
 from collections import deque
-from collections.abc import Callable
+from collections.abc import Awaitable, Callable
 from pathlib import Path
 from typing import Final, Protocol
 
@@ -24,11 +34,12 @@ from trio.abc import ReceiveStream, SendStream
 
 import child
 from child import wire
-from jefe.jobs import Hello, Job
+from jefe.jobs import Excess, Hello, Job
 from jefe.run import Run
 from jefe.settings import Settings
 from jefe.streams import Outbox, receive, widen
-from jefe.watchdog import Meter, Taken, Watchdog
+from jefe.vitals import Meter, State, Vitals
+from jefe.watchdog import PERIOD, Stillness, Watchdog
 
 _log = structlog.get_logger()
 
@@ -40,10 +51,6 @@ MAX_ANSWER = 64 * 1024 * 1024
 SLACK = 64 * 1024
 """How many bytes more a child accepts than the supervisor does: a request grows a little on its way."""
 
-_LEEWAY: Final = Taken(time=250.0, memory=16 * 1024)
-"""By how much a run may break its limits, at least, before the child is killed for it: the child's own guard
-is closer to it, and comes first."""
-
 _UNKNOWN: Final = 2**60
 """So much memory as no process has: nothing is growth, measured from here."""
 
@@ -53,6 +60,10 @@ _MS_PER_BYTE = 1e-5
 _SEEN = 20.0
 """So much CPU time between two looks at a line, in milliseconds, is work; many a system's clock ticks every
 ten."""
+
+_ASLEEP: Final = 1.0
+"""A child that owes an answer sleeps when it has taken no CPU time for so long, in seconds; or for as long as
+the run may hold it up, if that is shorter."""
 
 _GRACE = 1.0
 """How long a child that says no more may take to die, in seconds."""
@@ -158,6 +169,14 @@ class Child:
         """The job because of which it was killed, if there is one."""
         self.reason = wire.CHILD_DIED
         """Why that job fails."""
+        self.why = ""
+        """Why it was killed, for the log; empty if that is nothing to be told."""
+        self.is_broken = False
+        """Whether that is a mistake, and no limit or bad luck."""
+        self.at = ""
+        """What the script is called that it was at then."""
+        self.was_orphaned = False
+        """Whether it died with the process that forked it, and not of anything that it did."""
         self.ready_at: float | None = None
         """When it gave its first sign of life, in seconds of the trio clock."""
         self.born_at = trio.current_time()
@@ -167,12 +186,14 @@ class Child:
         self._out = Outbox(process.stdin, soon)
         self._on_ready = on_ready
         self._on_settled = on_settled
-        self._watchdog = Watchdog(self._expired, self._examine)
+        self._excess: Excess | None = None  # the limit that the condemned job broke
+        self._watchdog = Watchdog(self._look)
         self._meter: Meter | None = None
-        self._at_birth = self._last = self._before = Taken(
-            0.0, _UNKNOWN
-        )  # at birth, lately, before `_examined`
-        self._examined: Job | None = None  # the job that it was at when it was last looked at
+        self._answered = 0  # lines; so that is also the number of the line that it is at
+        self._looked = -1  # the number of the line that it was at when it was last looked at
+        self._at_birth = self._last = self._before = Vitals(0.0, _UNKNOWN)  # lately; before that line
+        self._since = 0.0  # how long it has been at that line, in seconds
+        self._stillness = Stillness()
 
     @property
     def is_empty(self) -> bool:
@@ -184,77 +205,132 @@ class Child:
         """Whether it has been seen to spend CPU time on the line that it is at."""
         return (
             bool(self.pending)
-            and self.pending[0] is self._examined
+            and self._looked == self._answered
             and self._last.time - self._before.time >= _SEEN
         )
 
     def ask(self, job: Job, line: bytes) -> None:
         """Send a line, which this job is about."""
         if not self.pending:
-            self._watchdog.expect(trio.current_time() + job.limit)
+            self._watchdog.start()
         self.pending.append(job)
         job.charge = job.cost + len(line) * _MS_PER_BYTE
         self.load += job.charge
         self._out.write(line)
 
     def hurry(self, job: Job) -> None:
-        """The limit of a job has become shorter."""
+        """The limits of a job have become narrower, and count from now on."""
         if self.pending and self.pending[0] is job:
-            self._watchdog.expect(trio.current_time() + job.limit)
+            self._looked = -1
 
     @property
     def growth(self) -> int:
         """How much more memory it holds than at its birth, in KiB; 0 if that is not known."""
-        taken = self.taken
-        return 0 if taken is None else max(0, taken.memory - self._at_birth.memory)
+        vitals = self._vitals()
+        return 0 if vitals is None else max(0, vitals.memory - self._at_birth.memory)
+
+    def excess(self, job: Job, reason: str) -> Excess:
+        """What the child itself stopped a job for, which it is about to have answered."""
+        vitals = self._vitals() if self._looked == self._answered else None
+        if reason == wire.TOO_MUCH_TIME:
+            limit, unit = job.limits.time, "ms"
+            taken = 0.0 if vitals is None else vitals.time - self._before.time
+        else:
+            limit, unit = job.limits.memory, "KiB"
+            taken = 0 if vitals is None else vitals.memory - self._before.memory
+        # What it took before the first look, and what it has given back, is not seen from here.
+        return Excess(
+            f"{limit:g} {unit}", f"{taken:.0f} {unit}" if taken > limit else f"more than {limit:g} {unit}"
+        )
 
     @property
-    def taken(self) -> Taken | None:
+    def taken(self) -> Vitals | None:
         """What it has taken so far; None if that is not known."""
-        return self._meter.read() if self._meter is not None else None
+        return self._vitals()
 
     def is_ready(self, lacking: str, engines: dict[str, bool]) -> None:
         """It has given its first sign of life, and said what its sandbox lacks, and which engines it has."""
         self.lacking = lacking
         self.engines = engines
         self.ready_at = trio.current_time()
-        self._meter = Meter(self.pid)
-        self._at_birth = self._last = self._before = self._meter.read() or self._at_birth
+        self._at_birth = self._last = self._before = self._vitals() or self._at_birth
         self._on_ready(self)
 
-    def kill(self, job: Job | None = None, reason: str = wire.CHILD_DIED) -> None:
-        """Kill it, because of this job, which fails for this reason; the others are none the wiser."""
+    def kill(
+        self,
+        job: Job | None = None,
+        reason: str = wire.CHILD_DIED,
+        *,
+        why: str = "",
+        is_broken: bool = False,
+        excess: Excess | None = None,
+    ) -> None:
+        """Kill it, because of this job, which fails for this reason; the others are none the wiser.
+
+        Args:
+            job: the job to blame; None if there is none.
+            reason: why that job fails, as its answer says it.
+            why: why it is killed, for the log; empty if that is nothing to be told.
+            is_broken: whether that is a mistake.
+            excess: the limit that the job broke, if it is one.
+        """
         if not self.is_condemned:
             self.is_condemned = True
             self.condemned = job
             self.reason = reason
+            self.why = why
+            self.is_broken = is_broken
+            self._excess = excess
+            if why and self.pending:
+                self.at = self.pending[0].label
             self._process.kill()
+
+    def blame(self) -> None:
+        """It is dead: end the job because of which it was killed."""
+        if self.condemned is not None:
+            self.condemned.killed(self.reason, self._excess)
 
     async def live(self) -> None:
         """From the first line to the last: returns when the process is dead and reaped."""
         try:
-            for stream in (self._process.stdin, self._process.stdout):
-                widen(stream)
             async with trio.open_nursery() as nursery:
-                nursery.start_soon(self._send)
-                nursery.start_soon(self._watchdog.watch)
-                Hello().send(self)
-                self._out.flush()
+                nursery.start_soon(self._try, self._send)
+                nursery.start_soon(self._try, self._watchdog.watch)
+                await self._try(self._greet)
                 async with trio.open_nursery() as talking:
-                    talking.start_soon(self._listen)
-                    await self._read()
+                    talking.start_soon(self._try, self._listen)
+                    await self._try(self._read)
                     self._out.break_off()
                     # It dies, most likely by itself, and its last words are in the pipe: wait, but not long.
                     talking.cancel_scope.deadline = trio.current_time() + _GRACE
-                    await self._process.wait()
+                    await self._try(self._process.wait)
                 nursery.cancel_scope.cancel()
         finally:
             self._process.kill()
             with trio.CancelScope(shield=True):
                 self.exit_status = await self._process.wait()
+                self.was_orphaned = getattr(self._process, "was_orphaned", False)
+                if self._meter is not None:
+                    self._meter.close()
                 for end in (self._process.stdin, self._process.stdout, self._process.stderr):
                     if end is not None:
                         await trio.aclose_forcefully(end)
+
+    async def _try(self, task: Callable[[], Awaitable[object]]) -> None:
+        """Do a part of the work; if it fails, give the child up."""
+        try:
+            await task()
+        except Exception as error:  # noqa: BLE001 - whatever it is, it concerns this child alone
+            why = f"{type(error).__name__}: {error}"
+            _log.debug("the supervisor failed on a child", pid=self.pid, exc_info=error)
+            self.kill(why=why, is_broken=True)
+
+    async def _greet(self) -> None:
+        self._meter = Meter(self.pid)
+        for stream in (self._process.stdin, self._process.stdout):
+            widen(stream)
+        Hello().send(self)
+        self._out.flush()
 
     async def _send(self) -> None:
         await self._out.send()
@@ -270,21 +346,18 @@ class Child:
                 try:
                     self._take(line)
                 except wire.MalformedAnswer as error:
-                    if not self.is_condemned:
-                        _log.error("a child is broken, and killed", pid=self.pid, why=str(error))
-                    self.kill(self._blamed())
+                    self.kill(self._blamed(), why=str(error), is_broken=True)
                     return
-            if self.pending:
-                self._watchdog.expect(trio.current_time() + self.pending[0].limit)
-            else:
-                self._watchdog.expect(math.inf)
+            if not self.pending:
                 self.load = 0.0  # what rounding left behind
             self._on_settled(self)
 
     def _take(self, line: bytes | wire.Oversized) -> None:
         if isinstance(line, wire.Oversized):
-            self.kill(self._blamed(), wire.TOO_MUCH_MEMORY)
-            raise wire.MalformedAnswer(f"an answer of more than {MAX_ANSWER} bytes")
+            why = f"an answer of more than {MAX_ANSWER} bytes"
+            excess = Excess(f"{MAX_ANSWER // 1024} KiB", f"an answer of more than {MAX_ANSWER // 1024} KiB")
+            self.kill(self._blamed(), wire.TOO_MUCH_MEMORY, why=why, is_broken=True, excess=excess)
+            raise wire.MalformedAnswer(why)
         if not self.pending:
             raise wire.MalformedAnswer("an answer to nothing")
         job = self.pending[0]
@@ -295,37 +368,60 @@ class Child:
         self.load -= job.charge
         try:
             job.answered(self, answer, line)
-        except wire.MalformedAnswer:
-            self.pending.appendleft(job)
+        except Exception:
+            if not job.ended:
+                self.pending.appendleft(job)
             raise
+        self._answered += 1
 
-    def _expired(self) -> None:
-        if self.pending:
-            _log.warning("a child is killed: too much time taken", pid=self.pid)
-            self.kill(self._blamed(), wire.TOO_MUCH_TIME)
+    def _vitals(self) -> Vitals | None:
+        return self._meter.read() if self._meter is not None else None
 
-    def _examine(self) -> None:
-        """Look at what it takes, and kill it if the run that it is at takes too much by far."""
-        taken = self._meter.read() if self._meter is not None and self.pending else None
-        if taken is None:
-            return
+    def _look(self, elapsed: float) -> bool:
+        """See how it is, so many seconds after the last look; returns whether to look again."""
+        if self.is_condemned or not self.pending:
+            return False
+        vitals = self._vitals()
         job = self.pending[0]
-        if job is not self._examined:
-            # Its memory is measured from when another job was looked at, its time only from now on.
-            self._examined = job
-            self._before = Taken(taken.time, self._last.memory)
-        self._last = taken
-        limits = job.limits
-        if limits.memory and taken.memory - self._before.memory > limits.memory + max(
-            limits.memory, _LEEWAY.memory
+        if self._looked != self._answered:
+            # Its memory is measured from when another line was looked at, its time only from now on.
+            self._looked = self._answered
+            self._since = 0.0
+            self._stillness.reset()
+            if vitals is not None:
+                self._before = Vitals(vitals.time, self._last.memory)
+        self._since += elapsed
+        if vitals is not None:
+            self._last = vitals
+            self._judge(job, vitals, elapsed)
+        elif self._since >= job.limit - PERIOD / 2:  # nothing else is known, and it answers nothing
+            self._overran(job, job.limit * 1000, self._since * 1000)
+        return True
+
+    def _judge(self, job: Job, vitals: Vitals, elapsed: float) -> None:
+        """Kill it if it takes too much for the job that it is at, or cannot work."""
+        trouble = self._stillness.look(vitals, elapsed)
+        outer = job.outer
+        time, memory = vitals.time - self._before.time, vitals.memory - self._before.memory
+        if trouble:
+            self.kill(why=trouble)
+        elif outer.memory and memory > outer.memory:
+            excess = Excess(f"{job.limits.memory} KiB", f"{memory} KiB")
+            self.kill(self._blamed(), wire.TOO_MUCH_MEMORY, why=wire.TOO_MUCH_MEMORY, excess=excess)
+        elif outer.time and time > outer.time:
+            self._overran(job, job.limits.time, time)
+        elif (
+            vitals.state is State.SLEEPING
+            and self._since >= job.limit - PERIOD / 2
+            and self._stillness.seconds >= min(job.limit, _ASLEEP) - PERIOD / 2
         ):
-            reason = wire.TOO_MUCH_MEMORY
-        elif limits.time and taken.time - self._before.time > limits.time + max(limits.time, _LEEWAY.time):
-            reason = wire.TOO_MUCH_TIME
-        else:
-            return
-        _log.warning("a child is killed", pid=self.pid, why=reason)
-        self.kill(self._blamed(), reason)
+            self._overran(job, job.limit * 1000, self._since * 1000)
+
+    def _overran(self, job: Job, limit: float, taken: float) -> None:
+        """It took too much time, in milliseconds."""
+        job.overran(self)
+        excess = Excess(f"{limit:.0f} ms", f"{taken:.0f} ms")
+        self.kill(self._blamed(), wire.TOO_MUCH_TIME, why=wire.TOO_MUCH_TIME, excess=excess)
 
     def _blamed(self) -> Job | None:
         return self.pending[0].blamed if self.pending else None

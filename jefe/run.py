@@ -11,10 +11,21 @@ is called after the run was cancelled.
 from collections.abc import Callable
 from typing import TYPE_CHECKING, Any, Final, Literal
 
+import structlog
 from msgspec import Raw
 
 from child import wire
-from jefe.jobs import UNKNOWN_COST, Job, Load, refusal, without_id
+from jefe.jobs import (
+    READING_EXCESS,
+    UNKNOWN_COST,
+    Excess,
+    Job,
+    Load,
+    callback_failed,
+    refusal,
+    told,
+    without_id,
+)
 from jefe.journal import Journal
 from jefe.namespaces import Namespace
 from jefe.version import Limits, Version
@@ -22,7 +33,12 @@ from jefe.version import Limits, Version
 if TYPE_CHECKING:
     from jefe.process import Child
 
+_log = structlog.get_logger()
+
 ValueOf = Literal["return", "expression"]
+
+_TOO_HEAVY: Final = refusal(wire.TOO_MUCH_TIME)
+"""What a child answers that found a source to be too much to read."""
 
 MAX_DEATHS: Final = 2
 """A run that was on the CPU at so many deaths of a child, which nobody asked for, fails."""
@@ -47,6 +63,7 @@ class Run(Job):
 
     Attributes:
         answer: once it has ended, the JSON text that answers it, without an id.
+        client: what whoever asked for it is called in the log; empty if that is not known.
         tag: whatever the front wants to keep with it.
     """
 
@@ -61,6 +78,7 @@ class Run(Job):
         "_on_done",
         "_parked",
         "answer",
+        "client",
         "sandbox",
         "tag",
         "value_of",
@@ -76,10 +94,13 @@ class Run(Job):
         tag: Any,
         number: Raw,
         journal: Journal | None,
+        client: str = "",
     ) -> None:
         self.charge = 0.0
         self.deaths = 0.0
         self.dropped = False
+        self.ended = False
+        self.client = client
         self.sandbox = sandbox
         self.value_of: ValueOf = value_of
         self.tag = tag
@@ -117,13 +138,25 @@ class Run(Job):
     def limit(self) -> float:
         """The script's; a short one if nobody waits for the end."""
         assert self.version is not None
-        return min(self.version.limit, _FAREWELL) if self.dropped else self.version.limit
+        return _FAREWELL if self.dropped else self.version.limit
 
     @property
     def limits(self) -> Limits:
         """The script's."""
         assert self.version is not None
         return self.version.limits
+
+    @property
+    def outer(self) -> Limits:
+        """The script's; little time if nobody waits for the end."""
+        assert self.version is not None
+        outer = self.version.outer
+        return outer._replace(time=_FAREWELL * 1000) if self.dropped else outer
+
+    @property
+    def label(self) -> str:
+        """The script's."""
+        return self.version.label if self.version is not None else ""
 
     @property
     def is_waiting(self) -> bool:
@@ -143,6 +176,9 @@ class Run(Job):
             self.end(version.refused)
             return
         if version.key not in child.known:
+            if version.is_too_heavy:
+                self.killed(wire.TOO_MUCH_TIME, READING_EXCESS)
+                return
             Load(version, self).send(child)
         request = wire.Run(
             id=self._id,
@@ -177,12 +213,14 @@ class Run(Job):
             version.counters.ran(taken)
             child.runs += 1
         elif answer.reason in (wire.TOO_MUCH_TIME, wire.TOO_MUCH_MEMORY):
-            version.counters.killed(answer.reason)
+            self._was_killed(answer.reason, child.excess(self, answer.reason))
             child.runs += 1
             child.is_suspect = child.is_suspect or answer.reason == wire.TOO_MUCH_MEMORY
         elif answer.reason == wire.NO_SUCH_SCRIPT:
             # The child refused the script that went before it, and what it said about that is the answer.
             line = child.refusals.get(version.key, line)
+            if line == _TOO_HEAVY:
+                self._was_killed(wire.TOO_MUCH_TIME, READING_EXCESS)
         self.end(line)
 
     def _calls(self, child: "Child", call: wire.HostCall) -> None:
@@ -205,7 +243,11 @@ class Run(Job):
         elif self._asked is None:
             self._asked = made
             assert self._on_call is not None
-            self._on_call(self, *made)
+            try:
+                self._on_call(self, *made)
+            except Exception as error:  # noqa: BLE001 - whatever it is, it concerns one client
+                callback_failed(error)
+                self.resume(error="the host failed")
         # Else the host was asked before the run was replayed, and has not answered yet.
 
     def resume(
@@ -257,11 +299,17 @@ class Run(Job):
         # The child keeps the run until it is answered; an error ends it there.
         self._go_on(wire.encode_request(wire.Resume(id=self._id, error="the run was cancelled")))
 
-    def killed(self, reason: str) -> None:
-        """Count it, too."""
+    def killed(self, reason: str, excess: Excess | None = None) -> None:
+        """Count it, and log it, too."""
+        self._was_killed(reason, excess)
+        self.end(refusal(reason))
+
+    def _was_killed(self, reason: str, excess: Excess | None) -> None:
+        """It broke a limit, or ends with its child: the one place where that is counted and logged."""
         if self.version is not None:
             self.version.counters.killed(reason)
-        self.end(refusal(reason))
+        if not self.dropped:
+            _log.warning("a run was killed", **told(self.label, reason, excess, self.client))
 
     def may_begin_again(self, *, was_at_it: bool) -> bool:
         """From its beginning; what the host answered before is in the journal."""
@@ -281,10 +329,14 @@ class Run(Job):
 
     def end(self, line: bytes) -> None:
         """Release the version, and tell the answer."""
+        self.ended = True
         self._child = None
         self._asked = None
         if self.version is not None:
             self.version.released()
         if not self.dropped:
             self.answer = line
-            self._on_done(self)
+            try:
+                self._on_done(self)
+            except Exception as error:  # noqa: BLE001 - whatever it is, it concerns one client
+                callback_failed(error)

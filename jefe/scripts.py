@@ -196,7 +196,7 @@ class Scripts:
             self._sources.move_to_end(key)
             return version
         request = wire.Compile(
-            script_name="-", script=source.text, language=source.language, options=dict(source.options)
+            script_name="", script=source.text, language=source.language, options=dict(source.options)
         )
         version = self._sources[key] = self.make(request, Counters(self.counters), namespace)
         self._possessions_of(namespace).sources.add(key)

@@ -82,6 +82,7 @@ class Supervisor:
         value_of: ValueOf = "return",
         namespace: Namespace = OPERATOR,
         tag: Any = None,
+        client: str = "",
     ) -> Run:
         """Have a script run.
 
@@ -96,15 +97,16 @@ class Supervisor:
             value_of: what the run yields, see docs/protocols.md.
             namespace: who asks: where a name is looked up, and whose a source is.
             tag: kept at the run, for the front.
+            client: what whoever asks is called in the log, such as an address.
 
         Returns the run, which can be cancelled.
         """
         if on_call is None:
-            run = Run(sandbox, value_of, on_done, None, tag, NO_ID, None)
+            run = Run(sandbox, value_of, on_done, None, tag, NO_ID, None, client)
         else:
             self._number += 1
             journal = Journal(self.settings.max_input_size)
-            run = Run(sandbox, value_of, on_done, on_call, tag, Raw(b"%d" % self._number), journal)
+            run = Run(sandbox, value_of, on_done, on_call, tag, Raw(b"%d" % self._number), journal, client)
         if self._is_full():
             run.end(self._overloaded())
         elif isinstance(script, str):

@@ -4,6 +4,7 @@ A version counts the runs that still need it. One that was replaced or removed, 
 so once; then it is removed from the children.
 """
 
+import hashlib
 from collections.abc import Callable
 from typing import Any, Final, NamedTuple
 
@@ -11,6 +12,7 @@ import psutil
 from msgspec import Raw
 
 from child import wire
+from jefe.logs import harmless
 from jefe.namespaces import Namespace
 from jefe.settings import Settings
 
@@ -20,6 +22,12 @@ anyway."""
 
 _UNLIMITED: Final = 1e9
 """As good as unlimited, in seconds, and yet a time: what may take for ever is looked at all the same."""
+
+_LONGEST_LABEL: Final = 100
+"""How many characters of a name stand in the log."""
+
+_MACHINE: Final = psutil.virtual_memory().total
+"""The machine's memory in bytes, asked for once: it does not change, and asking takes a descriptor."""
 
 
 class Counters:
@@ -72,7 +80,26 @@ class Limits(NamedTuple):
     memory: int
 
 
-UNLIMITED: Final = Limits(0.0, 0)
+READING: Final = Limits(5000.0, 0)
+"""What a child may take to read (compile, parse) a source: there its own guard ends it (child/loop.py)."""
+
+_LEEWAY: Final = Limits(time=250.0, memory=16 * 1024)
+_READINGS: Final = 2
+"""A source that was too much to read so many times is not read again."""
+
+
+def outer_limits(limits: Limits) -> Limits:
+    """What a child may take before it is killed: more than the limits, because the child's own guard is
+    closer to the run, and should come first.
+    """
+    return Limits(
+        limits.time and limits.time + max(limits.time, _LEEWAY.time),
+        limits.memory and limits.memory + max(limits.memory, _LEEWAY.memory),
+    )
+
+
+OUTER_READING: Final = Limits(READING.time + 1000, 0)
+"""What reading a source may take before the child is killed."""
 
 
 def limits_of(request: wire.Compile, settings: Settings) -> Limits:
@@ -81,9 +108,16 @@ def limits_of(request: wire.Compile, settings: Settings) -> Limits:
     memory = settings.max_mem if request.max_mem is None else request.max_mem
     share = settings.max_mem_percent if request.max_mem_percent is None else request.max_mem_percent
     if share:
-        shared = max(1, int(psutil.virtual_memory().total * share) // 1024)
+        shared = max(1, int(_MACHINE * share) // 1024)
         memory = min(memory, shared) if memory else shared
     return Limits(float(time), memory)
+
+
+def digest_of(line: bytes) -> str:
+    """What the source in a line about one is called in the log: the same text has the same digest."""
+    request = wire.decode_request(line.removesuffix(wire.CRLF))
+    assert isinstance(request, wire.Compile | wire.Parse)
+    return "sha256:" + hashlib.sha256(request.script.encode("utf-8", "surrogatepass")).hexdigest()[:12]
 
 
 class Version:
@@ -102,7 +136,10 @@ class Version:
         "limit",
         "limits",
         "line",
+        "name",
         "namespace",
+        "outer",
+        "overruns",
         "refused",
         "retired",
         "size",
@@ -122,8 +159,12 @@ class Version:
         self.key = str(number)
         self.namespace = namespace
         """Whose script it is: what it calls by name is looked up there."""
+        self.name = request.script_name
+        """The name that it was compiled under; empty for a source without a name."""
         self.language = request.language
         self.limits = limits_of(request, settings)
+        self.outer = outer_limits(self.limits)
+        """What a run may take before its child is killed."""
         self.line = wire.encode_request(
             wire.Compile(
                 id=Raw(VERSION_ID),
@@ -144,10 +185,22 @@ class Version:
         self.counters = counters
         self.refused: bytes | None = None
         """The answer of a child which found that this is no script."""
+        self.overruns = 0
+        """How many times it was too much to read."""
         self.users = 0
         """How many runs have been given this version and have not ended."""
         self.retired = False
         self._unused = unused
+
+    @property
+    def label(self) -> str:
+        """What it is called in the log: its name, or the beginning of the SHA-256 of a source without one."""
+        return harmless(self.name[:_LONGEST_LABEL]) or digest_of(self.line)
+
+    @property
+    def is_too_heavy(self) -> bool:
+        """Whether it was too much to read so many times that no child is asked to read it again."""
+        return self.overruns >= _READINGS
 
     def retire(self) -> None:
         """No further runs will be given this version."""

@@ -1,96 +1,103 @@
-"""The watchdog of a child: the second line of defence, outside of the process that it watches.
+"""The clock of those who watch over a process: looks at it, again and again, while there is reason to.
 
-The first line stands in the child (child/limits.py) and ends a run that takes too much while the child
-lives on. This one is for what the first cannot end, and its means is to kill. A child answers its lines in
-order, so what it takes is on the account of its oldest unanswered line. There are two questions:
+Whoever watches must not mistake its own absence for the silence of another. When the supervisor was stopped,
+or got no CPU, time went on and nobody was there to hear an answer. So what counts here is time during which
+the supervisor was there: of the time between two looks, at most twice as much as there should be.
 
-- Has that line been the oldest for too long? One deadline a child, in real time.
-- Does its run take too much CPU time, or memory? While a line stays the oldest, the child is looked at, every
-  few milliseconds; a child that is idle, or answers, is not.
-
-`expect` is called when another line becomes the oldest, which is often, so it costs next to nothing: a later
-deadline is only noted, and found when the old one passes.
+Starting to watch is done often, so it costs next to nothing: while the timer of an earlier start runs, it is
+left alone.
 """
 
-import math
 from collections.abc import Callable
-from typing import Final, NamedTuple
+from typing import Final
 
-import psutil
 import trio
 
+from jefe.vitals import State, Vitals
+
 PERIOD: Final = 0.02
-"""How often a child that is busy with one line is looked at, in seconds."""
+"""How often a process is looked at, in seconds."""
+
+_STOPPED: Final = 0.1
+"""A process that has been stopped for so long, in seconds, was not stopped by accident."""
+
+_STALLED: Final = 10.0
+"""A process that could run and got no CPU time at all for so long, in seconds, will not get any. On a machine
+that is merely busy, everybody gets some."""
 
 
 class Watchdog:
-    """Calls `expired` when a deadline passes, and until then `examine` every now and then.
+    """Calls a function every `PERIOD` seconds, from `start` until the function says that there is no reason
+    to.
 
     Args:
-        expired: called without arguments, at most once for each call of `expect`.
-        examine: called without arguments, every `PERIOD` seconds while there is a deadline.
+        look: called with the seconds that have passed since the last look or, at first, since `start`; not
+            counting those during which this process could not look. Returns whether to look again.
     """
 
-    __slots__ = ("_armed", "_deadline", "_examine", "_expired", "_scope")
+    __slots__ = ("_before", "_is_started", "_look", "_scope")
 
-    def __init__(self, expired: Callable[[], None], examine: Callable[[], None]) -> None:
-        self._expired = expired
-        self._examine = examine
-        self._deadline = math.inf
-        self._armed = math.inf
+    def __init__(self, look: Callable[[float], bool]) -> None:
+        self._look = look
+        self._is_started = False
+        self._before = 0.0
         self._scope: trio.CancelScope | None = None
 
-    def expect(self, deadline: float) -> None:
-        """From now on this deadline counts, in seconds of the trio clock; `math.inf` for none."""
-        self._deadline = deadline
-        if deadline < self._armed:
-            self._armed = min(deadline, trio.current_time() + PERIOD)
+    def start(self) -> None:
+        """There is something to look at."""
+        if not self._is_started:
+            self._is_started = True
+            self._before = trio.current_time()
             if self._scope is not None:
-                self._scope.deadline = self._armed
+                self._scope.deadline = self._before + PERIOD
 
     async def watch(self) -> None:
-        """Watch for ever."""
+        """Look, for ever."""
         while True:
-            self._armed = math.inf
-            if self._deadline < math.inf:
-                self._armed = min(self._deadline, trio.current_time() + PERIOD)
-            with trio.CancelScope(deadline=self._armed) as self._scope:
+            with trio.CancelScope() as self._scope:
+                if self._is_started:
+                    self._scope.deadline = self._before + PERIOD
                 await trio.sleep_forever()
-            if self._deadline <= trio.current_time():
-                self._deadline = math.inf
-                self._expired()
-            elif self._deadline < math.inf:
-                self._examine()
+            now = trio.current_time()
+            elapsed = min(now - self._before, 2 * PERIOD)
+            self._before = now
+            self._is_started = self._look(elapsed)
 
 
-class Taken(NamedTuple):
-    """What a process has taken: milliseconds of CPU time in its life, and KiB of memory that it holds now."""
+class Stillness:
+    """For how long a process that should be at work has got nothing done."""
 
-    time: float
-    memory: int
+    __slots__ = ("_time", "seconds")
+
+    def __init__(self) -> None:
+        self._time = -1.0
+        self.seconds = 0.0
+        """How long its CPU clock has been seen to stand still."""
+
+    def reset(self) -> None:
+        """It got something done: from now on its stillness is measured anew."""
+        self.seconds = 0.0
+
+    def look(self, vitals: Vitals, elapsed: float) -> str:
+        """Take another look into account, so many seconds after the last one.
+
+        Returns:
+            Why it cannot work, as the end of a sentence about it; empty if it can, or may soon.
+        """
+        if vitals.time != self._time:
+            self._time = vitals.time
+            self.seconds = 0.0
+        else:
+            self.seconds += elapsed
+        if vitals.state is State.STOPPED:
+            return "it was stopped" if self.seconds >= _STOPPED else ""
+        if vitals.state is not State.SLEEPING and self.seconds >= _STALLED:
+            return f"it got no CPU time for {_STALLED:g} s"
+        return ""
 
 
-class Meter:
-    """Tells what a process takes.
-
-    Args:
-        pid: its number.
-    """
-
-    __slots__ = ("_process",)
-
-    def __init__(self, pid: int) -> None:
-        try:
-            self._process: psutil.Process | None = psutil.Process(pid)
-        except (psutil.Error, ValueError):  # it is gone already, or is none
-            self._process = None
-
-    def read(self) -> Taken | None:
-        """What it has taken; None if it is gone."""
-        if self._process is None:
-            return None
-        try:
-            times = self._process.cpu_times()
-            return Taken((times.user + times.system) * 1000, self._process.memory_info().rss // 1024)
-        except psutil.Error:
-            return None
+async def sleep_until(deadline: float) -> None:
+    """Sleep until that time of the trio clock; later if this process could not run meanwhile, by as much."""
+    while (now := trio.current_time()) < deadline:
+        await trio.sleep_until(min(deadline, now + PERIOD))
+        deadline += max(0.0, trio.current_time() - now - 2 * PERIOD)

@@ -6,7 +6,6 @@ those that were asked for before it, and each of those is stopped at its limits.
 
 import json
 import os
-import signal
 import subprocess
 import sys
 from pathlib import Path
@@ -192,16 +191,3 @@ async def test_one_long_operation_is_ended_from_outside(operation, limits, reaso
         assert ended["before"]["ok"]
         assert ended["behind"]["ok"]
         assert boss.stats()["kills"] == {reason: 2}
-
-
-async def test_a_child_that_stands_still_is_killed_and_the_next_run_finds_another():
-    settings = Settings(min_procs=1, max_procs=1, max_time=1)
-    script = Source("return n;")
-    async with open_supervisor(settings) as boss:
-        assert (await boss.run(script, {"n": 1})).result == 1
-        (pid,) = boss.pool.pids
-        os.kill(pid, signal.SIGSTOP)
-        with pytest.raises(Killed, match=TIME):
-            await boss.run(script, {"n": 2})
-        assert (await boss.run(script, {"n": 3})).result == 3
-        assert boss.pool.pids != [pid]

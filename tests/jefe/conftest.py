@@ -11,7 +11,9 @@ A script is a line of words:
     throw           fail
     bomb            fail, since it took too much memory
     babble          answer with something that is no answer
+    fickle          make a host call, in each child another one
     bad …           is no script
+    heavy …         takes too much to be compiled
     late …          is a script, which is known when the test releases it; then as the rest says
 """
 
@@ -36,6 +38,7 @@ class FakeChild:
         self._family = family
         self.exit_status: int | None = None
         self._scope = trio.CancelScope()
+        self._is_stopped = False
         self.dead = trio.Event()
         self.lines: list[dict] = []
         self._scripts: dict[str, str] = {}
@@ -43,6 +46,10 @@ class FakeChild:
 
     def kill(self) -> None:
         self._die(-9)
+
+    def stop(self) -> None:
+        """Do nothing until it is killed."""
+        self._is_stopped = True
 
     def crash(self) -> None:
         """Die by itself."""
@@ -65,6 +72,8 @@ class FakeChild:
         try:
             with self._scope:
                 while data := await self._requests.receive_some():
+                    if self._is_stopped:
+                        await trio.sleep_forever()
                     for line in framer.feed(data):
                         self.lines.append(json.loads(line))
                         request = wire.decode_request(line)
@@ -89,6 +98,8 @@ class FakeChild:
                 self._family.log.append(("compile", request.script))
                 if request.script.startswith("late"):
                     await self._family.release.wait()
+                if request.script.startswith("heavy"):
+                    return wire.refused(run_id, wire.TOO_MUCH_TIME)
                 if request.script.startswith("bad"):
                     place = {"type": "SyntaxError", "line": 1, "column": 2}
                     return wire.refused(run_id, "syntax error: what is this? at line 1, column 2", place)
@@ -130,6 +141,8 @@ class FakeChild:
             return wire.refused(run_id, wire.TOO_MUCH_MEMORY)
         if word == "babble":
             return b"what?\r\n"
+        if word == "fickle":
+            return wire.called(run_id, "f", b"[%d]" % self._family.children.index(self))
         if word == "call":
             return self._next_call(run_id, int(rest), [])
         result = json.dumps(json.loads(sandbox)[rest]).encode() if word == "pick" else None

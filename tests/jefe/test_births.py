@@ -3,6 +3,7 @@
 import errno
 import json
 import os
+import re
 import resource
 import select
 import signal
@@ -344,16 +345,92 @@ async def test_a_pause_between_zygotes_that_cannot_start_grows(monkeypatch, auto
 
 
 @forked
-async def test_a_zygote_that_hangs_is_replaced(monkeypatch):
+async def test_a_zygote_may_fail_to_start_thousands_of_times_in_a_row(monkeypatch, autojump_clock):
+    starts = []
+
+    def start(settings):
+        starts.append(trio.current_time())
+        raise RuntimeError("something that nobody thought of")
+
+    monkeypatch.setattr(module, "_Zygote", start)
+    async with open_births(Settings()):
+        await trio.sleep(30 * 2000)
+    assert 2000 <= len(starts) < 2020
+
+
+@forked
+async def test_a_stopped_zygote_that_is_asked_for_a_birth_is_replaced():
+    with structlog.testing.capture_logs() as logs:
+        async with open_births(Settings()) as births:
+            before = await births.spawn()
+            zygote = parent(before)
+            os.kill(zygote, signal.SIGSTOP)
+            process = await births.spawn()
+            assert await answers(process)
+            assert await before.wait() == -9
+            successor = parent(process)
+            await end(process)
+            await end(before)
+    hangs, died, well = logs
+    assert (hangs["event"], hangs["pid"]) == ("the zygote hangs, and is killed", zygote)
+    assert hangs["why"] == "it was stopped"
+    assert died["event"] == "the zygote died"
+    assert (well["event"], well["pid"]) == ("the zygote works again", successor)
+    assert re.fullmatch(r"\d+\.\d\d s", well["after"])
+
+
+@forked
+async def test_a_stopped_zygote_is_replaced_when_a_child_of_its_dies():
     async with open_births(Settings()) as births:
-        before = await births.spawn()
-        os.kill(parent(before), signal.SIGSTOP)
-        monkeypatch.setattr(module, "_PATIENCE", 1)
+        dead, other = [await births.spawn() for _ in range(2)]
+        os.kill(parent(dead), signal.SIGSTOP)
+        dead.kill()
+        assert await dead.wait() == -9
+        assert await other.wait() == -9  # its zygote has gone, and so has it
         process = await births.spawn()
         assert await answers(process)
-        assert await before.wait() == -9
-        await end(process)
-        await end(before)
+        for each in (dead, other, process):
+            await end(each)
+
+
+SILENT = """
+import sys, socket, time
+sys.path.insert(0, {folder!r})
+from child import birth
+control = socket.socket(fileno=0)
+birth.send(control, birth.Kind.READY)
+{then}
+"""
+
+
+@forked
+@pytest.mark.parametrize(
+    ("then", "why"),
+    [
+        ("time.sleep(1000)", "it owes an answer, and has slept for 0.2 s"),
+        ("while True: pass", "it has not answered for 1 s"),
+    ],
+)
+async def test_a_zygote_that_hangs_is_replaced(monkeypatch, then, why):
+    monkeypatch.setattr(module, "_ASLEEP", 0.2)
+    monkeypatch.setattr(module, "_PATIENCE", 1)
+    command = module._command
+    starts = []
+
+    def first_hangs(settings):
+        starts.append(settings)
+        if len(starts) > 1:
+            monkeypatch.undo()  # it is cold, and may take its time
+            return command(settings)
+        return [sys.executable, "-I", "-c", SILENT.format(folder=str(ROOT), then=then)]
+
+    monkeypatch.setattr(module, "_command", first_hangs)
+    with structlog.testing.capture_logs() as logs:
+        async with open_births(Settings()) as births:
+            process = await births.spawn()
+            assert await answers(process)
+            await end(process)
+    assert [entry.get("why") for entry in logs if "hangs" in entry["event"]] == [why]
 
 
 async def test_without_a_zygote_each_child_is_an_interpreter(monkeypatch):

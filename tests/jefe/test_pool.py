@@ -122,6 +122,27 @@ async def test_a_waiting_run_is_replayed_and_no_host_function_is_called_twice(fa
         assert len(family.children) == 3
 
 
+async def test_a_run_that_makes_another_host_call_than_before_fails_once_and_alone(family, one):
+    """It is at work and waits for its host, when it is found out."""
+    ended = []
+
+    def on_call(run, name, arguments):
+        family.children[0].kill()
+
+    async with open_supervisor(one, spawn=family.spawn) as boss:
+        await boss.run(ECHO)
+        boss.submit(Source("fickle"), on_done=ended.append, on_call=on_call, tag="fickle")
+        boss.submit(ECHO, on_done=ended.append, tag="echo")
+        boss.settle()
+        await wait_all_tasks_blocked()
+        assert {run.tag: msgspec.json.decode(run.answer)["ok"] for run in ended} == {
+            "fickle": False,
+            "echo": True,
+        }
+        assert len(ended) == 2
+        assert boss.stats()["pool"]["busy"] == 0
+
+
 async def test_an_answer_that_comes_while_there_is_no_child_is_kept_for_the_replay(
     family, one, autojump_clock
 ):
@@ -219,6 +240,16 @@ async def test_children_that_die_at_birth_are_started_ever_more_slowly(family, o
         before = len(family.children)
         await trio.sleep(300)
         assert len(family.children) - before < 20
+        family.stillborn = 0
+        await trio.sleep(31)
+        assert (await boss.run(ECHO, {"a": 1})).sandbox == {"a": 1}
+
+
+async def test_a_start_may_fail_thousands_of_times_in_a_row(family, one, autojump_clock):
+    family.stillborn = 10**6
+    async with open_supervisor(one, spawn=family.spawn) as boss:
+        await trio.sleep(30 * 3000)
+        assert 3000 <= len(family.children) < 3020
         family.stillborn = 0
         await trio.sleep(31)
         assert (await boss.run(ECHO, {"a": 1})).sandbox == {"a": 1}

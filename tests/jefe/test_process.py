@@ -1,6 +1,5 @@
 """Real processes, and the pieces around them: what is started, what it is told, how it ends."""
 
-import math
 import os
 import signal
 import subprocess
@@ -17,7 +16,6 @@ import jefe
 from jefe import Settings, Source, open_supervisor, pool, process
 from jefe.journal import Journal
 from jefe.streams import Outbox
-from jefe.watchdog import Watchdog
 
 
 async def test_a_child_runs_scripts_in_an_environment_that_holds_only_what_it_needs(monkeypatch, tmp_path):
@@ -161,30 +159,6 @@ async def test_an_outbox_sends_in_order_at_once_and_when_there_is_room(nursery):
     assert outbox.broken
     assert outbox.size == 0
     await stream.aclose()
-
-
-async def test_a_watchdog_counts_the_latest_deadline_only(nursery, autojump_clock):
-    passed = []
-    looked = []
-    watchdog = Watchdog(
-        lambda: passed.append(trio.current_time()), lambda: looked.append(trio.current_time())
-    )
-    nursery.start_soon(watchdog.watch)
-    watchdog.expect(10)
-    await trio.sleep_until(5)
-    watchdog.expect(20)
-    await trio.sleep_until(15)
-    assert passed == []
-    watchdog.expect(17)
-    await trio.sleep_until(30)
-    assert passed == [17]
-    watchdog.expect(40)
-    watchdog.expect(math.inf)
-    await trio.sleep_until(50)
-    assert passed == [17]
-    assert looked
-    assert max(looked) < 17  # an idle child is not looked at
-    nursery.cancel_scope.cancel()
 
 
 @settings(max_examples=50, deadline=None)
