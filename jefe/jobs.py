@@ -54,7 +54,7 @@ READING_EXCESS: Final = Excess(f"{READING.time:g} ms", f"more than {READING.time
 class Job:
     """Something that a child is asked, in one line, and answers, in one line."""
 
-    __slots__ = ("charge", "deaths", "dropped", "ended")
+    __slots__ = ("charge", "deaths", "dropped", "ended", "spent")
 
     def __init__(self) -> None:
         self.charge = 0.0
@@ -65,6 +65,8 @@ class Job:
         """Whether nobody wants the answer any more."""
         self.ended = False
         """Whether it is over."""
+        self.spent = 0.0
+        """How much CPU time its child has been seen to spend on it, in milliseconds."""
 
     @property
     def cost(self) -> float:

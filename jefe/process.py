@@ -15,7 +15,8 @@ run that takes too much while the child lives on. The second one is for what the
 means is to kill. A child answers its lines in order, so what it takes is on the account of its oldest
 unanswered line. While a line stays the oldest, it is looked at every few milliseconds:
 
-- It took more CPU time, or memory, than its run may by far: the run is to blame.
+- It took more CPU time, or memory, than its run may by far: the run is to blame. CPU time is summed up over
+  the lines of a run, for its host calls may cut it into steps that are shorter than the time between looks.
 - It sleeps, although it owes an answer, for longer than the run may hold it up: the run is to blame.
 - It is stopped, or could run and gets no CPU time at all: nobody is to blame. The child is replaced, and its
   runs begin again elsewhere. Runs of a child that gets little CPU time, on a busy machine, take longer.
@@ -191,7 +192,9 @@ class Child:
         self._meter: Meter | None = None
         self._answered = 0  # lines; so that is also the number of the line that it is at
         self._looked = -1  # the number of the line that it was at when it was last looked at
-        self._at_birth = self._last = self._before = Vitals(0.0, _UNKNOWN)  # lately; before that line
+        self._job: Job | None = None  # the job that it was at then
+        self._at_birth = self._last = Vitals(0.0, _UNKNOWN)
+        self._before = _UNKNOWN  # the memory that it held before that job
         self._since = 0.0  # how long it has been at that line, in seconds
         self._stillness = Stillness()
 
@@ -203,11 +206,7 @@ class Child:
     @property
     def is_at_work(self) -> bool:
         """Whether it has been seen to spend CPU time on the line that it is at."""
-        return (
-            bool(self.pending)
-            and self._looked == self._answered
-            and self._last.time - self._before.time >= _SEEN
-        )
+        return bool(self.pending) and self.pending[0].spent >= _SEEN
 
     def ask(self, job: Job, line: bytes) -> None:
         """Send a line, which this job is about."""
@@ -222,6 +221,7 @@ class Child:
         """The limits of a job have become narrower, and count from now on."""
         if self.pending and self.pending[0] is job:
             self._looked = -1
+            job.spent = 0.0
 
     @property
     def growth(self) -> int:
@@ -234,10 +234,10 @@ class Child:
         vitals = self._vitals() if self._looked == self._answered else None
         if reason == wire.TOO_MUCH_TIME:
             limit, unit = job.limits.time, "ms"
-            taken = 0.0 if vitals is None else vitals.time - self._before.time
+            taken = job.spent + (0.0 if vitals is None else vitals.time - self._last.time)
         else:
             limit, unit = job.limits.memory, "KiB"
-            taken = 0 if vitals is None else vitals.memory - self._before.memory
+            taken = 0 if vitals is None else vitals.memory - self._before
         # What it took before the first look, and what it has given back, is not seen from here.
         return Excess(
             f"{limit:g} {unit}", f"{taken:.0f} {unit}" if taken > limit else f"more than {limit:g} {unit}"
@@ -253,7 +253,7 @@ class Child:
         self.lacking = lacking
         self.engines = engines
         self.ready_at = trio.current_time()
-        self._at_birth = self._last = self._before = self._vitals() or self._at_birth
+        self._at_birth = self._last = self._vitals() or self._at_birth
         self._on_ready(self)
 
     def kill(
@@ -383,13 +383,19 @@ class Child:
             return False
         vitals = self._vitals()
         job = self.pending[0]
-        if self._looked != self._answered:
-            # Its memory is measured from when another line was looked at, its time only from now on.
+        is_same_line = self._looked == self._answered
+        if not is_same_line:
             self._looked = self._answered
             self._since = 0.0
             self._stillness.reset()
-            if vitals is not None:
-                self._before = Vitals(vitals.time, self._last.memory)
+        if job is not self._job:
+            # Its memory is measured from when another job was looked at, its time only from now on.
+            self._job = job
+            self._before = self._last.memory
+        elif vitals is not None:
+            # Between two lines of the same job it may have been at others.
+            spent = vitals.time - self._last.time
+            job.spent += spent if is_same_line else min(spent, elapsed * 1000)
         self._since += elapsed
         if vitals is not None:
             self._last = vitals
@@ -402,14 +408,14 @@ class Child:
         """Kill it if it takes too much for the job that it is at, or cannot work."""
         trouble = self._stillness.look(vitals, elapsed)
         outer = job.outer
-        time, memory = vitals.time - self._before.time, vitals.memory - self._before.memory
+        memory = vitals.memory - self._before
         if trouble:
             self.kill(why=trouble)
         elif outer.memory and memory > outer.memory:
             excess = Excess(f"{job.limits.memory} KiB", f"{memory} KiB")
             self.kill(self._blamed(), wire.TOO_MUCH_MEMORY, why=wire.TOO_MUCH_MEMORY, excess=excess)
-        elif outer.time and time > outer.time:
-            self._overran(job, job.limits.time, time)
+        elif outer.time and job.spent > outer.time:
+            self._overran(job, job.limits.time, job.spent)
         elif (
             vitals.state is State.SLEEPING
             and self._since >= job.limit - PERIOD / 2

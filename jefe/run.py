@@ -100,6 +100,7 @@ class Run(Job):
         self.deaths = 0.0
         self.dropped = False
         self.ended = False
+        self.spent = 0.0
         self.client = client
         self.sandbox = sandbox
         self.value_of: ValueOf = value_of
@@ -315,6 +316,7 @@ class Run(Job):
         """From its beginning; what the host answered before is in the journal."""
         self._child = None
         self._parked = False
+        self.spent = 0.0
         if self.dropped:
             self.end(b"")
             return False

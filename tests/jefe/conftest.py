@@ -5,6 +5,7 @@ A script is a line of words:
     echo            hand the sandbox back
     pick KEY        return that variable
     call N          make N host calls `f(1)` … `f(N)`, then return the list of what they returned
+    step N          the same as `call N`, but each step takes 5 ms
     hold            hand the sandbox back when the test releases it
     hang            never answer
     die             die
@@ -18,8 +19,10 @@ A script is a line of words:
 """
 
 import json
+from contextlib import contextmanager
 
 import pytest
+import structlog
 import trio
 from trio.testing import memory_stream_one_way_pair
 
@@ -43,6 +46,7 @@ class FakeChild:
         self.lines: list[dict] = []
         self._scripts: dict[str, str] = {}
         self._waiting: dict[bytes, tuple[int, list]] = {}
+        self._steps_of: dict[bytes, float] = {}
 
     def kill(self) -> None:
         self._die(-9)
@@ -114,6 +118,7 @@ class FakeChild:
                 return wire.responded(run_id, b'{"tree":{"type":"PROGRAM"}}')
             case wire.Resume():
                 todo, got = self._waiting.pop(run_id)
+                await trio.sleep(self._steps_of[run_id])
                 if request.error is not None:
                     return wire.threw(
                         run_id, wire.Thrown(type=request.type or "Failed", message=request.error), 1
@@ -143,7 +148,9 @@ class FakeChild:
             return b"what?\r\n"
         if word == "fickle":
             return wire.called(run_id, "f", b"[%d]" % self._family.children.index(self))
-        if word == "call":
+        if word in ("call", "step"):
+            self._steps_of[run_id] = 0.005 if word == "step" else 0
+            await trio.sleep(self._steps_of[run_id])
             return self._next_call(run_id, int(rest), [])
         result = json.dumps(json.loads(sandbox)[rest]).encode() if word == "pick" else None
         return wire.finished(run_id, sandbox, result, 0.01)
@@ -188,6 +195,20 @@ class Family:
     def began(self, word: str) -> list:
         """What the scripts of that word were given, in the order in which they began."""
         return [given for what, given in self.log if what == word]
+
+
+@contextmanager
+def captured():
+    """What is logged, as a list of dictionaries, whatever tests before have set up."""
+    saved = structlog.get_config() if structlog.is_configured() else None
+    structlog.reset_defaults()
+    try:
+        with structlog.testing.capture_logs() as logs:
+            yield logs
+    finally:
+        structlog.reset_defaults()
+        if saved is not None:
+            structlog.configure(**saved)
 
 
 @pytest.fixture

@@ -8,13 +8,14 @@ import hashlib
 import json
 
 import pytest
-import structlog
 import trio
 from trio.testing import wait_all_tasks_blocked
 
 import jefe
+from child import wire
 from jefe import Settings, Source, open_supervisor, process
 from jefe.vitals import State, Vitals
+from tests.jefe.conftest import captured
 
 TIME = "killed: too much time taken"
 ECHO = Source("echo")
@@ -64,7 +65,7 @@ def bodies(monkeypatch):
 
 @pytest.fixture
 def logs():
-    with structlog.testing.capture_logs() as logs:
+    with captured() as logs:
         yield logs
 
 
@@ -171,6 +172,50 @@ async def test_its_run_still_has_no_more_cpu_time_than_others(family, one, bodie
         assert boss.stats()["kills"] == {TIME: 1}
 
 
+async def test_a_run_of_many_short_steps_has_no_more_cpu_time_than_others(
+    family, one, bodies, autojump_clock
+):
+    """Two of them take turns, so that no line is looked at twice."""
+    ended = []
+
+    def answer(run, name, arguments):
+        run.resume(b"1")
+
+    async with open_supervisor(one, spawn=family.spawn) as boss:
+        await boss.run(ECHO)
+        bodies[0].state, bodies[0].share = State.RUNNABLE, 1.0
+        bodies.next = lambda: Body(1.0, State.RUNNABLE)
+        for tag in range(2):
+            boss.submit(Source("step 1000000"), on_done=ended.append, on_call=answer, tag=tag)
+        boss.settle()
+        await trio.sleep(20)
+        assert sorted(run.tag for run in ended) == [0, 1]
+        assert {json.loads(run.answer)["reason"] for run in ended} == {TIME}
+
+
+async def test_a_run_is_not_charged_for_what_others_do_while_it_waits(family, one, bodies, autojump_clock):
+    ended = []
+    waiting = []
+
+    def call(run, name, arguments):
+        waiting.append(run)
+
+    async with open_supervisor(one, spawn=family.spawn) as boss:
+        await boss.run(ECHO)
+        bodies[0].state, bodies[0].share = State.RUNNABLE, 1.0
+        await submit(boss, Source("step 200"), ended.append, on_call=call)
+        for _ in range(200):
+            for _ in range(20):  # they take 100 ms
+                boss.submit(Source("step 0"), on_done=lambda run: None, on_call=call)
+            boss.settle()
+            await trio.sleep(0.1)
+            waiting.pop().resume(b"1")
+            boss.settle()
+            await trio.sleep(0.01)
+        assert json.loads(ended[0].answer)["ok"]
+        assert len(family.children) == 1
+
+
 async def test_a_child_that_sleeps_over_its_run_is_killed_for_it(family, one, bodies, autojump_clock):
     async with open_supervisor(one, spawn=family.spawn) as boss:
         await boss.run(ECHO)
@@ -270,7 +315,7 @@ async def test_a_callback_that_fails_harms_nobody(family, one, logs):
         await boss.run(ECHO)
         await submit(boss, ECHO, fail)
         await submit(boss, Source("call 1"), ended.append, on_call=fail)
-        boss.submit_parse(jefe_parse("x"), fail)
+        boss.submit_parse(wire.Parse(script="x"), fail)
         boss.settle()
         await wait_all_tasks_blocked()
         assert len(asked) == 3
@@ -278,12 +323,6 @@ async def test_a_callback_that_fails_harms_nobody(family, one, logs):
         assert (await boss.run(ECHO, {"a": 1})).sandbox == {"a": 1}
         assert len(family.children) == 1
     assert events(logs) == ["a callback failed"] * 3
-
-
-def jefe_parse(source):
-    from child import wire
-
-    return wire.Parse(script=source)
 
 
 # --------------------------------------------------------------------------------------- reading sources
