@@ -19,7 +19,7 @@ from jefe.named import NamedScripts
 from jefe.namespaces import OPERATOR, Namespace
 from jefe.settings import Settings
 from jefe.supervisor import open_supervisor
-from tests.jefe.conftest import Family
+from tests.jefe.conftest import Family, captured
 
 
 class Client:
@@ -60,10 +60,17 @@ async def clients(nursery, family):
     nursery.start_soon(timers.call.run)
     named = NamedScripts(boss)
 
-    def make(waiting=lambda: 0, namespace=OPERATOR):
+    def make(waiting=lambda: 0, namespace=OPERATOR, log=None):
         told = []
         session = Session(
-            structlog.get_logger(), boss, named, timers, limits, namespace, send=told.append, waiting=waiting
+            log or structlog.get_logger(),
+            boss,
+            named,
+            timers,
+            limits,
+            namespace,
+            send=told.append,
+            waiting=waiting,
         )
         return Client(session, boss, told)
 
@@ -269,6 +276,20 @@ async def test_a_run_that_ends_while_it_waits_for_the_client_asks_nothing_more(c
         assert not client.session.is_heavy
         await client.say(id=number, action="execute", code="hold")
     assert client.session.is_heavy
+
+
+async def test_a_killed_run_is_logged_once_with_the_script_and_the_client(clients):
+    with captured() as logs:
+        client = clients(log=structlog.get_logger().bind(connection=7, address="127.0.0.1:50000"))
+        await client.say(id="a", action="execute", code="bomb")
+        await client.say(id="b", action="compile", name="named", code="bomb")
+        await client.say(id="c", action="run", name="named")
+        failed, _, named = client.news()
+    assert failed["error_type"] == named["error_type"] == "Killed"
+    killed = [entry for entry in logs if entry["event"] == "a run was killed"]
+    assert [entry["client"] for entry in killed] == ["127.0.0.1:50000"] * 2
+    assert killed[0]["script"].startswith("sha256:")
+    assert killed[1]["script"] == "named"
 
 
 async def test_too_many_executions_are_refused_and_the_others_go_on(clients):

@@ -8,12 +8,12 @@ import socket
 from contextlib import contextmanager
 
 import pytest
-import structlog
 import trio
 
 from jefe import Settings, Source, open_supervisor
 from jefe.births import can_fork
 from tests.integration import tree
+from tests.jefe.conftest import captured
 
 pytestmark = pytest.mark.skipif(not can_fork(), reason="this system has no fork server")
 
@@ -70,7 +70,7 @@ async def until(logs, event, thief=None):
 async def test_runs_go_on_without_descriptors_and_everything_recovers():
     ended = []
     settings = Settings(min_procs=2, max_procs=2, max_time=0, recycle_after=5)
-    with structlog.testing.capture_logs() as logs:
+    with captured() as logs:
         async with open_supervisor(settings) as boss, trio.open_nursery() as nursery:
 
             async def run():
@@ -107,7 +107,7 @@ async def never(name, arguments):
 
 
 async def test_a_zygote_that_dies_without_descriptors_is_replaced_when_there_are_some():
-    with structlog.testing.capture_logs() as logs:
+    with captured() as logs:
         async with open_supervisor(Settings(min_procs=1, max_procs=1)) as boss:
             await boss.run(Source("return 1;"))
             zygote = tree.zygote()  # to ask for it takes a descriptor
@@ -122,7 +122,7 @@ async def test_a_zygote_that_dies_without_descriptors_is_replaced_when_there_are
 
 @pytest.mark.parametrize("what", ["pidfd_open", "open"])
 async def test_a_zygote_that_cannot_be_watched_is_not_left_behind(monkeypatch, what):
-    with structlog.testing.capture_logs() as logs:
+    with captured() as logs:
         async with open_supervisor(Settings(min_procs=1, max_procs=1)) as boss:
             await boss.run(Source("return 1;"))
             with monkeypatch.context() as patched:

@@ -8,12 +8,12 @@ import signal
 from contextlib import contextmanager
 
 import pytest
-import structlog
 import trio
 
 from jefe import Settings, Source, open_supervisor
 from jefe.births import can_fork
 from tests.integration import tree
+from tests.jefe.conftest import captured
 
 pytestmark = pytest.mark.skipif(not can_fork(), reason="this system has no fork server")
 
@@ -34,7 +34,7 @@ def a_moment():
 
 
 async def test_a_child_that_is_stopped_at_work_is_replaced_and_its_run_is_replayed():
-    with structlog.testing.capture_logs() as logs:
+    with captured() as logs:
         async with open_supervisor(ONE) as boss, trio.open_nursery() as nursery:
             ended = []
 
@@ -83,7 +83,7 @@ async def test_a_spare_that_was_stopped_before_its_birth_costs_a_moment():
 
 @pytest.mark.parametrize("does_a_child_die", [True, False])
 async def test_a_stopped_zygote_is_noticed_when_it_is_needed(does_a_child_die):
-    with structlog.testing.capture_logs() as logs:
+    with captured() as logs:
         async with open_supervisor(ONE) as boss:
             await boss.run(Source("return 1;"))
             os.kill(tree.zygote(), signal.SIGSTOP)

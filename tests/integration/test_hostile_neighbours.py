@@ -14,8 +14,9 @@ import pytest
 import trio
 from msgspec import Raw
 
-from jefe import Killed, Settings, Source, open_supervisor
+from jefe import Killed, Settings, Source, jobs, open_supervisor
 from jefe.births import can_fork
+from jefe.version import Limits
 from tests.integration import tree
 
 ROOT = Path(__file__).resolve().parents[2]
@@ -151,6 +152,8 @@ class Engine:
     replayable = True
 
     def compile(self, source, options):
+        if source == "bomb":
+            OPERATIONS["count"]()
         return Program(source)
 
 sys.exit(serve({"hexput": Engine()}, 2**20, 0, 1))
@@ -191,3 +194,21 @@ async def test_one_long_operation_is_ended_from_outside(operation, limits, reaso
         assert ended["before"]["ok"]
         assert ended["behind"]["ok"]
         assert boss.stats()["kills"] == {reason: 2}
+
+
+async def test_one_long_operation_of_a_compiler_is_ended_from_outside_and_not_tried_for_ever(monkeypatch):
+    monkeypatch.setattr(jobs, "OUTER_READING", Limits(200, 0))
+    started = []
+
+    async def spawn(settings):
+        started.append(await _spawn_stuck(settings))
+        return started[-1]
+
+    async with open_supervisor(Settings(min_procs=1, max_procs=1), spawn=spawn) as boss:
+        for _ in range(4):
+            with pytest.raises(Killed, match=TIME):
+                await boss.run(Source("bomb"))
+        assert len(started) == 3
+        with pytest.raises(Killed, match=TIME):
+            await boss.compile("bomb", "bomb")
+        await boss.run(Source("nothing"))

@@ -14,13 +14,13 @@ from itertools import pairwise
 from pathlib import Path
 
 import pytest
-import structlog
 import trio
 import trio.testing
 
 from jefe import births as module
 from jefe.births import can_fork, open_births
 from jefe.settings import Settings
+from tests.jefe.conftest import captured
 
 ROOT = Path(__file__).resolve().parents[2]
 
@@ -317,7 +317,7 @@ async def test_a_zygote_that_cannot_start_is_an_error_not_a_spin(monkeypatch, co
     monkeypatch.setattr(module, "_command", lambda settings: command)
     monkeypatch.setattr(module, "_PACE", 0.001)
     before = open_descriptors()
-    with structlog.testing.capture_logs() as logs:
+    with captured() as logs:
         async with open_births(Settings()) as births:
             with pytest.raises(OSError, match="zygotes"):
                 await births.spawn()
@@ -360,7 +360,7 @@ async def test_a_zygote_may_fail_to_start_thousands_of_times_in_a_row(monkeypatc
 
 @forked
 async def test_a_stopped_zygote_that_is_asked_for_a_birth_is_replaced():
-    with structlog.testing.capture_logs() as logs:
+    with captured() as logs:
         async with open_births(Settings()) as births:
             before = await births.spawn()
             zygote = parent(before)
@@ -425,7 +425,7 @@ async def test_a_zygote_that_hangs_is_replaced(monkeypatch, then, why):
         return [sys.executable, "-I", "-c", SILENT.format(folder=str(ROOT), then=then)]
 
     monkeypatch.setattr(module, "_command", first_hangs)
-    with structlog.testing.capture_logs() as logs:
+    with captured() as logs:
         async with open_births(Settings()) as births:
             process = await births.spawn()
             assert await answers(process)

@@ -167,6 +167,16 @@ async def test_busy_while_an_evaluation_is_queued_or_running(server, family):
     assert (await other.asked({"status": True}))[0]["busy"] is False
 
 
+async def test_a_killed_evaluation_is_logged_with_its_client(server):
+    with capture_logs() as logs:
+        client = (await server())(host="10.0.0.7")
+        (failed,) = await client.asked("bomb")
+    assert failed["details"] == {"reason": "killed: too much memory used"}
+    (killed,) = [entry for entry in logs if entry["event"] == "a run was killed"]
+    assert (killed["client"], killed["limit"]) == ("10.0.0.7", "10240 KiB")
+    assert killed["script"].startswith("sha256:")
+
+
 async def test_a_client_that_goes_drops_what_it_asked_for(server, family):
     connect = await server()
     one, other = connect(), connect()

@@ -10,6 +10,7 @@ from trio.testing import memory_stream_one_way_pair, wait_all_tasks_blocked
 
 from jefe import Settings, open_supervisor
 from jefe.pipe import serve_pipe
+from tests.jefe.conftest import captured
 
 COMPILES = [
     {"cmd": "compile", "scriptName": name, "script": script}
@@ -186,6 +187,16 @@ async def test_whatever_a_client_sends_is_answered_and_the_next_request_works(ta
     assert good["response"] == {"sandbox": {"a": 1}}
     await client.send.send_all(b'{"cmd":"run"')
     assert await client.rest() == [{"ok": False, "reason": "malformed request"}]
+
+
+async def test_a_killed_run_is_logged_with_its_script(talk):
+    with captured() as logs:
+        client = await talk()
+        await client.ask({"cmd": "compile", "scriptName": "s", "script": "bomb"}, run("s"))
+        (failed,) = await client.answers(1)
+    assert failed == {"ok": False, "reason": "killed: too much memory used"}
+    (killed,) = [entry for entry in logs if entry["event"] == "a run was killed"]
+    assert (killed["client"], killed["script"], killed["reason"]) == ("pipe", "s", failed["reason"])
 
 
 async def test_a_client_serves_host_calls(talk):
