@@ -8,11 +8,11 @@ import traceback
 from collections.abc import Mapping
 from typing import Final, NoReturn
 
+from child.confine.layers import give_up
 from child.engines import DEFAULT_MAX_OUTPUT_SIZE, load_engines
-from child.limits import STATM, Gauge, Guard, keep_little
+from child.guard import STATM, Gauge, Guard, keep_little
 from child.loop import serve
 from child.room import NoRoom, Room, reserve, stretch
-from child.sandbox import give_up
 
 HELP: Final = """\
 usage: python -m child

@@ -24,10 +24,10 @@ from typing import Final, NamedTuple, NoReturn, TypeVar
 import msgspec
 from greenlet import getcurrent, greenlet  # type: ignore[import-untyped]
 
-from child import wire
+from child import protocol
 from child.engines import Engine, Engines, HostCallFailed, HostFunctionNotFound, Outcome, Program, ScriptFault
-from child.limits import DEFAULT_MAX_MEM, DEFAULT_MAX_TIME, Guard, Limits, Taken, TooMuch
-from child.wire import Thrown
+from child.guard import DEFAULT_MAX_MEM, DEFAULT_MAX_TIME, Guard, Limits, Taken, TooMuch
+from child.protocol import Thrown
 
 READ_SIZE: Final = 64 * 1024
 """How many bytes are read at once. The allocator would map a larger buffer, and unmap it, for each read: that
@@ -58,7 +58,7 @@ class _Refused(Exception):
 
 class _Figures:
     """What `stats` tells about the runs of a script, or of all; a supervisor counts the same
-    (jefe/version.py, `Counters`).
+    (jefe/core/version.py, `Counters`).
     """
 
     __slots__ = ("kills", "longest", "runs", "time_taken")
@@ -116,7 +116,7 @@ class _Run:
 
 
 class _HostCall(NamedTuple):
-    """What a worker switches to the loop with when its run makes one; it is resumed with a `wire.Resume`."""
+    """What a worker switches to the loop with when its run makes one; a `protocol.Resume` resumes it."""
 
     name: str
     arguments: bytes
@@ -154,20 +154,20 @@ class Loop:
         self._max_input_size = max_input_size
         self._write = write
         self._debug = debug
-        self._framer = wire.Framer(max_input_size)
+        self._framer = protocol.Framer(max_input_size)
         self._scripts: dict[str, _Script] = {}
         self._waiting: dict[bytes, _Run] = {}  # by id
         self._parked_size = 0  # of the address space that they hold together, in bytes
         self._figures = _Figures()
         self._idle: list[greenlet] = []  # workers without a run
         self._job: list[Callable[[], Outcome]] = []  # the run for the worker that is switched to next
-        self._handlers: dict[type[wire.Request], Callable[..., None]] = {
-            wire.Compile: self._compile,
-            wire.Run: self._run,
-            wire.Remove: self._remove,
-            wire.Parse: self._parse,
-            wire.Stats: self._stats,
-            wire.Resume: self._resume,
+        self._handlers: dict[type[protocol.Request], Callable[..., None]] = {
+            protocol.Compile: self._compile,
+            protocol.Run: self._run,
+            protocol.Remove: self._remove,
+            protocol.Parse: self._parse,
+            protocol.Stats: self._stats,
+            protocol.Resume: self._resume,
         }
 
     def feed(self, data: bytes) -> None:
@@ -178,20 +178,20 @@ class Loop:
                 those after it are lost.
         """
         for line in self._framer.feed(data):
-            if line is wire.OVERSIZED:
-                self._write(wire.refused(b"", wire.INPUT_TOO_LARGE))
+            if line is protocol.OVERSIZED:
+                self._write(protocol.refused(b"", protocol.INPUT_TOO_LARGE))
                 raise ProtocolBroken(
-                    f"{wire.INPUT_TOO_LARGE}: more than {self._max_input_size} bytes (JEFE_MAX_INPUT_SIZE) "
-                    "without a CRLF"
+                    f"{protocol.INPUT_TOO_LARGE}: more than {self._max_input_size} bytes "
+                    "(JEFE_MAX_INPUT_SIZE) without a CRLF"
                 )
             try:
-                request = wire.decode_request(line)
-            except wire.MalformedRequest as error:
+                request = protocol.decode_request(line)
+            except protocol.MalformedRequest as error:
                 self._break_off(error.detail, error.id)
             try:
                 self._handlers[type(request)](request)
             except _Refused as refusal:
-                self._write(wire.refused(bytes(request.id), refusal.reason, refusal.extra))
+                self._write(protocol.refused(bytes(request.id), refusal.reason, refusal.extra))
 
     def end(self) -> None:
         """Take the end of input; drop waiting runs. Raises ProtocolBroken if it ended inside a line."""
@@ -199,12 +199,12 @@ class Loop:
             self._break_off("the input ended inside a request; a request ends with CRLF")
 
     def _break_off(self, detail: str, request_id: bytes = b"") -> NoReturn:
-        self._write(wire.refused(request_id, wire.MALFORMED_REQUEST))
-        raise ProtocolBroken(f"{wire.MALFORMED_REQUEST}: {detail}")
+        self._write(protocol.refused(request_id, protocol.MALFORMED_REQUEST))
+        raise ProtocolBroken(f"{protocol.MALFORMED_REQUEST}: {detail}")
 
     # Requests
 
-    def _compile(self, request: wire.Compile) -> None:
+    def _compile(self, request: protocol.Compile) -> None:
         engine = self._engine(request.language)
         program = self._attempt(partial(engine.compile, request.script, request.options))
         limits = Limits(
@@ -216,17 +216,17 @@ class Loop:
         self._scripts[request.script_name] = _Script(program, limits, figures)
         self._accept(request)
 
-    def _remove(self, request: wire.Remove) -> None:
+    def _remove(self, request: protocol.Remove) -> None:
         self._script(request.script_name)
         del self._scripts[request.script_name]
         self._accept(request)
 
-    def _parse(self, request: wire.Parse) -> None:
+    def _parse(self, request: protocol.Parse) -> None:
         engine = self._engine(request.language)
         tree = self._attempt(partial(engine.parse, request.script, request.options))
-        self._write(wire.responded(bytes(request.id), b'{"tree":' + tree + b"}"))
+        self._write(protocol.responded(bytes(request.id), b'{"tree":' + tree + b"}"))
 
-    def _stats(self, request: wire.Stats) -> None:
+    def _stats(self, request: protocol.Stats) -> None:
         if request.script_name is not None:
             response = self._script(request.script_name).figures.shown()
         else:
@@ -236,14 +236,14 @@ class Loop:
                 "waiting": len(self._waiting),
                 **self._about,
             }
-        self._write(wire.responded(bytes(request.id), msgspec.json.encode(response)))
+        self._write(protocol.responded(bytes(request.id), msgspec.json.encode(response)))
 
-    def _run(self, request: wire.Run) -> None:
+    def _run(self, request: protocol.Run) -> None:
         run = _Run(bytes(request.id), self._script(request.script_name))
         sandbox = bytes(request.sandbox) or None
         if request.calls and run.id:
             if run.id in self._waiting:
-                raise _Refused(wire.DUPLICATE_RUN)
+                raise _Refused(protocol.DUPLICATE_RUN)
             self._job.append(partial(run.script.program.run, sandbox, _call_host, request.value_of))
             run.worker = self._idle.pop() if self._idle else greenlet(_work)
             self._advance(run, partial(run.worker.switch, self._job))
@@ -251,13 +251,13 @@ class Loop:
             job = partial(run.script.program.run, sandbox, _refuse_host_call, request.value_of)
             self._advance(run, partial(_conclude, job))
 
-    def _resume(self, request: wire.Resume) -> None:
+    def _resume(self, request: protocol.Resume) -> None:
         run = self._waiting.pop(bytes(request.id), None)
         if run is None:
-            raise _Refused(wire.NO_SUCH_RUN)
+            raise _Refused(protocol.NO_SUCH_RUN)
         self._parked_size -= run.held.size
         if run.worker is None:
-            self._kill(run, wire.TOO_MUCH_MEMORY)
+            self._kill(run, protocol.TOO_MUCH_MEMORY)
             return
         self._advance(run, partial(run.worker.switch, request))
 
@@ -288,15 +288,15 @@ class Loop:
             self._figures.add(run.time_taken)
             self._write(line)
         else:
-            self._kill(run, wire.TOO_MUCH_MEMORY)
+            self._kill(run, protocol.TOO_MUCH_MEMORY)
 
     def _last_line(self, run: _Run, outcome: Outcome | Exception) -> bytes:
         """What is said of a run that ended; empty if there is no memory for it."""
         if _is_memory_error(outcome):
             return b""
         if isinstance(outcome, Exception):
-            return wire.threw(run.id, self._thrown(outcome), run.time_taken)
-        return wire.finished(run.id, outcome.sandbox, outcome.result, run.time_taken)
+            return protocol.threw(run.id, self._thrown(outcome), run.time_taken)
+        return protocol.finished(run.id, outcome.sandbox, outcome.result, run.time_taken)
 
     def _park(self, run: _Run, call: _HostCall) -> None:
         """Have a run wait for its host, unless it holds too much."""
@@ -304,7 +304,7 @@ class Loop:
         grown = self._guard.grown()
         run.held = Taken(max(0, run.held.size + grown.size), max(0, run.held.resident + grown.resident))
         try:
-            line = wire.called(run.id, call.name, call.arguments)
+            line = protocol.called(run.id, call.name, call.arguments)
         except MemoryError:
             line = b""
         self._waiting[run.id] = run
@@ -315,7 +315,7 @@ class Loop:
             del self._waiting[run.id]
             self._parked_size -= run.held.size
             run.worker = None
-            self._kill(run, wire.TOO_MUCH_MEMORY)
+            self._kill(run, protocol.TOO_MUCH_MEMORY)
         else:
             self._write(line)
 
@@ -337,23 +337,23 @@ class Loop:
         """A run was ended because it took too much."""
         run.script.figures.kill(reason)
         self._figures.kill(reason)
-        self._write(wire.refused(run.id, reason))
+        self._write(protocol.refused(run.id, reason))
 
-    def _accept(self, request: wire.Request) -> None:
+    def _accept(self, request: protocol.Request) -> None:
         if request_id := bytes(request.id):
-            self._write(wire.accepted(request_id))
+            self._write(protocol.accepted(request_id))
 
     def _script(self, name: str) -> _Script:
         script = self._scripts.get(name)
         if script is None:
-            raise _Refused(wire.NO_SUCH_SCRIPT)
+            raise _Refused(protocol.NO_SUCH_SCRIPT)
         return script
 
     def _engine(self, language: str) -> Engine:
         engine = self._engines.get(language)
         if engine is None:
             known = ", ".join(sorted(self._engines))
-            raise _Refused(f"{wire.UNKNOWN_LANGUAGE}'{language[:40]}' (known: {known})")
+            raise _Refused(f"{protocol.UNKNOWN_LANGUAGE}'{language[:40]}' (known: {known})")
         return engine
 
     def _attempt(self, action: Callable[[], _T]) -> _T:
@@ -366,15 +366,15 @@ class Loop:
             place = "" if fault.line is None else f" at line {fault.line}, column {fault.column}"
             beside = {"type": fault.type, "line": fault.line, "column": fault.column}
             raise _Refused(
-                f"{wire.SYNTAX_ERROR}{fault.message[:_LONGEST_MESSAGE]}{place}",
+                f"{protocol.SYNTAX_ERROR}{fault.message[:_LONGEST_MESSAGE]}{place}",
                 **{name: value for name, value in beside.items() if value is not None},
             ) from None
         except (MemoryError, RecursionError):
-            reason = f"{wire.SYNTAX_ERROR}the script is too large, or nested too deeply"
+            reason = f"{protocol.SYNTAX_ERROR}the script is too large, or nested too deeply"
             raise _Refused(reason, type="SyntaxError") from None
         except Exception as error:  # noqa: BLE001 - see _conclude
             self._show(error)
-            raise _Refused(f"{wire.INTERNAL_ERROR}the language failed on this script") from None
+            raise _Refused(f"{protocol.INTERNAL_ERROR}the language failed on this script") from None
 
     def _thrown(self, error: Exception) -> Thrown:
         """The failure of a run as the caller is told it."""
@@ -417,10 +417,10 @@ def _call_host(name: str, arguments: bytes) -> bytes:
     """The host call of a run that has a worker: let the loop make it, and wait for the answer."""
     if len(name) > _LONGEST_NAME:
         raise HostFunctionNotFound(name)
-    answer: wire.Resume = getcurrent().parent.switch(_HostCall(name, arguments))
+    answer: protocol.Resume = getcurrent().parent.switch(_HostCall(name, arguments))
     if answer.error is None:
         return bytes(answer.result)
-    if answer.type == wire.FUNCTION_NOT_FOUND:
+    if answer.type == protocol.FUNCTION_NOT_FOUND:
         raise HostFunctionNotFound(name, answer.error)
     raise HostCallFailed(answer.error)
 

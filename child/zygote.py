@@ -1,10 +1,10 @@
 """The fork server: one warm process that has loaded every engine, and forks children, one ahead of the need.
 
 The supervisor starts it with a socket as its standard input, and speaks to it in the packets of
-`child.birth`. What is guaranteed:
+`child.protocol.births`. What is guaranteed:
 
 - It is single-threaded, and runs no untrusted code: only its children do.
-- A child has given up everything (child/sandbox.py) but its own three pipes before it reads its first
+- A child has given up everything (child/confine/layers.py) but its own three pipes before it reads its first
   request. It never comes back into the code of the zygote: it leaves through `os._exit`.
 - A child is reaped only here, after its pidfd told of its death; nothing is polled for. The supervisor knows
   a child by its pidfd, which never means another process, whatever becomes of the pid.
@@ -31,13 +31,13 @@ import sys
 import traceback
 from typing import Final, NamedTuple, NoReturn
 
-from child import birth
-from child.birth import Kind
+from child.confine.layers import give_up, prepare
 from child.engines import Engines, load_engines
-from child.limits import STATM, Gauge, Guard, keep_little
+from child.guard import STATM, Gauge, Guard, keep_little
 from child.loop import Loop, serve
+from child.protocol import births as birth
+from child.protocol.births import Kind
 from child.room import NoRoom, Room, reserve, stretch
-from child.sandbox import give_up, prepare
 
 _PR_SET_PDEATHSIG: Final = 1  # <linux/prctl.h>
 

@@ -16,7 +16,7 @@ from typing import Any, Final, TypeVar
 import msgspec
 from msgspec import Raw
 
-from child import surrogates
+from child.protocol import surrogates
 
 WELCOME: Final = b'{"type":"connection","status":"connected"}'
 

@@ -21,7 +21,7 @@ from typing import Any, Final, Self, TypeVar
 
 import trio
 
-from hexput.client import Disconnected, Handler, HexputClient
+from hexput.client.client import Disconnected, Handler, HexputClient
 
 _CALLS: Final = 1000
 """How many functions of a `SyncHexputClient` run at once, each in a thread."""

@@ -13,6 +13,9 @@ from importlib import import_module
 from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
+    from jefe.core.scripts import Source
+    from jefe.core.supervisor import HostCall, Supervisor, open_supervisor
+    from jefe.core.values import Outcome
     from jefe.errors import (
         ChildDied,
         Closed,
@@ -28,10 +31,7 @@ if TYPE_CHECKING:
         ScriptSyntaxError,
     )
     from jefe.oaf_client import ConnectionLost, OafClient, OafError, SyncOafClient
-    from jefe.scripts import Source
     from jefe.settings import Settings, SettingsError
-    from jefe.supervisor import HostCall, Supervisor, open_supervisor
-    from jefe.values import Outcome
 
 __version__ = "0.1.0"
 """The one place where the version is written: the package's metadata are made from here."""
@@ -65,16 +65,16 @@ __all__ = [
 
 _OTHERS = {
     "ConnectionLost": "oaf_client",
-    "HostCall": "supervisor",
+    "HostCall": "core.supervisor",
     "OafClient": "oaf_client",
     "OafError": "oaf_client",
-    "Outcome": "values",
+    "Outcome": "core.values",
     "Settings": "settings",
     "SettingsError": "settings",
-    "Source": "scripts",
-    "Supervisor": "supervisor",
+    "Source": "core.scripts",
+    "Supervisor": "core.supervisor",
     "SyncOafClient": "oaf_client",
-    "open_supervisor": "supervisor",
+    "open_supervisor": "core.supervisor",
 }
 """The module of each public name that is not in jefe/errors.py."""
 

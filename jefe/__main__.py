@@ -2,6 +2,6 @@
 
 import sys
 
-from jefe.cli import main
+from jefe.command.main import main
 
 sys.exit(main())

@@ -8,12 +8,16 @@ reasons to the types; `from_answer` turns a refusal on a wire into its type.
 function of that name.
 """
 
-from child import wire
+from child import protocol
 
 SANDBOX_MISSING = "a part of the sandbox is missing"
 CLOSED = "closed"
 NO_CHILD = "no child could be started"
 """The reasons that only a supervisor has."""
+
+
+class Misuse(Exception):
+    """Something impossible was asked of the command, or set; the text is a sentence for the user."""
 
 
 class JefeError(Exception):
@@ -71,7 +75,7 @@ class NoSuchScript(JefeError):
 
     advice = "compile a script of that name first"
 
-    def __init__(self, reason: str = wire.NO_SUCH_SCRIPT, advice: str | None = None) -> None:
+    def __init__(self, reason: str = protocol.NO_SUCH_SCRIPT, advice: str | None = None) -> None:
         super().__init__(reason, advice)
 
 
@@ -88,7 +92,7 @@ class ChildDied(JefeError):
 
     advice = "try again; if it happens again, this script kills the child"
 
-    def __init__(self, reason: str = wire.CHILD_DIED, advice: str | None = None) -> None:
+    def __init__(self, reason: str = protocol.CHILD_DIED, advice: str | None = None) -> None:
         super().__init__(reason, advice)
 
 
@@ -97,7 +101,7 @@ class InputTooLarge(JefeError):
 
     advice = "send less, or raise JEFE_MAX_INPUT_SIZE"
 
-    def __init__(self, reason: str = wire.INPUT_TOO_LARGE, advice: str | None = None) -> None:
+    def __init__(self, reason: str = protocol.INPUT_TOO_LARGE, advice: str | None = None) -> None:
         super().__init__(reason, advice)
 
 
@@ -106,7 +110,7 @@ class MalformedRequest(JefeError):
     is not an object. No child has seen it.
     """
 
-    def __init__(self, reason: str = wire.MALFORMED_REQUEST, advice: str | None = None) -> None:
+    def __init__(self, reason: str = protocol.MALFORMED_REQUEST, advice: str | None = None) -> None:
         super().__init__(reason, advice)
 
 
@@ -115,7 +119,7 @@ class Overloaded(JefeError):
 
     advice = "wait for answers before sending more, or raise JEFE_MAX_QUEUE"
 
-    def __init__(self, reason: str = wire.OVERLOADED, advice: str | None = None) -> None:
+    def __init__(self, reason: str = protocol.OVERLOADED, advice: str | None = None) -> None:
         super().__init__(reason, advice)
 
 
@@ -142,23 +146,23 @@ class FunctionNotFound(Exception):
 
 
 _BY_REASON: dict[str, type[JefeError]] = {
-    wire.NO_SUCH_SCRIPT: NoSuchScript,
-    wire.TOO_MUCH_TIME: Killed,
-    wire.TOO_MUCH_MEMORY: Killed,
-    wire.CHILD_DIED: ChildDied,
-    wire.INPUT_TOO_LARGE: InputTooLarge,
-    wire.MALFORMED_REQUEST: MalformedRequest,
-    wire.OVERLOADED: Overloaded,
+    protocol.NO_SUCH_SCRIPT: NoSuchScript,
+    protocol.TOO_MUCH_TIME: Killed,
+    protocol.TOO_MUCH_MEMORY: Killed,
+    protocol.CHILD_DIED: ChildDied,
+    protocol.INPUT_TOO_LARGE: InputTooLarge,
+    protocol.MALFORMED_REQUEST: MalformedRequest,
+    protocol.OVERLOADED: Overloaded,
     CLOSED: Closed,
 }
 
 
-def from_answer(answer: wire.Answer) -> JefeError:
+def from_answer(answer: protocol.Answer) -> JefeError:
     """The typed error for an answer with `"ok":false`."""
     reason = answer.reason or "refused without a reason"
-    if reason.startswith(wire.SYNTAX_ERROR):
+    if reason.startswith(protocol.SYNTAX_ERROR):
         place = f" at line {answer.line}, column {answer.column}"
-        message = reason.removeprefix(wire.SYNTAX_ERROR).removesuffix(place)
+        message = reason.removeprefix(protocol.SYNTAX_ERROR).removesuffix(place)
         error = ScriptSyntaxError(answer.type or "SyntaxError", message, answer.line, answer.column)
         error.reason = reason
         return error

@@ -18,9 +18,9 @@ from typing import Any, Final, Self, TypeVar
 
 import trio
 
-from child.wire import Oversized
+from child.protocol import Oversized
 from jefe.errors import JefeError
-from jefe.oaf_wire import EVALUATION_ERROR, EXCEPTION, Lines
+from jefe.fronts.oaf.messages import EVALUATION_ERROR, EXCEPTION, Lines
 from jefe.reasons import reason_of
 
 T = TypeVar("T")

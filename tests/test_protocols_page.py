@@ -8,11 +8,11 @@ from pathlib import Path
 
 import pytest
 
-from child import wire
+from child import protocol
 from jefe import Settings, open_supervisor
-from jefe.endings import CANCELLED, SHUTTING_DOWN
 from jefe.errors import NO_CHILD
-from jefe.pipe import END_OF_INPUT, TOO_LATE
+from jefe.fronts.pipe import END_OF_INPUT, TOO_LATE
+from jefe.fronts.shutdown import CANCELLED, SHUTTING_DOWN
 from tests.integration.test_commands import environment
 
 ROOT = Path(__file__).parents[1]
@@ -120,7 +120,7 @@ async def test_python_is_told_the_same_figures():
 def test_every_reason_is_on_the_page():
     reasons = [
         text
-        for name, text in vars(wire).items()
+        for name, text in vars(protocol).items()
         if name in ("MALFORMED_REQUEST", "INPUT_TOO_LARGE", "DUPLICATE_RUN", "CHILD_DIED", "OVERLOADED")
         or name.startswith(("NO_SUCH", "SYNTAX", "UNKNOWN", "INTERNAL", "TOO_MUCH"))
     ]

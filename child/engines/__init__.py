@@ -14,7 +14,7 @@ from typing import Any, Final, Literal, Protocol
 from child.room import Room
 
 ValueOf = Literal["return", "expression"]
-"""What a run yields, see `child.wire.Run`."""
+"""What a run yields, see `child.protocol.Run`."""
 
 HostCall = Callable[[str, bytes], bytes]
 """`call(name, arguments)`: the script's way out of the child.

@@ -30,7 +30,7 @@ PAIRS = 10
 on another core, it often leaves it, and that is a third of the time."""
 
 AGAINST = "a bare trio-websocket echo"
-SERVER = [sys.executable, "-P", "-m", "jefe.serve", "--port", "0"]
+SERVER = [sys.executable, "-P", "-m", "jefe.command.serve", "--port", "0"]
 ECHO = [sys.executable, str(Path(__file__).parent / "echo_server.py")]
 UPGRADE = (
     b"GET / HTTP/1.1\r\nHost: 127.0.0.1\r\nConnection: Upgrade\r\nUpgrade: websocket\r\n"

@@ -11,7 +11,7 @@ from multiprocessing.connection import Connection
 
 from measure import Figure, compare
 
-from child import sandbox
+from child.confine import layers as sandbox
 from hexput.lang import compile_script
 
 SCRIPTS = {

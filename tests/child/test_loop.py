@@ -2,9 +2,9 @@ import json
 
 import pytest
 
-from child import wire
+from child import protocol
 from child.engines import HostCallFailed, HostFunctionNotFound, ScriptFault
-from child.limits import TooMuch
+from child.guard import TooMuch
 from child.loop import Loop, ProtocolBroken
 from tests.child.fake_engine import FakeEngine
 
@@ -153,17 +153,17 @@ def test_stats_count_kills_by_reason():
         raise MemoryError
 
     def slow(sandbox, call):
-        raise TooMuch(wire.TOO_MUCH_TIME)
+        raise TooMuch(protocol.TOO_MUCH_TIME)
 
     child = Child(bomb=bomb, slow=slow)
     child.send(compile_("bomb"), compile_("slow"), run("bomb"), run("slow"), run("slow"))
     (everything, slow) = child.send({"cmd": "stats"}, {"cmd": "stats", "scriptName": "slow"})
-    assert everything["response"]["kills"] == {wire.TOO_MUCH_MEMORY: 1, wire.TOO_MUCH_TIME: 2}
+    assert everything["response"]["kills"] == {protocol.TOO_MUCH_MEMORY: 1, protocol.TOO_MUCH_TIME: 2}
     assert slow["response"] == {
         "runs": 2,
         "timeTaken": 0.0,
         "maxTimeTaken": 0.0,
-        "kills": {wire.TOO_MUCH_TIME: 2},
+        "kills": {protocol.TOO_MUCH_TIME: 2},
     }
 
 
@@ -246,7 +246,7 @@ def test_an_id_that_waits_is_not_taken_twice_and_is_free_afterwards():
     child.send(compile_("a"))
     first, second = child.send(run("a", id=1, calls=True), run("a", id=1, calls=True))
     assert first["call"]["name"] == "f"
-    assert second == {"ok": False, "reason": wire.DUPLICATE_RUN, "id": 1}
+    assert second == {"ok": False, "reason": protocol.DUPLICATE_RUN, "id": 1}
     assert child.send(resume)[0]["response"]["result"] == 7
     assert "call" in child.send(run("a", id=1, calls=True))[0]
 

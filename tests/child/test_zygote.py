@@ -16,8 +16,8 @@ from pathlib import Path
 
 import pytest
 
-from child import birth
-from child.birth import Kind, Packet
+from child.protocol import births as birth
+from child.protocol.births import Kind, Packet
 
 ROOT = Path(__file__).resolve().parents[2]
 

@@ -8,7 +8,7 @@ from contextlib import contextmanager
 import psutil
 
 ENVIRONMENT = {name: value for name, value in os.environ.items() if not name.startswith("JEFE_")}
-RUNTIME = [sys.executable, "-m", "jefe.serve"]
+RUNTIME = [sys.executable, "-m", "jefe.command.serve"]
 JEFE = [sys.executable, "-m", "jefe"]
 
 

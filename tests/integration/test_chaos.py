@@ -14,7 +14,7 @@ from msgspec import Raw
 from trio.testing import wait_all_tasks_blocked
 
 from jefe import ChildDied, ScriptError, Settings, Source, open_supervisor
-from jefe.births import can_fork
+from jefe.core.spawn import can_fork
 from tests.integration import tree
 from tests.integration.chaos import Load
 from tests.jefe.conftest import Family

@@ -215,14 +215,14 @@ def test_help_needs_nothing_that_takes_time() -> None:
         "trio",
         "structlog",
         "lark",
-        "jefe.supervisor",
+        "jefe.core.supervisor",
         "jefe.oaf_client",
         "hexput.lang",
         "psutil",
         "asyncio",
     )
     program = (
-        "import sys; from jefe.cli import main; main(['--help']); "
+        "import sys; from jefe.command.main import main; main(['--help']); "
         f"print([name for name in {late} if name in sys.modules])"
     )
     ended = subprocess.run(
@@ -249,10 +249,10 @@ def test_the_doctor_tells_people_and_programs_the_same() -> None:
 def test_nothing_runs_where_a_required_sandbox_is_missing() -> None:
     """In a process whose zygotes find an older kernel."""
     program = (
-        "import sys; from jefe import births, cli; "
-        "births._BOOTSTRAP = births._BOOTSTRAP.replace('from child.zygote', "
-        "'import child.kernel; child.kernel._machine = \"an older kernel\"; from child.zygote'); "
-        "sys.exit(cli.main(sys.argv[1:]))"
+        "import sys; from jefe.command import main; from jefe.core import spawn; "
+        "spawn._BOOTSTRAP = spawn._BOOTSTRAP.replace('from child.zygote', "
+        "'import child.confine.kernel as kernel; kernel._machine = \"an older kernel\"; from child.zygote');"
+        "sys.exit(main.main(sys.argv[1:]))"
     )
     for arguments in (["eval", "1"], []):
         ended = subprocess.run(

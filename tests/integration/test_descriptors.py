@@ -11,7 +11,7 @@ import pytest
 import trio
 
 from jefe import Settings, Source, open_supervisor
-from jefe.births import can_fork
+from jefe.core.spawn import can_fork
 from tests.integration import tree
 from tests.jefe.conftest import captured
 

@@ -14,9 +14,10 @@ import pytest
 import trio
 from msgspec import Raw
 
-from jefe import Killed, Settings, Source, jobs, open_supervisor
-from jefe.births import can_fork
-from jefe.version import Limits
+from jefe import Killed, Settings, Source, open_supervisor
+from jefe.core import jobs
+from jefe.core.spawn import can_fork
+from jefe.core.version import Limits
 from tests.integration import tree
 
 ROOT = Path(__file__).resolve().parents[2]

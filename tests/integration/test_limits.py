@@ -5,9 +5,9 @@ import pytest
 import trio
 
 import jefe
-from child import wire
+from child import protocol
 from jefe import Settings, Source, open_supervisor
-from jefe.version import limits_of
+from jefe.core.version import limits_of
 
 ENDLESS = Source("callback f(n) { loop x in [1, 2, 3] { if n > 0 { f(n - 1); } } } f(900);")
 
@@ -17,7 +17,7 @@ def one(**more):
 
 
 def compile_request(**more):
-    return wire.Compile(script_name="s", script="1;", **more)
+    return protocol.Compile(script_name="s", script="1;", **more)
 
 
 def test_a_script_s_own_limits_win_over_the_settings():

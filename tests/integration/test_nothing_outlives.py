@@ -8,7 +8,7 @@ from pathlib import Path
 
 import pytest
 
-from jefe.births import can_fork
+from jefe.core.spawn import can_fork
 from tests.integration import tree
 
 pytestmark = pytest.mark.skipif(not can_fork(), reason="this system has no fork server")

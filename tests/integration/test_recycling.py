@@ -6,7 +6,7 @@ import pytest
 from trio.testing import wait_all_tasks_blocked
 
 from jefe import Settings, Source, open_supervisor
-from jefe.births import can_fork
+from jefe.core.spawn import can_fork
 from tests.integration import tree
 
 pytestmark = pytest.mark.skipif(not can_fork(), reason="this system has no fork server")

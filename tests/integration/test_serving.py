@@ -16,8 +16,8 @@ import pytest
 from websockets.exceptions import InvalidStatus
 from websockets.sync.client import connect
 
-from jefe.births import can_fork
-from tests.hexput.serving import make_certificate
+from jefe.core.spawn import can_fork
+from tests.hexput.server.serving import make_certificate
 from tests.integration import tree
 from tests.integration.hexput_process import ENVIRONMENT, JEFE, running
 

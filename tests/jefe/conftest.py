@@ -26,12 +26,12 @@ import structlog
 import trio
 from trio.testing import memory_stream_one_way_pair
 
-from child import wire
+from child import protocol
 from jefe.settings import Settings
 
 
 class FakeChild:
-    """One fake process, as `jefe.process.Process` wants it."""
+    """One fake process, as `jefe.core.child.Process` wants it."""
 
     def __init__(self, number: int, family: "Family") -> None:
         self.pid = 2**30 + number  # of no process: whoever measures it finds nothing
@@ -72,7 +72,7 @@ class FakeChild:
         return [line for line in self.lines if line["cmd"] == cmd]
 
     async def live(self) -> None:
-        framer = wire.Framer(2**24)
+        framer = protocol.Framer(2**24)
         try:
             with self._scope:
                 while data := await self._requests.receive_some():
@@ -80,7 +80,7 @@ class FakeChild:
                         await trio.sleep_forever()
                     for line in framer.feed(data):
                         self.lines.append(json.loads(line))
-                        request = wire.decode_request(line)
+                        request = protocol.decode_request(line)
                         answer = await self._answer(request, bytes(request.id))
                         await self._answers.send_all(answer)
         finally:
@@ -89,48 +89,48 @@ class FakeChild:
             self._requests.close()
             self.dead.set()
 
-    async def _answer(self, request: wire.AnyRequest, run_id: bytes) -> bytes:
+    async def _answer(self, request: protocol.AnyRequest, run_id: bytes) -> bytes:
         match request:
-            case wire.Stats():
+            case protocol.Stats():
                 if self._family.stillborn:
                     self._family.stillborn -= 1
                     self.kill()
                     await trio.lowlevel.checkpoint()
                 await self._family.births.wait()
-                return wire.responded(run_id, json.dumps({"engines": self._family.engines}).encode())
-            case wire.Compile():
+                return protocol.responded(run_id, json.dumps({"engines": self._family.engines}).encode())
+            case protocol.Compile():
                 self._family.log.append(("compile", request.script))
                 if request.script.startswith("late"):
                     await self._family.release.wait()
                 if request.script.startswith("heavy"):
-                    return wire.refused(run_id, wire.TOO_MUCH_TIME)
+                    return protocol.refused(run_id, protocol.TOO_MUCH_TIME)
                 if request.script.startswith("bad"):
                     place = {"type": "SyntaxError", "line": 1, "column": 2}
-                    return wire.refused(run_id, "syntax error: what is this? at line 1, column 2", place)
+                    return protocol.refused(run_id, "syntax error: what is this? at line 1, column 2", place)
                 self._scripts[request.script_name] = request.script.removeprefix("late ")
-                return wire.accepted(run_id)
-            case wire.Remove():
+                return protocol.accepted(run_id)
+            case protocol.Remove():
                 del self._scripts[request.script_name]
-                return wire.accepted(run_id)
-            case wire.Parse():
+                return protocol.accepted(run_id)
+            case protocol.Parse():
                 if request.script.startswith("bad"):
-                    return wire.refused(run_id, "syntax error: what is this?")
-                return wire.responded(run_id, b'{"tree":{"type":"PROGRAM"}}')
-            case wire.Resume():
+                    return protocol.refused(run_id, "syntax error: what is this?")
+                return protocol.responded(run_id, b'{"tree":{"type":"PROGRAM"}}')
+            case protocol.Resume():
                 todo, got = self._waiting.pop(run_id)
                 await trio.sleep(self._steps_of[run_id])
                 if request.error is not None:
-                    return wire.threw(
-                        run_id, wire.Thrown(type=request.type or "Failed", message=request.error), 1
+                    return protocol.threw(
+                        run_id, protocol.Thrown(type=request.type or "Failed", message=request.error), 1
                     )
                 return self._next_call(run_id, todo, [*got, json.loads(bytes(request.result))])
-            case wire.Run():
+            case protocol.Run():
                 return await self._run(request, run_id)
 
-    async def _run(self, request: wire.Run, run_id: bytes) -> bytes:
+    async def _run(self, request: protocol.Run, run_id: bytes) -> bytes:
         script = self._scripts.get(request.script_name)
         if script is None:
-            return wire.refused(run_id, wire.NO_SUCH_SCRIPT)
+            return protocol.refused(run_id, protocol.NO_SUCH_SCRIPT)
         word, _, rest = script.partition(" ")
         sandbox = bytes(request.sandbox) or b"{}"
         self._family.log.append((word, json.loads(sandbox)))
@@ -141,25 +141,25 @@ class FakeChild:
             self.crash()
             await trio.lowlevel.checkpoint()
         if word == "throw":
-            return wire.threw(run_id, wire.Thrown(type="Error", message="no", line=1, column=3), 2)
+            return protocol.threw(run_id, protocol.Thrown(type="Error", message="no", line=1, column=3), 2)
         if word == "bomb":
-            return wire.refused(run_id, wire.TOO_MUCH_MEMORY)
+            return protocol.refused(run_id, protocol.TOO_MUCH_MEMORY)
         if word == "babble":
             return b"what?\r\n"
         if word == "fickle":
-            return wire.called(run_id, "f", b"[%d]" % self._family.children.index(self))
+            return protocol.called(run_id, "f", b"[%d]" % self._family.children.index(self))
         if word in ("call", "step"):
             self._steps_of[run_id] = 0.005 if word == "step" else 0
             await trio.sleep(self._steps_of[run_id])
             return self._next_call(run_id, int(rest), [])
         result = json.dumps(json.loads(sandbox)[rest]).encode() if word == "pick" else None
-        return wire.finished(run_id, sandbox, result, 0.01)
+        return protocol.finished(run_id, sandbox, result, 0.01)
 
     def _next_call(self, run_id: bytes, todo: int, got: list) -> bytes:
         if len(got) == todo:
-            return wire.finished(run_id, b"{}", json.dumps(got).encode(), 0.5)
+            return protocol.finished(run_id, b"{}", json.dumps(got).encode(), 0.5)
         self._waiting[run_id] = (todo, got)
-        return wire.called(run_id, "f", b"[%d]" % (len(got) + 1))
+        return protocol.called(run_id, "f", b"[%d]" % (len(got) + 1))
 
 
 class Family:

@@ -1,0 +1,1 @@
+"""What a child gives up before it touches untrusted code, and how that is tried."""

@@ -1,0 +1,236 @@
+"""The first line of defence against scripts that take too much: it stands in the child, and ends the run
+alone.
+
+A timer that counts the CPU time of this process ticks every few milliseconds, for as long as the child
+lives. A tick that finds a run on the CPU looks at what the run has taken, and raises `TooMuch` in the midst
+of it. So an ordinary run, which is over before the first tick, costs one system call.
+
+What a tick cannot end is left to the second line, which stands outside (jefe/core/watchdog.py): one long
+operation in C, in which Python handles no signals, and a process that the system has stopped. What comes and
+goes between two ticks is left to the limit of the address space (child/room.py).
+
+Memory is what is resident now, beside what was resident when the run got the CPU. So neither what other runs
+hold that wait for their host counts, nor what this process had at its peak.
+"""
+
+import ctypes
+import os
+import signal
+import sys
+import time
+from collections.abc import Callable
+from typing import Final, NamedTuple, TypeVar
+
+try:
+    import resource
+except ImportError:  # not a Unix: no timer and no measure, so all is left to the second line
+    resource = None  # type: ignore[assignment,unused-ignore]
+
+from child import protocol
+from child.room import Room
+
+_TICK: Final = 0.005  # seconds of CPU time
+_NEVER: Final = 0.0
+
+_FRESH: Final = 16
+"""How many runs a measurement serves as their beginning, if all were over before the first tick, and held
+nothing over a host call. A measurement costs 3 us, a short run 20 us; what one leaves behind is little (see
+`keep_little`)."""
+
+_M_TRIM_THRESHOLD: Final = -1  # malloc.h
+_M_MMAP_THRESHOLD: Final = -3
+_KEPT: Final = 1024 * 1024  # bytes
+
+STATM: Final = "/proc/self/statm"
+"""The file of figures that a `Gauge` reads; see proc(5)."""
+
+DEFAULT_MAX_TIME: Final = 250.0  # milliseconds
+DEFAULT_MAX_MEM: Final = 10240  # KiB
+
+_T = TypeVar("_T")
+
+
+class TooMuch(BaseException):
+    """A run took too much, and is over. No `except Exception` on its way can stop it.
+
+    Attributes:
+        reason: `protocol.TOO_MUCH_TIME` or `protocol.TOO_MUCH_MEMORY`.
+    """
+
+    def __init__(self, reason: str) -> None:
+        super().__init__(reason)
+        self.reason = reason
+
+
+class Limits(NamedTuple):
+    """What a run may take.
+
+    Attributes:
+        time: CPU time, in milliseconds; 0 is unlimited. Waiting for host calls does not count.
+        memory: growth of the process while the run has the CPU, in KiB; 0 is unlimited. What it grew by
+            before a host call counts on.
+    """
+
+    time: float = DEFAULT_MAX_TIME
+    memory: int = DEFAULT_MAX_MEM
+
+
+class Taken(NamedTuple):
+    """What a process takes now, in bytes.
+
+    Attributes:
+        size: of its address space; 0 where that is not known.
+        resident: memory. Where that is not known it is the most that the process ever had.
+    """
+
+    size: int
+    resident: int
+
+
+class Gauge:
+    """Tells what this process takes. Made before the process gives up opening files.
+
+    Args:
+        path: of the file of figures; without one only the peak is known.
+
+    Attributes:
+        descriptors: what must stay open for it: a file of figures, which can only be read.
+    """
+
+    __slots__ = ("_page", "descriptors")
+
+    def __init__(self, path: str | None = None) -> None:
+        self.descriptors: tuple[int, ...] = ()
+        self._page = 4096
+        if path is None:
+            return
+        try:
+            self.descriptors = (os.open(path, os.O_RDONLY | os.O_CLOEXEC),)
+            self._page = os.sysconf("SC_PAGE_SIZE")
+            self.read()
+        except (OSError, ValueError):  # there is no /proc, or it is none
+            self.close()
+
+    def close(self) -> None:
+        """From now on only the peak is known."""
+        for descriptor in self.descriptors:
+            os.close(descriptor)
+        self.descriptors = ()
+
+    def read(self) -> Taken:
+        """What this process takes now."""
+        if not self.descriptors:
+            return Taken(0, _peak())
+        size, resident, _ = os.pread(self.descriptors[0], 64, 0).split(b" ", 2)
+        return Taken(int(size) * self._page, int(resident) * self._page)
+
+
+class Guard:
+    """Watches over the run that has the CPU. One a process: `start` takes the process's timer and its
+    signal.
+
+    Args:
+        gauge: measures this process.
+        room: what the address space of this process is limited to, if it is.
+    """
+
+    __slots__ = ("_before", "_fresh", "_gauge", "_held", "_limits", "_since", "_spent", "room")
+
+    def __init__(self, gauge: Gauge | None = None, room: Room | None = None) -> None:
+        self.room = room or Room(0)
+        self._gauge = gauge or Gauge()
+        self._limits: Limits | None = None  # of the run that has the CPU
+        self._spent = 0.0  # milliseconds that it took before it waited
+        self._held = 0  # bytes that it grew by before it waited
+        self._since = _NEVER  # when the first tick found it, in seconds of CPU time
+        self._before = Taken(0, 0)  # what this process took before the run
+        self._fresh = 0  # how many more runs `_before` is good for
+
+    def start(self) -> None:
+        """Begin to tick. Without it, or on a system without such a timer, `watch` lets everything pass."""
+        if resource is not None and hasattr(signal, "setitimer"):
+            signal.signal(signal.SIGPROF, self._tick)
+            signal.setitimer(signal.ITIMER_PROF, _TICK, _TICK)
+
+    def stop(self) -> None:
+        """Tick no more."""
+        if resource is not None and hasattr(signal, "setitimer"):
+            signal.setitimer(signal.ITIMER_PROF, 0)
+
+    def watch(self, step: Callable[[], _T], limits: Limits, spent: float, held: int = 0) -> _T:
+        """Give a run the CPU, and return what it gives back.
+
+        Args:
+            step: goes on with the run.
+            limits: what the run may take.
+            spent: how many milliseconds of CPU time it has taken already.
+            held: how many bytes of memory it grew by already.
+
+        Raises:
+            TooMuch: it has taken more than its limits, or there is no room for it.
+        """
+        if limits.time and spent > limits.time:
+            raise TooMuch(protocol.TOO_MUCH_TIME)
+        if self._fresh <= 0:
+            self._before = self._gauge.read()
+            self._fresh = _FRESH
+            if not self.room.suit(self._before.size):
+                raise TooMuch(protocol.TOO_MUCH_MEMORY)
+        self._since = _NEVER
+        self._spent = spent
+        self._held = held
+        self._limits = limits
+        try:
+            return step()
+        finally:
+            self._limits = None
+            self.room.widen()
+            self._fresh = self._fresh - 1 if self._since == _NEVER and not held else 0
+
+    def taken(self) -> float:
+        """How many milliseconds of CPU time the run took that was watched last; 0 if no tick found it."""
+        return 0.0 if self._since == _NEVER else (time.process_time() - self._since) * 1000
+
+    def grown(self) -> Taken:
+        """What this process takes more than before the run that was watched last; may be negative.
+
+        What it takes now is what it takes before the next one.
+        """
+        before = self._before
+        self._before = now = self._gauge.read()
+        self._fresh = _FRESH if self.room.suit(now.size) else 0
+        return Taken(now.size - before.size, now.resident - before.resident)
+
+    def _tick(self, *_: object) -> None:
+        limits = self._limits
+        if limits is None:
+            return
+        now = time.process_time()
+        if self._since == _NEVER:
+            self._since = now
+        if limits.time and self._spent + (now - self._since) * 1000 > limits.time:
+            raise TooMuch(protocol.TOO_MUCH_TIME)
+        if limits.memory:
+            grown = self._gauge.read().resident - self._before.resident
+            if self._held + grown > limits.memory * 1024:
+                raise TooMuch(protocol.TOO_MUCH_MEMORY)
+
+
+def _peak() -> int:
+    """The most memory that this process ever had, in bytes; 0 where that is not known."""
+    if resource is None:
+        return 0
+    peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
+    return peak if sys.platform == "darwin" else peak * 1024
+
+
+def keep_little() -> None:
+    """Have the allocator of the C library give back what is freed, soon, and always alike.
+
+    By itself glibc keeps ever more, up to 64 MiB, the larger the pieces were that it was asked for: then what
+    a run may take would depend on the runs before it.
+    """
+    mallopt = getattr(ctypes.CDLL(None), "mallopt", None) if sys.platform == "linux" else None
+    if mallopt is not None:
+        mallopt(_M_MMAP_THRESHOLD, _KEPT)
+        mallopt(_M_TRIM_THRESHOLD, _KEPT)

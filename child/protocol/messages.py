@@ -1,0 +1,414 @@
+"""The messages of the child protocol: their shapes, decoders and encoders. No I/O.
+
+Source: the child protocol document, and docs/protocols.md section 1. Both ends use this module: the child
+decodes requests and encodes answers, the supervisor and the pipe front the other way round.
+
+What is guaranteed:
+
+- A decoded request is a message of the documented shape. Its raw parts (`id`, `sandbox`, `result`) are
+  well-formed JSON in UTF-8 that nobody has looked into; they keep their exact text, white space included.
+- Every encoder returns exactly one line, ended by CRLF, whatever the raw JSON given to it holds. (A CRLF is
+  legal white space in JSON that came from elsewhere; here it would let its author smuggle in lines.)
+
+JSON text travels as `bytes`, and empty bytes mean "absent": no JSON text is empty.
+"""
+
+import sys
+from collections.abc import Collection, Mapping
+from typing import Annotated, Any, Final, Literal, TypeVar
+
+import msgspec
+from msgspec import Meta, Raw
+
+from child.protocol import surrogates
+from child.protocol.framing import CRLF
+
+# The decoders count each level of nesting as a call. A script may hand back 1,000 levels, and the supervisor
+# must be able to read them, however deep in calls it is itself.
+sys.setrecursionlimit(max(sys.getrecursionlimit(), 5000))
+
+# Why a request could not be carried out: the `reason` of an answer with "ok":false.
+MALFORMED_REQUEST: Final = "malformed request"
+INPUT_TOO_LARGE: Final = "input too large"
+NO_SUCH_SCRIPT: Final = "no such script"
+NO_SUCH_RUN: Final = "no such run"
+DUPLICATE_RUN: Final = "a run with this id is still waiting for a host call"
+SYNTAX_ERROR: Final = "syntax error: "  # followed by the message and the place
+UNKNOWN_LANGUAGE: Final = "unknown language: "  # followed by the language, and those there are
+INTERNAL_ERROR: Final = "internal error: "  # followed by what failed
+TOO_MUCH_TIME: Final = "killed: too much time taken"
+TOO_MUCH_MEMORY: Final = "killed: too much memory used"
+CHILD_DIED: Final = "child died while running script"
+OVERLOADED: Final = "overloaded"
+
+# The one type of `resume` error that is no failure of a host function: there is no such function.
+FUNCTION_NOT_FOUND: Final = "FunctionNotFoundError"
+
+# -------------------------------------------------------------------------------------------- requests
+
+Name = Annotated[str, Meta(min_length=1)]
+Source = Annotated[str, Meta(min_length=1)]
+
+
+class Request(msgspec.Struct, frozen=True, kw_only=True, tag_field="cmd", rename="camel", omit_defaults=True):
+    """What every request may carry.
+
+    Attributes:
+        id: a JSON string or number, repeated in every answer to this request. Two ids are the same if their
+            JSON texts are the same. To build a request without one, leave it out.
+    """
+
+    id: Raw = Raw()
+
+
+class Compile(Request, frozen=True, kw_only=True, tag="compile"):
+    """Compile a script under a name, in place of the script that had the name.
+
+    Attributes:
+        options: the language's own options.
+        max_time: for each run, milliseconds of its own time; 0 is unlimited. None: the default.
+        max_mem: for each run, KiB of growth. None: the default.
+        max_mem_percent: for each run, a share (0 to 1) of the machine's memory; 0 is off. None: the default.
+    """
+
+    script_name: Name
+    script: Source
+    language: Name = "hexput"
+    options: dict[str, Any] = {}
+    max_time: Annotated[float, Meta(ge=0)] | None = None
+    max_mem: Annotated[int, Meta(ge=0)] | None = None
+    max_mem_percent: Annotated[float, Meta(ge=0, le=1)] | None = None
+
+
+class Run(Request, frozen=True, kw_only=True, tag="run"):
+    """Run the script of a name.
+
+    Attributes:
+        sandbox: a JSON object, the variables given to the script. Absent: none.
+        calls: whether the sender answers host calls. That needs an id; without one this is as false.
+        value_of: what the run yields: the value of the `return` it reached, or that of its last expression
+            statement.
+    """
+
+    script_name: Name
+    sandbox: Raw = Raw()
+    calls: bool = False
+    value_of: Literal["return", "expression"] = "return"
+
+
+class Remove(Request, frozen=True, kw_only=True, tag="remove"):
+    """Forget the script of a name."""
+
+    script_name: Name
+
+
+class Parse(Request, frozen=True, kw_only=True, tag="parse"):
+    """Answer the syntax tree of a script; nothing is kept."""
+
+    script: Source
+    language: Name = "hexput"
+    options: dict[str, Any] = {}
+
+
+class Stats(Request, frozen=True, kw_only=True, tag="stats"):
+    """Answer figures, of one script if it is named."""
+
+    script_name: Name | None = None
+
+
+class Resume(Request, frozen=True, kw_only=True, tag="resume"):
+    """Answer the host call of the waiting run that has this id.
+
+    Attributes:
+        result: a JSON value, what the host function returned. Absent if there is an error.
+        error: what went wrong instead, for a human. It wins over a result.
+        type: `FUNCTION_NOT_FOUND` beside an error: the host has no such function. Anything else is a failure.
+    """
+
+    result: Raw = Raw()
+    error: str | None = None
+    type: str | None = None
+
+
+AnyRequest = Compile | Run | Remove | Parse | Stats | Resume
+_COMMANDS: Final = "compile, run, remove, parse, stats, resume"
+
+
+class MalformedRequest(Exception):
+    """A line that is no request.
+
+    Attributes:
+        detail: what is wrong with it, in one short line of plain ASCII.
+        id: JSON text, the id of the request if one could be read.
+    """
+
+    def __init__(self, detail: str, request_id: bytes = b"") -> None:
+        super().__init__(detail)
+        self.detail = detail
+        self.id = request_id
+
+
+class MalformedAnswer(Exception):
+    """A line from a child that is no answer; the child is broken. The text says what is wrong."""
+
+
+# ---------------------------------------------------------------------------------------------- answers
+
+
+class HostCall(msgspec.Struct, frozen=True):
+    """A host function, by name, and the JSON array of its arguments."""
+
+    name: str
+    arguments: Raw
+
+
+class Answer(msgspec.Struct, frozen=True, kw_only=True, rename="camel"):
+    """Any answer of a child.
+
+    Attributes:
+        id: the id of the request; for a host call, that of the run.
+        ok: whether the request was carried out; None only for a host call.
+        call: the host call, if this is one. The run waits for a `Resume` with its id.
+        response: a JSON object, see `Response`. Absent for `compile` and `remove`.
+        reason: why it was not carried out, if it was not.
+        time_taken: milliseconds of the run's own time.
+        type: of a syntax error; `line` and `column` (from 1) say where it is.
+    """
+
+    id: Raw = Raw()
+    ok: bool | None = None
+    call: HostCall | None = None
+    response: Raw = Raw()
+    reason: str | None = None
+    time_taken: float | None = None
+    type: str | None = None
+    line: int | None = None
+    column: int | None = None
+
+
+class Thrown(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):
+    """A failure of a script: its type, a sentence, and where it happened (from 1) if that is known."""
+
+    type: str
+    message: str
+    line: int | None = None
+    column: int | None = None
+
+
+class Response(msgspec.Struct, frozen=True, kw_only=True):
+    """What a `response` may hold.
+
+    That is `exception` for a run that threw; `sandbox`, and `result` if it returned a value, for a run that
+    finished; `tree` for a parse. `lacking` is what the sandbox of a child lacks, in a sentence, if it lacks
+    anything, and `engines` its languages, each with whether its runs can be replayed; a child says so when
+    it is asked for its figures.
+    """
+
+    sandbox: Raw = Raw()
+    result: Raw = Raw()
+    exception: Thrown | None = None
+    tree: Raw = Raw()
+    lacking: str = ""
+    engines: dict[str, bool] = {}
+
+
+# --------------------------------------------------------------------------------------------- decoding
+
+_T = TypeVar("_T")
+
+
+class _IdOnly(msgspec.Struct, frozen=True):
+    id: Raw = Raw()
+
+
+_request_decoder: Final[msgspec.json.Decoder[AnyRequest]] = msgspec.json.Decoder(AnyRequest)
+_answer_decoder: Final = msgspec.json.Decoder(Answer)
+_response_decoder: Final = msgspec.json.Decoder(Response)
+_object_decoder: Final = msgspec.json.Decoder(dict[str, Raw])
+_id_decoder: Final = msgspec.json.Decoder(_IdOnly)
+_FIRST_OF_ID: Final = frozenset(b'"-0123456789')
+
+# For the slow way of decoding, see `surrogates`: which members are raw, and which hold such members.
+_RAW_MEMBERS: Final = frozenset({"id", "sandbox", "result", "response", "arguments", "tree"})
+_NESTED_MEMBERS: Final = frozenset({"call"})
+
+
+def decode_request(line: bytes) -> AnyRequest:
+    """Decode one line, given without its CRLF.
+
+    Raises:
+        MalformedRequest: it is not JSON, not an object, of an unknown cmd, lacks a field or has one of a
+            wrong type, or has an empty name or source.
+    """
+    try:
+        request = _decode(_request_decoder, line)
+        request_id = bytes(request.id)
+        if request_id and request_id[0] not in _FIRST_OF_ID:
+            raise ValueError("Expected `str | number` - at `$.id`")
+        if type(request) is Run:
+            if not _is_object(request.sandbox):
+                raise ValueError("Expected `object` - at `$.sandbox`")
+        elif type(request) is Resume and request.error is None and not bytes(request.result):
+            raise ValueError("Object missing required field `result` or `error`")
+    except (ValueError, RecursionError) as error:
+        raise MalformedRequest(_explain(error), _find_id(line)) from None
+    return request
+
+
+def decode_answer(line: bytes) -> Answer:
+    """Decode one line of a child, given without its CRLF; `MalformedAnswer` if it is none."""
+    try:
+        answer = _decode(_answer_decoder, line)
+        if answer.call is None:
+            if answer.ok is None or not _is_object(answer.response):
+                raise ValueError("neither an answer nor a host call")
+        elif not bytes(answer.id) or bytes(answer.call.arguments)[:1] != b"[":
+            raise ValueError("a host call without an id, or without an array of arguments")
+    except (ValueError, RecursionError) as error:
+        raise MalformedAnswer(_explain(error)) from None
+    return answer
+
+
+def decode_response(response: Raw | bytes) -> Response:
+    """Decode an `Answer.response` one step further; `MalformedAnswer` if it is not of that shape."""
+    try:
+        return _decode(_response_decoder, bytes(response))
+    except (ValueError, RecursionError) as error:
+        raise MalformedAnswer(_explain(error)) from None
+
+
+def decode_object(text: bytes, known: Collection[str] | None = None) -> dict[str, Raw]:
+    """The members of any JSON object, unread.
+
+    Args:
+        text: all of the text.
+        known: names of the members that count, in ASCII; others may be left out, and there may not be too
+            many of them. None: all members count.
+
+    Raises:
+        ValueError: it is no JSON object.
+        RecursionError: it is nested too deeply.
+    """
+    if not text.isascii():
+        text.decode()
+    try:
+        return _object_decoder.decode(text)
+    except msgspec.ValidationError:
+        raise
+    except msgspec.DecodeError:
+        if rb"\u" not in text:
+            raise
+    members = surrogates.decode(text.decode(), known, ())
+    return members if known is None else {name: members[name] for name in known if name in members}
+
+
+def _is_object(text: Raw) -> bool:
+    """Whether raw JSON is an object, or absent."""
+    return bytes(text)[:1] in (b"", b"{")
+
+
+def _find_id(line: bytes) -> bytes:
+    """The id of a malformed request, if one can be read; else empty."""
+    try:
+        request_id = bytes(_decode(_id_decoder, line).id)
+    except (ValueError, RecursionError):
+        return b""
+    return request_id if request_id and request_id[0] in _FIRST_OF_ID else b""
+
+
+def _explain(error: Exception) -> str:
+    """What is wrong with a message, in one short line of plain ASCII whatever the message holds."""
+    if isinstance(error, RecursionError):
+        return "nested too deeply"
+    if isinstance(error, UnicodeDecodeError):
+        return "not UTF-8"
+    detail = ascii(str(error))[1:-1]
+    detail = detail if len(detail) <= 200 else detail[:200] + "..."
+    return f"{detail}; there are {_COMMANDS}" if "`$.cmd`" in str(error)[-9:] else detail
+
+
+def _decode(decoder: msgspec.json.Decoder[_T], line: bytes) -> _T:
+    """Decode a message; ValueError if it is malformed, RecursionError if it is nested too deeply."""
+    if not line.isascii():
+        line.decode()  # the decoder does not check the UTF-8 of raw parts
+    try:
+        return decoder.decode(line)
+    except msgspec.ValidationError:
+        raise
+    except msgspec.DecodeError:
+        if rb"\u" not in line:  # so it is not for an unpaired surrogate
+            raise
+    return msgspec.convert(surrogates.decode(line.decode(), _RAW_MEMBERS, _NESTED_MEMBERS), decoder.type)
+
+
+# --------------------------------------------------------------------------------------------- encoding
+
+
+def encode_request(request: AnyRequest) -> bytes:
+    """The line of a request."""
+    return _line(_encode(request))
+
+
+def accepted(request_id: bytes) -> bytes:
+    """A request with an id was carried out, and there is nothing more to say."""
+    return _line(b'{"ok":true' + _id_member(request_id) + b"}")
+
+
+def responded(request_id: bytes, response: bytes) -> bytes:
+    """A request was carried out; `response` is a JSON object."""
+    return _line(b'{"ok":true,"response":' + response + _id_member(request_id) + b"}")
+
+
+def finished(request_id: bytes, sandbox: bytes, result: bytes | None, time_taken: float) -> bytes:
+    """A run finished.
+
+    Args:
+        request_id: of the run, or empty.
+        sandbox: a JSON object, the variables it hands back.
+        result: JSON text, the value it returned; None if it returned none.
+        time_taken: its own time in milliseconds.
+    """
+    value = b"" if result is None else b',"result":' + result
+    return _line(
+        b'{"ok":true,"response":{"sandbox":%b%b},"timeTaken":%.3f%b}'
+        % (sandbox, value, time_taken, _id_member(request_id))
+    )
+
+
+def threw(request_id: bytes, exception: Thrown, time_taken: float) -> bytes:
+    """A run failed by its script's own fault, after `time_taken` milliseconds of its own time."""
+    return _line(
+        b'{"ok":true,"response":{"exception":%b},"timeTaken":%.3f%b}'
+        % (_encode(exception), time_taken, _id_member(request_id))
+    )
+
+
+def refused(request_id: bytes, reason: str, extra: Mapping[str, Any] | None = None) -> bytes:
+    """A request could not be carried out, for that reason; `extra` members stand beside it."""
+    beside = b"".join(b"," + _encode(name) + b":" + _encode(value) for name, value in (extra or {}).items())
+    return _line(b'{"ok":false,"reason":' + _encode(reason) + beside + _id_member(request_id) + b"}")
+
+
+def called(run_id: bytes, name: str, arguments: bytes) -> bytes:
+    """A run waits for the result of a host function; `arguments` is a JSON array."""
+    return _line(b'{"id":%b,"call":{"name":%b,"arguments":%b}}' % (run_id, _encode(name), arguments))
+
+
+def _id_member(request_id: bytes) -> bytes:
+    return b',"id":' + request_id if request_id else b""
+
+
+def _line(text: bytes) -> bytes:
+    """One line of JSON text: a CRLF inside can only be white space, and becomes other white space."""
+    return text.replace(CRLF, b"  ") + CRLF
+
+
+_encoder: Final = msgspec.json.Encoder()
+
+
+def _encode(value: Any) -> bytes:
+    """A message or a plain value as JSON text."""
+    try:
+        return _encoder.encode(value)
+    except UnicodeEncodeError:
+        return surrogates.encode(value)

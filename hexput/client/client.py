@@ -1,0 +1,443 @@
+"""A client of a Hexput server, for programs that use trio. For asyncio and for plain code: hexput/threads.py.
+
+Source: the Hexput runtime document, and docs/protocols.md section 2. It asks other servers for nothing that
+they do not have, unless it is told to (`compile`, `run`, `remove`), but for one message: `cancel`, for an
+execution that nobody waits for any more. A server that does not know it answers that, and the answer is
+ignored.
+
+Invariants:
+
+- A request ends: with its answer, or with a `ClientError`; when the connection is lost, at once. It is never
+  sent twice: a script may have effects through the functions that it calls.
+- A connection that is lost, or silent, is made again, after ever longer pauses that are in part random, so
+  that a server which comes back does not meet all its clients at the same moment.
+- A function that the server calls may take its time, and may itself make requests; others go on meanwhile.
+  What it raises is told to the script, as text, and stops nothing here.
+"""
+
+import inspect
+import json
+import logging
+import random
+import ssl
+from collections.abc import Callable, Mapping
+from types import TracebackType
+from typing import Any, Final, Self, TypeVar
+
+import msgspec
+import trio
+from msgspec import Raw
+from trio_websocket import WebSocketConnection
+
+from hexput.client.dial import GOODBYE, Place, bare, dial, failure_of, is_hopeless
+from hexput.client.failures import ClientError, Disconnected, Refused, RequestFailed, RequestTimeout
+
+__all__ = ["ClientError", "Disconnected", "HexputClient", "Refused", "RequestFailed", "RequestTimeout"]
+
+_log = logging.getLogger(__name__)  # the application's, which knows nothing of how the server logs
+
+Handler = Callable[..., Any]
+Out = trio.MemorySendChannel[str]
+H = TypeVar("H", bound=Handler)
+
+_FIRST_PAUSE: Final = 0.1
+"""The pause before the second attempt to connect, in seconds; each further one is twice as long."""
+
+_QUEUE: Final = 64
+"""How many messages wait to be sent; who has a further one waits with it."""
+
+
+class _Received(msgspec.Struct, frozen=True):
+    """Everything that a server sends; see docs/protocols.md."""
+
+    id: str | int | float | None = None
+    success: bool | None = None
+    result: Raw = Raw()
+    error: str | None = None
+    error_type: str | None = None
+    details: str | None = None
+    line: int | None = None
+    column: int | None = None
+    action: str | None = None
+    function_name: str | None = None
+    arguments: Raw = Raw()
+    secret_context: Raw = Raw()
+
+
+_decode: Final = msgspec.json.Decoder(_Received).decode
+
+
+class _Function:
+    """A function that scripts may call."""
+
+    __slots__ = ("handler", "wants_secret")
+
+    def __init__(self, handler: Handler) -> None:
+        self.handler = handler
+        try:
+            self.wants_secret = "secret_context" in inspect.signature(handler).parameters
+        except (TypeError, ValueError):  # built in, and does not tell
+            self.wants_secret = False
+
+
+class _Pending:
+    """A request that waits for its answer."""
+
+    __slots__ = ("answer", "ended", "error")
+
+    def __init__(self) -> None:
+        self.ended = trio.Event()
+        self.answer: _Received | None = None
+        self.error: ClientError | None = None
+
+    def end(self, answer: _Received | None = None, error: ClientError | None = None) -> None:
+        self.answer = answer
+        self.error = error
+        self.ended.set()
+
+
+class HexputClient:
+    """One connection to a Hexput server, which is made again when it is lost.
+
+    Args:
+        url: such as `ws://127.0.0.1:9001`, or `wss://…` for TLS.
+        token: what the server wants to be shown, if it wants that.
+        timeout: how long a request may take, in seconds, the functions that it calls included; None: for
+        ever.
+            Each request may say otherwise.
+        connect_timeout: how long entering the block may take, and each attempt to connect, in seconds.
+        heartbeat: every so many seconds the client sends a ping; a server that does not answer within as many
+            is taken to be gone.
+        reconnect: whether a lost connection is made again; if not, a first attempt that fails is the last
+            one, too.
+        longest_pause: between two attempts to connect, in seconds.
+        ssl_context: for `wss://…`, if the system's certificates are not enough.
+
+    Raises:
+        ValueError: the URL is not that of a WebSocket server, or does not fit `ssl_context`.
+
+    Example:
+        async with HexputClient("ws://127.0.0.1:9001") as client:
+            client.register_function("add", lambda a, b: a + b)
+            print(await client.execute("return add(1, n);", context={"n": 2}))
+    """
+
+    def __init__(
+        self,
+        url: str = "ws://127.0.0.1:9001",
+        *,
+        token: str | None = None,
+        timeout: float | None = 60.0,
+        connect_timeout: float = 10.0,
+        heartbeat: float = 30.0,
+        reconnect: bool = True,
+        longest_pause: float = 30.0,
+        ssl_context: ssl.SSLContext | None = None,
+    ) -> None:
+        self._url = url
+        self._place = Place.of(url, ssl_context)
+        self._headers = [(b"Authorization", b"Bearer " + token.encode())] if token else []
+        self._timeout = timeout
+        self._connect_timeout = connect_timeout
+        self._heartbeat = heartbeat
+        self._reconnect = reconnect
+        self._longest_pause = longest_pause
+        self._functions: dict[str, _Function] = {}
+        self._pending: dict[str, _Pending] = {}
+        self._number = 0
+        self._websocket: WebSocketConnection | None = None
+        self._out: Out | None = None  # what is put here is sent; None when there is no connection
+        self._changed = trio.Event()  # whenever it is connected, or will not be any more
+        self._failure: ClientError = Disconnected("not connected: use the client in an 'async with' block")
+        self._gave_up: ClientError | None = self._failure
+        self._manager: Any = None
+        self._nursery: trio.Nursery | None = None
+
+    async def __aenter__(self) -> Self:
+        """Connect, in several attempts if need be. Raises Refused, or Disconnected when `connect_timeout` is
+        over or another attempt would fail as well.
+        """
+        if self._manager is not None:
+            raise ClientError("a client has one 'async with' block: make another client")
+        self._gave_up = None
+        self._failure = Disconnected(
+            f"cannot connect to {bare(self._url)}: no answer within {self._connect_timeout:g} seconds; see "
+            "whether a Hexput server listens there"
+        )
+        self._manager = trio.open_nursery()
+        self._nursery = await self._manager.__aenter__()
+        self._nursery.start_soon(self._stay_connected)
+        error: ClientError | None = None
+        with trio.move_on_after(self._connect_timeout):
+            try:
+                await self._connection()
+            except ClientError as failure:
+                error = failure
+        if self._out is None:
+            await self.__aexit__(None, None, None)
+            raise error or self._failure
+        return self
+
+    async def __aexit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, traceback: TracebackType | None
+    ) -> None:
+        """Disconnect. Requests that are under way fail."""
+        assert self._nursery is not None
+        websocket = self._websocket
+        self._give_up(Disconnected("the client's block has ended"))
+        if websocket is not None:
+            with trio.move_on_after(GOODBYE, shield=True):
+                await websocket.aclose()
+        self._nursery.cancel_scope.cancel()
+        try:
+            await self._manager.__aexit__(None, None, None)
+        except Exception as failure:  # noqa: BLE001 - it is over, however it ends
+            _log.debug("while disconnecting: %r", failure)
+
+    @property
+    def is_connected(self) -> bool:
+        """Whether there is a connection now. Requests wait for one."""
+        return self._out is not None
+
+    # ----------------------------------------------------------------------------------------- requests
+
+    async def execute(
+        self,
+        code: str,
+        *,
+        context: Mapping[str, Any] | None = None,
+        options: Mapping[str, bool] | None = None,
+        secret_context: Any = None,
+        timeout: float | None = -1,
+    ) -> Any:
+        """Run a script and return the value that it returned.
+
+        Args:
+            code: the source.
+            context: the script's variables.
+            options: what the script may not use, such as `{"no_loops": True}`.
+            secret_context: handed to the functions that the script calls, and never to the script.
+            timeout: in seconds; None: for ever; left out: the client's.
+
+        Raises:
+            RequestFailed: the source is not a script, or the script failed, or was not run.
+            RequestTimeout, Disconnected, Refused: see hexput/client/failures.py.
+            ValueError, TypeError, RecursionError: a value cannot be sent as JSON.
+        """
+        return await self._request(
+            "execute", timeout, code=code, context=context, options=options, secret_context=secret_context
+        )
+
+    async def parse(
+        self, code: str, *, options: Mapping[str, bool] | None = None, timeout: float | None = -1
+    ) -> Any:
+        """The syntax tree of a source. Raises what `execute` raises."""
+        return await self._request("parse", timeout, code=code, options=options)
+
+    async def compile(
+        self, name: str, code: str, *, options: Mapping[str, bool] | None = None, timeout: float | None = -1
+    ) -> None:
+        """Give a script a name: it can be `run`, and scripts can call it. Raises what `execute` raises."""
+        await self._request("compile", timeout, name=name, code=code, options=options)
+
+    async def run(
+        self,
+        name: str,
+        context: Mapping[str, Any] | None = None,
+        *,
+        secret_context: Any = None,
+        timeout: float | None = -1,
+    ) -> Any:
+        """Run the script of a name; gives what it returned, or its variables if it returned nothing.
+
+        Raises what `execute` raises.
+        """
+        return await self._request("run", timeout, name=name, context=context, secret_context=secret_context)
+
+    async def remove(self, name: str, *, timeout: float | None = -1) -> None:
+        """Forget the script of a name. Raises what `execute` raises."""
+        await self._request("remove", timeout, name=name)
+
+    async def _request(self, action: str, timeout: float | None, **fields: Any) -> Any:
+        self._number += 1
+        request_id = str(self._number)
+        text = _encode({"id": request_id, "action": action} | _given(fields))
+        limit = self._timeout if timeout is not None and timeout < 0 else timeout
+        pending = _Pending()
+        out = None
+        try:
+            with trio.move_on_after(float("inf") if limit is None else limit):
+                out = await self._connection()
+                self._pending[request_id] = pending
+                await self._send(out, text)
+                await pending.ended.wait()
+        finally:
+            self._pending.pop(request_id, None)
+            if not pending.ended.is_set() and out is not None and action in ("execute", "run"):
+                with trio.move_on_after(GOODBYE, shield=True):
+                    await self._try_to_send(out, {"id": request_id, "action": "cancel"})
+        if pending.error is not None:
+            raise pending.error
+        if pending.answer is None:
+            raise RequestTimeout(f"no answer within {limit} seconds")
+        answer = pending.answer
+        if not answer.success:
+            message = answer.error or "the server does not say why"
+            if answer.details:
+                message += f": {answer.details}"
+            raise RequestFailed(message, answer.error_type, answer.line, answer.column)
+        return json.loads(bytes(answer.result)) if bytes(answer.result) else None
+
+    # ---------------------------------------------------------------------------------------- functions
+
+    def register_function(self, name: str, handler: H) -> H:
+        """Offer a function to scripts, in place of the one of that name.
+
+        Args:
+            name: what scripts call it.
+            handler: a plain or an async function. It is called with the script's arguments; if it has a
+                parameter `secret_context`, with that of the execution as well (None if there is none).
+        """
+        self._functions[name] = _Function(handler)
+        return handler
+
+    def unregister_function(self, name: str) -> None:
+        """Offer it no longer; nothing if there is none of that name."""
+        self._functions.pop(name, None)
+
+    async def _invoke(self, handler: Handler, arguments: list[Any], keywords: dict[str, Any]) -> Any:
+        """Call a function of the application; the layers over this client do it elsewhere."""
+        value = handler(*arguments, **keywords)
+        return await value if inspect.isawaitable(value) else value
+
+    async def _serve_call(self, out: Out, call: _Received) -> None:
+        reply: dict[str, Any] = {"id": call.id, "result": None}
+        function = self._functions.get(call.function_name or "")
+        try:
+            if function is None:
+                raise LookupError(f"Function '{call.function_name}' not found on client.")
+            keywords = {}
+            if function.wants_secret:
+                secret = bytes(call.secret_context)
+                keywords["secret_context"] = json.loads(secret) if secret else None
+            arguments = json.loads(bytes(call.arguments))
+            reply["result"] = await self._invoke(function.handler, arguments, keywords)
+            text = _encode(reply)
+        except Exception as error:  # noqa: BLE001 - it is the script's to know
+            text = _encode({"id": call.id, "result": None, "error": str(error) or type(error).__name__})
+        try:
+            await self._send(out, text)
+        except Disconnected:
+            pass  # then nobody waits for it
+
+    # --------------------------------------------------------------------------------------- connection
+
+    async def _connection(self) -> Out:
+        """The way to the server, when there is one. Raises what it was given up for."""
+        while self._out is None:
+            if self._gave_up is not None:
+                raise self._gave_up
+            await self._changed.wait()
+        return self._out
+
+    async def _stay_connected(self) -> None:
+        pause = _FIRST_PAUSE
+        while True:
+            is_final = not self._reconnect
+            try:
+                async with dial(self._place, self._headers, self._connect_timeout) as websocket:
+                    await self._talk(websocket)
+            except Exception as error:  # noqa: BLE001 - whatever it is, it is tried again
+                self._failure = failure_of(error, self._url)
+                is_final = is_final or is_hopeless(error)
+            if self._gave_up is not None:
+                return
+            if self._out is not None:
+                self._out = self._websocket = None
+                pause = _FIRST_PAUSE
+            _log.info("%s", self._failure)
+            self._end_all(self._failure)
+            if is_final:
+                self._give_up(self._failure)
+                return
+            await trio.sleep(random.uniform(pause / 2, pause))  # to be spread, not to be secret
+            pause = min(pause * 2, self._longest_pause)
+
+    async def _talk(self, websocket: WebSocketConnection) -> None:
+        """Send and receive until the connection ends."""
+        out, queue = trio.open_memory_channel[str](_QUEUE)
+        async with queue, trio.open_nursery() as nursery:
+            self._websocket, self._out = websocket, out
+            self._changed.set()
+            self._changed = trio.Event()
+            nursery.start_soon(self._write, websocket, queue)
+            nursery.start_soon(self._beat, websocket)
+            while True:
+                self._take(await websocket.get_message(), out, nursery)
+
+    async def _write(self, websocket: WebSocketConnection, queue: trio.MemoryReceiveChannel[str]) -> None:
+        """Send what is put into the queue: a task of its own, for a message must not be cut off in its middle
+        when the request is cancelled.
+        """
+        async for text in queue:
+            await websocket.send_message(text)
+
+    async def _beat(self, websocket: WebSocketConnection) -> None:
+        while True:
+            await trio.sleep(self._heartbeat)
+            with trio.fail_after(self._heartbeat):
+                await websocket.ping()
+
+    def _take(self, text: str | bytes, out: Out, nursery: trio.Nursery) -> None:
+        """A message of the server."""
+        try:
+            received = _decode(text)
+        except (msgspec.DecodeError, UnicodeError, RecursionError) as error:
+            _log.warning("a message that makes no sense was ignored: %s", error)
+            return
+        if received.action == "is_function_exists":
+            body = {"id": received.id, "exists": received.function_name in self._functions}
+            nursery.start_soon(self._try_to_send, out, body)
+        elif received.function_name is not None:
+            nursery.start_soon(self._serve_call, out, received)
+        elif (pending := self._pending.get(str(received.id))) is not None and received.success is not None:
+            pending.end(received)
+        else:
+            _log.debug("a message to nobody was ignored: %s", received.error)
+
+    async def _send(self, out: Out, text: str) -> None:
+        try:
+            await out.send(text)
+        except trio.BrokenResourceError:
+            raise self._failure from None
+
+    async def _try_to_send(self, out: Out, body: dict[str, Any]) -> None:
+        try:
+            await self._send(out, _encode(body))
+        except Disconnected:
+            pass
+
+    def _give_up(self, error: ClientError) -> None:
+        self._gave_up = error
+        self._out = self._websocket = None
+        self._changed.set()
+        self._end_all(error)
+
+    def _end_all(self, error: ClientError) -> None:
+        """Nothing that was sent will be answered any more."""
+        for pending in self._pending.values():
+            pending.end(error=error)
+
+
+def _given(fields: dict[str, Any]) -> dict[str, Any]:
+    """The fields of a request that are there. Mappings of any kind become JSON objects."""
+    return {
+        name: dict(value) if isinstance(value, Mapping) else value
+        for name, value in fields.items()
+        if value is not None
+    }
+
+
+def _encode(body: dict[str, Any]) -> str:
+    """JSON text. Raises ValueError, TypeError or RecursionError if a value has none."""
+    return json.dumps(body, allow_nan=False, separators=(",", ":"))

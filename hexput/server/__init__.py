@@ -1,0 +1,1 @@
+"""Hexput over WebSocket: the server."""

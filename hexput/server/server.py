@@ -1,0 +1,353 @@
+"""The Hexput server: a front that speaks Hexput over WebSocket.
+
+Source: the Hexput runtime document, and docs/protocols.md section 2. This module has the connections: who may
+come in, how each is read and written, and how it ends. What messages mean is said in sessions.py; where it
+listens, and how many connections there may be, in jefe/fronts/listen.py.
+
+Invariants:
+
+- A connection is one task, which reads, and one that writes what does not leave at once; whatever goes wrong
+  in them, in the library that shakes hands too, ends this connection and no other. When it ends, so does all
+  that its client asked for, in the children as well.
+- What comes in one piece is handled in one batch, in turns with what others send; messages only while the
+  session is not heavy, and then the client is not read from.
+- A client that is not read from, too, is asked whether it is still there, and found out if it has ended.
+- The messages that have not ended are bounded for all clients together, too.
+- A client is answered a bounded number of bytes that it has not read (`max_outbox`, and one answer), pongs
+  included. Then, or when it reads nothing for two heartbeats, or is silent for two, it is dropped.
+- When the end is asked for (`jefe.fronts.shutdown.Shutdown`), clients that have nothing in flight are told
+  (1001) and go; the others when they have their answers. When the server is cancelled, every client is told
+  and none is waited for.
+
+Settings: `hexput_*`, `max_executions`, `max_in_flight`, `max_input_size`, `max_outbox`, `heartbeat` and the
+two timeouts of functions.
+"""
+
+import itertools
+from collections.abc import Callable
+from contextlib import suppress
+from functools import partial
+from typing import Final
+
+import structlog
+import trio
+from trio_websocket import WebSocketRequest, wrap_server_stream
+
+from hexput.messages import WELCOME
+from hexput.server.admission import refusal
+from hexput.server.bridge import Timers
+from hexput.server.frames import GOING_AWAY, NO_CLOSE, Close, Decoder, Failure, Nothing, Ping
+from hexput.server.sessions import Session
+from hexput.server.transport import NO_WEBSOCKET, Transport
+from jefe import Settings, Supervisor
+from jefe.core.functions import NamedScripts
+from jefe.core.namespaces import OPERATOR, Namespace
+from jefe.fronts.access import Token
+from jefe.fronts.front import Front
+from jefe.fronts.listen import Door, Stream, peer_of, socket_of
+from jefe.fronts.shutdown import Shutdown
+
+_log = structlog.get_logger()
+
+_HANDSHAKE: Final = 10.0
+"""How long a client may take to ask for the upgrade, in seconds, TLS included."""
+
+_GOODBYE: Final = 1.0
+"""How long a client may take to take the last frame, in seconds."""
+
+_TURN: Final = 64
+"""How many frames of one client are handled before others have their turn."""
+
+_TOO_MANY: Final = "This server has as many connections as it may have (JEFE_MAX_CONNECTIONS)."
+
+_UNFINISHED: Final = 256 * 1024 * 1024
+"""How many bytes of messages that have not ended are held for all clients together."""
+
+
+async def serve_hexput(
+    supervisor: Supervisor,
+    settings: Settings,
+    door: Door,
+    *,
+    shutdown: Shutdown | None = None,
+    task_status: trio.TaskStatus[None] = trio.TASK_STATUS_IGNORED,
+) -> None:
+    """Serve the clients that come through a door, until cancelled.
+
+    `shutdown` asks for the end; None: nobody does.
+    """
+    shutdown = shutdown or Shutdown()
+    server = Server(supervisor, settings, door.token, shutdown)
+    async with trio.open_nursery() as nursery:
+        nursery.start_soon(server.run)
+        task_status.started()
+        await door.serve(server.serve, partial(server.serve, is_one_too_many=True), nursery, shutdown)
+
+
+FRONT: Final = Front("hexput", serve_hexput)
+"""What it is to those who start it."""
+
+
+class Server:
+    """All connections of one server.
+
+    Args:
+        supervisor: carries requests out.
+        settings: the limits.
+        token: what clients must show.
+        shutdown: asks for the end.
+    """
+
+    def __init__(self, supervisor: Supervisor, settings: Settings, token: Token, shutdown: Shutdown) -> None:
+        self._supervisor = supervisor
+        self._settings = settings
+        self._token = token
+        self._shutdown = shutdown
+        self._named = NamedScripts(supervisor)
+        self._timers = Timers(
+            settings.function_exists_timeout, settings.function_call_timeout, supervisor.settle
+        )
+        self._connections: set[_Connection] = set()
+        self._unfinished = 0  # bytes of messages that have not ended
+        self._numbers = itertools.count(1)
+
+    async def run(self) -> None:
+        """Watch the time, for ever: for functions, and for clients that are no longer there."""
+        async with trio.open_nursery() as nursery:
+            nursery.start_soon(self._timers.exists.run)
+            nursery.start_soon(self._timers.call.run)
+            if self._settings.heartbeat:
+                nursery.start_soon(self._beat)
+
+    async def serve(self, stream: Stream, *, is_one_too_many: bool = False) -> None:
+        """One connection, from its first byte to its end. One too many is told so when it asks to come in."""
+        # Who has shown the token speaks for the operator; else nothing of one client is another's.
+        number = next(self._numbers)
+        namespace = OPERATOR if self._token else Namespace(f"hexput connection {number}")
+        async with trio.open_nursery() as nursery:
+            with trio.CancelScope() as scope:
+                connection = _Connection(
+                    stream, number, namespace, self._supervisor, self._settings, scope.cancel
+                )
+                nursery.start_soon(connection.transport.run)
+                try:
+                    if await self._shake_hands(connection, is_one_too_many):
+                        await self._talk(connection)
+                finally:
+                    connection.transport.break_off()
+            nursery.cancel_scope.cancel()
+
+    async def _shake_hands(self, connection: "_Connection", is_one_too_many: bool) -> bool:
+        """Let a client in that asks for a WebSocket, and may come in. Says whether it was let in."""
+        request: WebSocketRequest | None = None
+        is_in = False
+        try:
+            with trio.move_on_after(_HANDSHAKE):
+                # The library lives no longer than the handshake: messages are no work for it.
+                async with trio.open_nursery() as library:
+                    request = await wrap_server_stream(library, connection.transport)
+                    is_in = await self._admit(request, connection, is_one_too_many)
+                    library.cancel_scope.cancel()
+        except* UnicodeError:  # a header that is no text: the library decodes it, and does not expect that
+            with suppress(trio.BrokenResourceError):
+                await connection.transport.send_all(NO_WEBSOCKET)
+            await connection.transport.linger()
+        finally:
+            if request is None:
+                connection.log.info("a client did not ask for a WebSocket")
+        return is_in
+
+    async def _admit(
+        self, request: WebSocketRequest, connection: "_Connection", is_one_too_many: bool
+    ) -> bool:
+        """Let a client in; if it may not come in, it is told why."""
+        status, sentence, headers = 503, _TOO_MANY, []
+        if not is_one_too_many:
+            no = refusal(request.headers, request.path, connection.local, self._settings, self._token)
+            if no is None:
+                await request.accept()
+                return True
+            status, sentence, headers = no.status, no.sentence, list(no.headers)
+        connection.log.warning("a client was refused", reason=sentence)
+        headers.append((b"Content-Type", b"text/plain; charset=utf-8"))
+        await request.reject(status, extra_headers=headers, body=f"{sentence}\n".encode())
+        await connection.transport.linger()
+        return False
+
+    async def _talk(self, connection: "_Connection") -> None:
+        """A client that was let in."""
+        transport = connection.transport
+        session = Session(
+            connection.log,
+            self._supervisor,
+            self._named,
+            self._timers,
+            self._settings,
+            connection.namespace,
+            send=connection.say,
+            waiting=lambda: transport.size,
+        )
+        connection.session = session
+        self._connections.add(connection)
+        connection.log.info("a client connected")
+        transport.is_open = True
+        transport.send_text(WELCOME)
+        self._supervisor.settle()
+        end: Close | Failure | None = None  # None: it is the server that ends
+        try:
+            with self._shutdown.client(connection):
+                end = await self._converse(connection, session)
+        finally:
+            if self._shutdown.over.is_set():
+                self._shutdown.cancelled += session.count + bool(transport.size)
+            self._connections.discard(connection)
+            self._hold(connection, 0)
+            session.close()
+            if connection.namespace is not OPERATOR:
+                self._supervisor.end_namespace(connection.namespace)
+            self._supervisor.settle()
+            code = None if end is None else end.code
+            connection.log.info("a client disconnected", code=code, why=connection.dropped_for)
+            farewell = end or Close(GOING_AWAY)
+            with trio.move_on_after(_GOODBYE, shield=True):
+                await transport.close(farewell.code, farewell.reason)
+        if isinstance(end, Failure):
+            await transport.linger()
+
+    async def _converse(self, connection: "_Connection", session: Session) -> Close | Failure:
+        """Handle messages until the client closes, or has gone, or breaks the protocol."""
+        transport = connection.transport
+        settle = self._supervisor.settle
+        decoder = Decoder(self._settings.max_input_size)
+        while True:
+            data = await transport.receive()
+            if not data:
+                return Close(NO_CLOSE)
+            decoder.receive(data)
+            del data  # nothing is held for a client that is idle
+            handled = 0
+            while (event := decoder.next_event()) is not None:
+                if isinstance(event, str | bytes):
+                    if session.is_heavy:
+                        settle()
+                        await session.until_light()
+                        transport.heard_at = trio.current_time()  # nobody has listened
+                    session.handle(event)
+                elif isinstance(event, Ping):
+                    connection.answer_ping(event.payload)
+                elif not isinstance(event, Nothing):
+                    return event
+                handled += 1
+                if handled % _TURN == 0:
+                    settle()
+                    await trio.lowlevel.checkpoint()
+            self._hold(connection, decoder.held)
+            settle()
+
+    def _hold(self, connection: "_Connection", size: int) -> None:
+        """So many bytes of a message that has not ended are held for a client.
+
+        If that is too much for all together, the client for which most is held has to go.
+        """
+        more = size - connection.unfinished
+        connection.unfinished = size
+        self._unfinished += more
+        if more > 0 and self._unfinished > _UNFINISHED:
+            largest = max(self._connections, key=lambda each: each.unfinished)
+            largest.drop("too many messages that have not ended are held")
+
+    async def _beat(self) -> None:
+        """Ask the silent whether they are still there, and drop those that are not."""
+        pause = self._settings.heartbeat
+        while True:
+            await trio.sleep(pause / 2)
+            now = trio.current_time()
+            for connection in list(self._connections):
+                connection.beat(now, pause)
+            self._supervisor.settle()
+
+
+class _Connection:
+    """What the server knows about one connection."""
+
+    def __init__(
+        self,
+        stream: Stream,
+        number: int,
+        namespace: Namespace,
+        supervisor: Supervisor,
+        settings: Settings,
+        end: Callable[[], None],
+    ) -> None:
+        self.local: str = socket_of(stream).getsockname()[0]
+        self.log = _log.bind(connection=number, address=peer_of(stream))
+        self.namespace = namespace
+        self.session: Session | None = None
+        self.dropped_for: str | None = None
+        self.unfinished = 0  # bytes that are held of a message that has not ended
+        self._pinged_at = 0.0
+        self._is_leaving = False
+        self._max_outbox = settings.max_outbox
+        self._end = end
+        self.transport = Transport(stream, supervisor.pool.soon, self._sent, end)
+
+    def say(self, text: bytes) -> None:
+        """A message for the client; if it has not read too many, that is the end of it."""
+        self.transport.send_text(text)
+        self._look_at_outbox(len(text))
+
+    def answer_ping(self, payload: bytes) -> None:
+        """A pong, for which the same holds."""
+        self.transport.send_pong(payload)
+        self._look_at_outbox(len(payload))
+
+    def _look_at_outbox(self, newest: int) -> None:
+        if self.transport.size - newest > self._max_outbox:
+            self.drop("it did not read what it was sent (JEFE_MAX_OUTBOX)")
+
+    def drop(self, why: str) -> None:
+        """End the connection without a word: who does not read cannot be told."""
+        if self.dropped_for is None:
+            self.dropped_for = why
+            self.log.warning("a client was dropped", why=why)
+            self.transport.is_open = False
+            self._end()
+
+    def wind_up(self) -> None:
+        """The end is asked for; see `jefe.fronts.shutdown.Client`."""
+        assert self.session is not None
+        self.session.wind_up(self._leave)
+
+    def abandon(self) -> int:
+        """There is no more time."""
+        assert self.session is not None
+        count = self.session.abandon()
+        self._leave()
+        return count
+
+    def _leave(self) -> None:
+        """The connection ends when all that was said has left."""
+        self._is_leaving = True
+        if not self.transport.size:
+            self._end()
+
+    def beat(self, now: float, pause: float) -> None:
+        """Half a `pause` has gone by since the last time."""
+        transport = self.transport
+        silent = now - transport.heard_at
+        is_read = self.session is None or not self.session.is_paused
+        if transport.size and now - transport.moved_at >= 2 * pause:
+            self.drop("it took nothing for two heartbeats")
+        elif is_read and silent >= 2 * pause:
+            self.drop("it was silent for two heartbeats")
+        elif not is_read and transport.has_peer_ended():
+            self.drop("it has gone")
+        elif silent >= pause and now - self._pinged_at >= pause:
+            self._pinged_at = now
+            transport.send_ping()
+
+    def _sent(self) -> None:
+        if self.session is not None:
+            self.session.lighten()
+        if self._is_leaving:
+            self._leave()

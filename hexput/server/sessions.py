@@ -1,0 +1,377 @@
+"""A session: what one client of the Hexput server has asked for, and what it is told. No I/O.
+
+Messages come in by `handle`, answers go out by a function call, whenever they are there. Invariants:
+
+- Every request that has an id is answered exactly once, unless the session is closed before.
+- Whatever a client sends, it gets an answer, and its next message counts.
+- What it has asked for is bounded: in number and size, those that wait for the client included. Further
+  requests are refused. Its messages need not be read while the session `is_heavy`: then as many executions
+  are worked on as may be, or the client is slow to take answers. Executions that wait for the client do
+  not make it so, or the client's replies would never be read.
+- After `close` nothing is sent, and nothing that it asked for is worked on.
+"""
+
+from collections.abc import Callable
+from functools import partial
+from typing import Final
+
+import structlog
+import trio
+from structlog.typing import FilteringBoundLogger
+
+from child import protocol
+from hexput import messages
+from hexput.messages import Message
+from hexput.server.bridge import Bridge, Question, Timers
+from jefe import JefeError, Outcome, Settings, Source, Supervisor
+from jefe.core.functions import NamedScripts
+from jefe.core.jobs import Question as Asked
+from jefe.core.namespaces import Namespace
+from jefe.core.run import NO_SANDBOX, Run
+from jefe.core.values import outcome_of
+from jefe.errors import from_answer
+from jefe.fronts.shutdown import CANCELLED, SHUTTING_DOWN
+
+_HELD: Final = 64 * 1024 * 1024
+"""How large the messages of all that a client has asked for may be together, in bytes; one may be larger."""
+
+_COMPLAINTS: Final = 20
+"""How many unreadable messages of one client are logged as warnings."""
+
+
+class Work:
+    """What a client has asked for, and has not been answered."""
+
+    __slots__ = ("asked", "id", "is_sandbox_wanted", "question", "run", "secret", "session", "size")
+
+    def __init__(self, session: "Session", message: Message, size: int) -> None:
+        self.session = session
+        self.id = messages.own(message.id)
+        self.size = size
+        self.secret = b"" if messages.is_null(message.secret_context) else bytes(message.secret_context)
+        self.is_sandbox_wanted = message.action == "run"
+        self.run: Run | None = None
+        self.asked: Asked | None = None
+        self.question: Question | None = None
+
+    def secret_for(self, run: Run) -> bytes:
+        """What is secret to this execution, as far as the script that makes a host call may send it along."""
+        return self.secret if self.session.namespace.hears(run.namespace) else b""
+
+    def resumed(self) -> None:
+        """It waited for the client, and goes on."""
+        self.session.resumed(self)
+
+    def not_found(self, run: Run, name: str, arguments: bytes) -> None:
+        """The client has no such function; perhaps there is a script of that name."""
+        self.session.resumed(self)
+        self.session.named.call(run, name, arguments)
+
+
+class Session:
+    """One client.
+
+    Args:
+        log: where what is logged says which connection it is about.
+        supervisor: carries the requests out.
+        named: the scripts that can be called as functions.
+        timers: the timeouts of remote functions.
+        settings: the limits.
+        namespace: whose the names and the sources of this client are.
+        send: takes a message for the client.
+        waiting: how many bytes wait for the client.
+    """
+
+    def __init__(
+        self,
+        log: FilteringBoundLogger,
+        supervisor: Supervisor,
+        named: NamedScripts,
+        timers: Timers,
+        settings: Settings,
+        namespace: Namespace,
+        *,
+        send: Callable[[bytes], None],
+        waiting: Callable[[], int],
+    ) -> None:
+        self.named = named
+        self.is_paused = False
+        """Whether somebody waits in `until_light`."""
+        self._supervisor = supervisor
+        self._settings = settings
+        self.namespace = namespace
+        self._send = send
+        self._waiting = waiting
+        self._bridge = Bridge(send, timers, log)
+        self._log = log
+        self._client = str(structlog.get_context(log).get("address", ""))
+        self._works: dict[bytes, list[Work]] = {}  # by id
+        self._count = 0  # works
+        self._held = 0  # bytes of their messages
+        self._working = 0  # those of them that do not wait for the client
+        self._answer_size = 0.0  # what is to be expected of one, in bytes
+        self._complaints = 0
+        self._is_closed = False
+        self._on_idle: Callable[[], None] | None = None  # if nothing new is taken on
+        self._light = trio.Event()
+        self._actions: dict[str, Callable[[Message, int], None]] = {
+            "parse": self._parse,
+            "execute": self._execute,
+            "run": self._run,
+            "compile": self._compile,
+            "remove": self._remove,
+            "cancel": self._cancel,
+        }
+
+    # -------------------------------------------------------------------------------------- what comes in
+
+    def handle(self, text: str | bytes) -> None:
+        """A message of the client. Whoever handled a batch of them settles the supervisor."""
+        try:
+            message = messages.decode(text)
+        except messages.Unreadable as error:
+            self._complaints += 1
+            log = self._log.warning if self._complaints <= _COMPLAINTS else self._log.debug
+            log("an unreadable message", detail=str(error))
+            self._send(error.answer)
+            return
+        if message.action is None:
+            self._bridge.reply(message)
+            return
+        action = self._actions.get(message.action)
+        if action is None:
+            self._send(messages.unknown_action(message))
+            return
+        self._log.debug(
+            "a request",
+            id=messages.shown(message.id),
+            action=message.action,
+            name=message.name,
+            code=message.code,
+        )
+        action(message, len(text))
+
+    def close(self) -> None:
+        """The client has gone: drop everything."""
+        self._is_closed = True
+        works = [work for same in self._works.values() for work in same]
+        for work in works:
+            self._drop(work)
+        self._works.clear()
+        self._light.set()
+
+    # -------------------------------------------------------------------------------------------- its end
+
+    @property
+    def count(self) -> int:
+        """How many requests have been taken on and not been answered."""
+        return self._count
+
+    def wind_up(self, on_idle: Callable[[], None]) -> None:
+        """Take nothing new on; `on_idle` is called when everything is answered."""
+        self._on_idle = on_idle
+        if not self._count:
+            on_idle()
+
+    def abandon(self) -> int:
+        """Answer everything: it is not going to be carried out. Returns how much that was."""
+        works = [work for same in self._works.values() for work in same]
+        for work in works:
+            self._drop(work)
+            self._end(work, messages.failed(work.id, f"The request was {CANCELLED}", "Cancelled"))
+        self.close()
+        self._supervisor.settle()
+        return len(works)
+
+    # ------------------------------------------------------------------------------------------- its pace
+
+    @property
+    def is_heavy(self) -> bool:
+        """Whether no further messages should be read for now."""
+        room = self._settings.max_outbox // 4
+        return (
+            self._working >= self._settings.max_in_flight
+            or self._waiting() > room
+            or self._working * self._answer_size > room
+        )
+
+    async def until_light(self) -> None:
+        """Wait until it is not heavy, or closed."""
+        self.is_paused = True
+        while self.is_heavy and not self._is_closed:
+            self._light = trio.Event()
+            await self._light.wait()
+        self.is_paused = False
+
+    def lighten(self) -> None:
+        """It may have become less heavy."""
+        if self.is_paused and not self.is_heavy:
+            self._light.set()
+
+    def resumed(self, work: Work) -> None:
+        """It waited for the client, and is worked on again."""
+        self._working += 1
+
+    # ----------------------------------------------------------------------------------------- requests
+
+    def _parse(self, message: Message, size: int) -> None:
+        work = self._admit(message, size)
+        if work is not None:
+            request = protocol.Parse(script=message.code or "\n", options=message.choices)
+            work.asked = self._supervisor.submit_parse(request, partial(self._parsed, work))
+
+    def _parsed(self, work: Work, answer: bytes) -> None:
+        decoded = protocol.decode_answer(answer)
+        if decoded.ok:
+            self._succeed(work, bytes(protocol.decode_response(decoded.response).tree))
+        else:
+            self._fail(work, from_answer(decoded))
+
+    def _execute(self, message: Message, size: int) -> None:
+        self._begin(message, size, Source(message.code or "\n", options=message.choices))
+
+    def _run(self, message: Message, size: int) -> None:
+        self._begin(message, size, message.name or "")
+
+    def _begin(self, message: Message, size: int, script: str | Source) -> None:
+        work = self._admit(message, size)
+        if work is None:
+            return
+        context = NO_SANDBOX if messages.is_null(message.context) else messages.own(message.context)
+        run = self.named.submit(
+            script,
+            context,
+            on_done=self._done,
+            on_call=self._call,
+            namespace=self.namespace,
+            tag=work,
+            client=self._client,
+        )
+        if run.answer is None:
+            work.run = run
+
+    def _done(self, run: Run) -> None:
+        work: Work = run.tag
+        work.run = None
+        self._withdraw(work)
+        assert run.answer is not None
+        try:
+            outcome = outcome_of(run.answer)
+        except JefeError as error:
+            self._fail(work, error)
+        except protocol.MalformedAnswer:
+            self._fail(work, JefeError("the child is broken"))
+        else:
+            self._succeed(work, _result(outcome, work))
+
+    def _call(self, run: Run, name: str, arguments: bytes) -> None:
+        """The script, or a named script that it called, makes a host call."""
+        work: Work = run.tag
+        self._withdraw(work)
+        self._working -= 1
+        self._bridge.call(work, run, name, arguments)
+        self.lighten()
+
+    def _compile(self, message: Message, size: int) -> None:
+        work = self._admit(message, size)
+        if work is not None:
+            request = protocol.Compile(
+                script_name=message.name or "", script=message.code or "\n", options=message.choices
+            )
+            self._supervisor.submit_compile(request, partial(self._changed, work), namespace=self.namespace)
+
+    def _remove(self, message: Message, size: int) -> None:
+        work = self._admit(message, size)
+        if work is not None:
+            self._supervisor.submit_remove(
+                message.name or "", partial(self._changed, work), namespace=self.namespace
+            )
+
+    def _changed(self, work: Work, answer: bytes) -> None:
+        decoded = protocol.decode_answer(answer)
+        if decoded.ok:
+            self._succeed(work, b"null")
+        else:
+            self._fail(work, from_answer(decoded))
+
+    def _cancel(self, message: Message, size: int) -> None:
+        """The executions of that id end here, and are answered so."""
+        works = [work for work in self._works.get(bytes(message.id), []) if work.run or work.asked]
+        for work in works:
+            self._drop(work)
+            self._end(work, messages.failed(work.id, "The execution was cancelled", "Cancelled"))
+        if not works:
+            self._send(messages.failed(message.id, "No execution of this id is under way", "NoSuchExecution"))
+
+    # ------------------------------------------------------------------------------------------ answers
+
+    def _admit(self, message: Message, size: int) -> Work | None:
+        """Take a request on; if there are too many, or this is the end, it is refused."""
+        if self._on_idle is not None:
+            sentence = f"The request was refused: {SHUTTING_DOWN}"
+            self._send(messages.failed(message.id, sentence, "ShuttingDown"))
+            return None
+        most = self._settings.max_executions
+        if self._count >= most:
+            refusal = f"Too many executions at once: one connection may have {most} (JEFE_MAX_EXECUTIONS)"
+        elif self._count and self._held + size > _HELD:
+            refusal = "Too much at once: the requests that are under way are too large together"
+        else:
+            work = Work(self, message, size)
+            self._works.setdefault(bytes(work.id), []).append(work)
+            self._count += 1
+            self._held += size
+            self._working += 1
+            return work
+        self._log.warning("a request was refused", id=messages.shown(message.id), reason=refusal)
+        self._send(messages.failed(message.id, f"{refusal}; wait for answers", "Overloaded"))
+        return None
+
+    def _succeed(self, work: Work, result: bytes) -> None:
+        self._end(work, messages.succeeded(work.id, result))
+
+    def _fail(self, work: Work, error: JefeError) -> None:
+        kind = getattr(error, "type", None) or type(error).__name__
+        place = (getattr(error, "line", None), getattr(error, "column", None))
+        self._end(work, messages.failed(work.id, str(error), kind, *place))
+
+    def _end(self, work: Work, answer: bytes) -> None:
+        if self._is_closed:
+            return
+        key = bytes(work.id)
+        same = self._works[key]
+        same.remove(work)
+        if not same:
+            del self._works[key]
+        self._count -= 1
+        self._held -= work.size
+        self._working -= 1
+        self._answer_size += (len(answer) - self._answer_size) * 0.05
+        self._send(answer)
+        self.lighten()
+        if self._on_idle is not None and not self._count:
+            self._on_idle()
+
+    def _drop(self, work: Work) -> None:
+        """Nobody wants it any more, neither the children nor the client is to go on with it."""
+        self._withdraw(work)
+        if work.run is not None:
+            self.named.cancel(work.run)
+            work.run = None
+        if work.asked is not None:
+            work.asked.dropped = True
+
+    def _withdraw(self, work: Work) -> None:
+        """It does not wait for the client any more. A run can end while it does: with a child that died, if
+        its journal is too long to begin it again.
+        """
+        if work.question is not None:
+            self._bridge.withdraw(work.question)
+            self._working += 1
+
+
+def _result(outcome: Outcome, work: Work) -> bytes:
+    """What a client is told: the value, or for a named script that returned none, its sandbox."""
+    if outcome.result_json is not None:
+        return outcome.result_json
+    return outcome.sandbox_json if work.is_sandbox_wanted else b"null"

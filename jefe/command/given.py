@@ -1,0 +1,117 @@
+"""What the command line gives, settings, source and sandbox: checked, and bounded, before it is used."""
+
+import os
+import re
+import sys
+from pathlib import Path
+from typing import Any, NamedTuple
+
+from jefe.errors import Misuse
+from jefe.logs import configure
+from jefe.settings import Settings, unknown_variables
+
+
+class Text(NamedTuple):
+    """A source and what it is called in messages."""
+
+    name: str
+    text: str
+
+
+def read_settings(**given: Any) -> Settings:
+    """The settings in force, those of the environment and over them those given; the log is set up as they
+    say. Raises SettingsError.
+    """
+    settings = Settings.from_environment(os.environ)
+    if given:
+        import msgspec
+
+        settings = msgspec.structs.replace(settings, **given)
+    configure(settings)
+    warning = unknown_variables(os.environ)
+    if warning is not None:
+        import structlog
+
+        structlog.get_logger("jefe").warning(warning)
+    return settings
+
+
+def read_text(file: str, settings: Settings) -> Text:
+    """Read a source, `-` from standard input. Raises Misuse."""
+    name = "stdin" if file == "-" else file
+    data = _bytes_of(file, name, settings)
+    try:
+        # A source with nothing in it is a script; the protocol, though, takes no empty one.
+        return Text(name, data.decode("utf-8-sig") or "\n")
+    except UnicodeDecodeError as error:
+        raise Misuse(
+            f"{name} is not UTF-8 text: its byte {error.start + 1} belongs to no character"
+        ) from None
+
+
+def _bytes_of(file: str, name: str, settings: Settings) -> bytes:
+    try:
+        # Not everything that can be named ends: no more is read than can be used.
+        limit = settings.max_input_size + 1
+        if file == "-":
+            if sys.stdin is None:
+                raise Misuse("standard input is closed")
+            data = sys.stdin.buffer.read(limit)
+        else:
+            with Path(file).open("rb") as opened:
+                data = opened.read(limit)
+    except (OSError, ValueError) as error:  # ValueError: a NUL in the name
+        reason = getattr(error, "strerror", None) or str(error)
+        raise Misuse(f"cannot read {name}: {reason[:1].lower()}{reason[1:]}") from None
+    if len(data) == limit:
+        raise Misuse(
+            f"{name} is larger than {settings.max_input_size} bytes; raise JEFE_MAX_INPUT_SIZE to allow it"
+        )
+    return data
+
+
+def encode(text: str, name: str) -> bytes:
+    """The UTF-8 of an argument, called `name` in messages. Raises Misuse when it holds other bytes."""
+    try:
+        return text.encode()
+    except UnicodeEncodeError:
+        raise Misuse(f"{name} is not UTF-8 text") from None
+
+
+def read_sandbox(text: str | None, variables: tuple[str, ...], settings: Settings) -> bytes:
+    """The script's variables as the text of a JSON object. Raises Misuse.
+
+    Members stay the text that they are: numbers keep their digits.
+    """
+    import msgspec
+
+    if text is None:
+        data = b"{}"
+    elif text.startswith("@"):
+        data = _bytes_of(text[1:], text[1:], settings)
+    else:
+        data = encode(text, "--sandbox")
+    try:
+        members = msgspec.json.decode(data, type=dict[str, msgspec.Raw])
+    except (msgspec.DecodeError, UnicodeDecodeError, RecursionError) as error:
+        raise Misuse(f"--sandbox must be a JSON object: {error}") from None
+    for variable in variables:
+        name, equals, value = variable.partition("=")
+        if not equals:
+            raise Misuse(f"--set {variable}: write NAME=JSON, for example --set {_name_in(name)}=1")
+        if not re.fullmatch("[A-Za-z_][A-Za-z0-9_]*", name):
+            raise Misuse(f"--set {variable}: {name!r} cannot be the name of a variable")
+        encoded = encode(value, f"--set {name}")
+        try:
+            msgspec.json.decode(encoded)
+        except (msgspec.DecodeError, UnicodeDecodeError, RecursionError):
+            raise Misuse(
+                f"--set {variable}: the value is not JSON; text needs double quotes: --set '{name}=\"text\"'"
+            ) from None
+        members[name] = msgspec.Raw(encoded)
+    return msgspec.json.encode(members)
+
+
+def _name_in(text: str) -> str:
+    found = re.search("[A-Za-z_][A-Za-z0-9_]*", text)
+    return found[0] if found else "x"

@@ -1,0 +1,383 @@
+"""The command `jefe`: the only place where the parts are put together.
+
+Nothing parses in this process. A source goes through the supervisor to a child, whatever is done with it.
+Imports that take time stand in the functions that need them, so that `jefe --help` is quick. How a command
+ends is said in endings.py.
+"""
+
+import signal
+import sys
+from collections.abc import Callable, Mapping, Sequence
+from functools import partial
+from typing import TYPE_CHECKING, Any, TypeVar
+
+import click
+
+from jefe.command.endings import FAILED, MISUSED, conclude, drive, drive_server, say, write_out
+from jefe.command.given import Text, encode, read_sandbox, read_settings, read_text
+from jefe.command.oaf import oaf, oaf_eval
+from jefe.command.serve import serve_command
+from jefe.errors import Misuse
+from jefe.fronts.shutdown import Shutdown
+from jefe.logs import configure, harmless, is_control, wants_colour
+from jefe.settings import Settings, shown, table
+
+if TYPE_CHECKING:
+    import jefe
+    from jefe.core.run import ValueOf
+    from jefe.errors import JefeError
+
+FEATURES = {
+    "no_object_constructions": "object literals",
+    "no_array_constructions": "array literals",
+    "no_object_navigation": "dots, brackets and method calls",
+    "no_variable_declaration": "declarations of variables",
+    "no_loops": "loops",
+    "no_object_keys": "keysOf",
+    "no_callbacks": "callbacks",
+    "no_conditionals": "if",
+    "no_return_statements": "return",
+    "no_loop_control": "end and continue",
+    "no_operators": "arithmetic",
+    "no_equality": "comparisons",
+    "no_assignments": "assignments",
+}
+"""What a script can be refused: the name of the option, and what it means in words."""
+
+Command = TypeVar("Command", bound=Callable[..., Any])
+
+
+def main(arguments: Sequence[str] | None = None) -> int:
+    """Run the command line (default: `sys.argv`) and return the status for `sys.exit`."""
+    return conclude(cli, arguments)
+
+
+@click.group(invoke_without_command=True, context_settings={"help_option_names": ["-h", "--help"]})
+@click.option("--version", is_flag=True, help="Print the version.")
+@click.pass_context
+def cli(context: click.Context, version: bool) -> int:
+    """Run code that nobody trusts.
+
+    Without a command: serve requests on standard input, one JSON object a line (CRLF), and answer on standard
+    output. Settings are environment variables: see 'jefe settings'.
+    """
+    if version:
+        from jefe import __version__
+
+        click.echo(f"jefe {__version__}")
+        context.exit()
+    return _serve_pipe() if context.invoked_subcommand is None else 0
+
+
+def _serve_pipe() -> int:
+    from jefe import open_supervisor
+    from jefe.command.state import tell_state
+    from jefe.command.users import become
+    from jefe.fronts.connections import raise_file_limit
+    from jefe.fronts.pipe import serve_pipe
+    from jefe.fronts.stdio import standard_input, standard_output
+
+    settings = read_settings()
+    raise_file_limit()
+    if sys.stdin is not None and sys.stdin.isatty():
+        say(
+            "jefe: reading requests from this terminal, one JSON object a line, until Ctrl-D; for example: "
+            '{"cmd":"parse","script":"x = 2 + 2;"}'
+        )
+
+    async def serve(shutdown: Shutdown) -> None:
+        requests, answers = standard_input(), standard_output()
+        become(settings.user)
+        async with open_supervisor(settings) as boss:
+            shutdown.heeded[signal.SIGUSR1] = partial(tell_state, boss)
+            if not await serve_pipe(boss, requests, answers, settings, shutdown):
+                raise BrokenPipeError
+
+    return drive_server(serve, settings.grace)
+
+
+cli.add_command(serve_command)
+cli.add_command(oaf)
+cli.add_command(oaf_eval)
+
+
+def takes_sandbox(command: Command) -> Command:
+    """The options that give a script its variables."""
+    command = click.option(
+        "--set",
+        "variables",
+        multiple=True,
+        metavar="NAME=JSON",
+        help="Give the script a variable; may be repeated.",
+    )(command)
+    return click.option(
+        "--sandbox",
+        metavar="JSON|@FILE",
+        help="Give the script its variables: a JSON object, or a file of one.",
+    )(command)
+
+
+def takes_features(command: Command) -> Command:
+    """The options that refuse constructs."""
+    for name, words in reversed(FEATURES.items()):
+        flag = "--" + name.replace("_", "-")
+        command = click.option(flag, name, is_flag=True, help=f"Refuse {words}.")(command)
+    return command
+
+
+@cli.command()
+@click.argument("file", metavar="FILE|-")
+@takes_sandbox
+@click.option(
+    "--show",
+    type=click.Choice(["result", "sandbox", "both"]),
+    help="What to print. Without this: what the script returned, or its sandbox if it returned nothing.",
+)
+@takes_features
+def run(
+    file: str, sandbox: str | None, variables: tuple[str, ...], show: str | None, **features: bool
+) -> int:
+    """Run a script and print, as JSON, what it returned."""
+    settings = _settings_for_one()
+    source = read_text(file, settings)
+    given = read_sandbox(sandbox, variables, settings)
+    outcome = _run(source, given, features, "return", settings)
+    if outcome is None:
+        return FAILED
+    result = outcome.result_json
+    if show == "both":
+        lead = b"" if result is None else b'"result":' + result + b","
+        print_json(b"{" + lead + b'"sandbox":' + outcome.sandbox_json + b"}")
+    elif show == "sandbox" or (show is None and result is None):
+        print_json(outcome.sandbox_json)
+    else:
+        print_json(result or b"null")
+    return 0
+
+
+@cli.command("eval")
+@click.argument("expression")
+@takes_sandbox
+@takes_features
+def evaluate(expression: str, sandbox: str | None, variables: tuple[str, ...], **features: bool) -> int:
+    """Evaluate an expression and print its value as JSON.
+
+    It may be several statements; the value is the last expression statement's. Put -- before an expression
+    that begins with a minus.
+    """
+    settings = _settings_for_one()
+    encode(expression, "the expression")
+    given = read_sandbox(sandbox, variables, settings)
+    outcome = _run(Text("expression", expression), given, features, "expression", settings)
+    if outcome is None:
+        return FAILED
+    print_json(outcome.result_json or b"null")
+    return 0
+
+
+@cli.command()
+@click.argument("file", metavar="FILE|-")
+@click.option("--locations", is_flag=True, help="Say of every node where it stands in the source.")
+@click.option("--pretty", is_flag=True, help="Indent the tree.")
+@takes_features
+def parse(file: str, locations: bool, pretty: bool, **features: bool) -> int:
+    """Print the syntax tree of a script, as JSON."""
+    settings = _settings_for_one()
+    source = read_text(file, settings)
+    options = {"include_source_mapping": locations, **_chosen(features)}
+    (tree,) = _parse([source], options, settings)
+    if not isinstance(tree, bytes):
+        _report(source, tree)
+        return FAILED
+    if pretty:
+        import msgspec
+
+        tree = msgspec.json.format(tree, indent=2)
+    print_json(tree)
+    return 0
+
+
+@cli.command()
+@click.argument("files", metavar="FILE...", nargs=-1, required=True)
+@takes_features
+def check(files: tuple[str, ...], **features: bool) -> int:
+    """Say which files are scripts, and where the others are wrong.
+
+    Every file is looked at. The status is 1 if one is not a script.
+    """
+    settings = _settings_for_one()
+    status = 0
+    sources = []
+    for file in files:
+        try:
+            sources.append(read_text(file, settings))
+        except Misuse as error:
+            say(f"jefe: {error}")
+            status = MISUSED
+    for source, tree in zip(sources, _parse(sources, _chosen(features), settings), strict=True):
+        if isinstance(tree, bytes):
+            click.echo(f"{harmless(source.name)}: ok")
+        else:
+            _report(source, tree)
+            status = status or FAILED
+    return status
+
+
+@cli.command("settings")
+@click.option("--json", "form", flag_value="json", help="Print one JSON object.")
+@click.option("--markdown", "form", flag_value="markdown", help="Print the page of the documentation.")
+def print_settings(form: str | None) -> int:
+    """Print the settings in force, their defaults and meaning."""
+    if form == "markdown":
+        from jefe.settings import as_markdown
+
+        click.echo(as_markdown(), nl=False)
+        return 0
+    settings = read_settings()
+    values = {row.field: getattr(settings, row.field) for row in table()}
+    if form == "json":
+        import msgspec
+
+        rows = {
+            row.variable: {
+                "value": "(set)" if row.is_secret and values[row.field] else values[row.field],
+                "default": row.default,
+                "unit": row.unit,
+                "accepted": row.accepted,
+                "help": row.help,
+            }
+            for row in table()
+        }
+        print_json(msgspec.json.format(msgspec.json.encode(rows), indent=2))
+        return 0
+    lines = [("variable", "value", "default", "unit", "meaning")]
+    lines += [
+        (
+            row.variable,
+            shown(values[row.field], is_secret=row.is_secret),
+            shown(row.default),
+            row.unit,
+            row.help,
+        )
+        for row in table()
+    ]
+    widths = [max(len(line[column]) for line in lines) for column in range(4)]
+    for line in lines:
+        cells = [cell.ljust(width) for cell, width in zip(line, widths, strict=False)]
+        click.echo("  ".join([*cells, line[4]]))
+    return 0
+
+
+@cli.command()
+@click.option("--json", is_flag=True, help="Print one JSON object.")
+def doctor(json: bool) -> int:
+    """Try, from inside a child, what protects this machine.
+
+    It prints each layer of the sandbox, and what came of attempts against it. The status is 0 if every layer
+    holds and everything that was tried was refused, and 1 if not.
+    """
+    from jefe.command.doctor import run_doctor
+
+    return run_doctor(read_settings(), json=json)
+
+
+@cli.command()
+@click.argument("shell", type=click.Choice(["bash", "zsh", "fish"]))
+def completion(shell: str) -> int:
+    """Print the code that lets a shell complete commands.
+
+    For example, in ~/.bashrc: eval "$(jefe completion bash)"
+    """
+    from click.shell_completion import get_completion_class
+
+    if kind := get_completion_class(shell):
+        click.echo(kind(cli, {}, "jefe", "_JEFE_COMPLETE").source())
+    return 0
+
+
+def _settings_for_one() -> Settings:
+    """The settings for a command that runs a script or two: one child, and no log of what is told anyway."""
+    import os
+
+    import msgspec
+
+    settings = read_settings()
+    if not settings.debug and not os.environ.get("JEFE_LOG_LEVEL"):
+        configure(msgspec.structs.replace(settings, log_level="error"))
+    return msgspec.structs.replace(settings, min_procs=1, max_procs=1)
+
+
+def _chosen(features: Mapping[str, bool]) -> dict[str, bool]:
+    return {name: True for name, chosen in features.items() if chosen}
+
+
+def _run(
+    source: Text, sandbox: bytes, features: Mapping[str, bool], value_of: "ValueOf", settings: Settings
+) -> "jefe.Outcome | None":
+    """Run a source in a child. An error is reported, and then there is no outcome."""
+    import msgspec
+
+    from jefe import JefeError, Source, open_supervisor
+
+    async def work() -> "jefe.Outcome | JefeError":
+        async with open_supervisor(settings) as boss:
+            script = Source(source.text, options=_chosen(features))
+            try:
+                return await boss.run(script, msgspec.Raw(sandbox), value_of=value_of)
+            except JefeError as error:
+                return error
+
+    outcome = drive(work)
+    if isinstance(outcome, JefeError):
+        _report(source, outcome)
+        return None
+    return outcome
+
+
+def _parse(
+    sources: Sequence[Text], options: Mapping[str, bool], settings: Settings
+) -> "list[bytes | JefeError]":
+    """Parse sources in one child; of each, the tree as JSON text, or what is wrong with it."""
+    from jefe import JefeError, open_supervisor
+
+    async def work() -> "list[bytes | JefeError]":
+        found: list[bytes | JefeError] = []
+        async with open_supervisor(settings) as boss:
+            for source in sources:
+                try:
+                    found.append(bytes(await boss.parse(source.text, options=options)))
+                except JefeError as error:
+                    found.append(error)
+        return found
+
+    return drive(work)
+
+
+def _report(source: Text, error: "JefeError") -> None:
+    """Tell, on stderr, what is wrong with a script: the place, the error, the line and a caret."""
+    from jefe.command.caret import excerpt
+
+    line, column = getattr(error, "line", None), getattr(error, "column", None)
+    place = source.name if line is None else f"{source.name}:{line}:{column or 1}"
+    kind = getattr(error, "type", None)
+    what = str(error) if kind is None else f"{kind}: {getattr(error, 'message', error)}"
+    colour = wants_colour(sys.stderr)
+
+    def paint(text: str, **style: Any) -> str:
+        return click.style(text, **style) if colour else text
+
+    rows = [f"{paint(harmless(place), bold=True)}: {paint(harmless(what), fg='red')}"]
+    seen = excerpt(source.text, line, column or 1) if line is not None else None
+    if seen is not None:
+        rows += ["  " + seen[0], "  " + paint(seen[1], fg="red", bold=True)]
+    click.echo("\n".join(rows), err=True, color=colour)
+
+
+def print_json(data: bytes) -> None:
+    """Print a line of JSON. Raises OSError."""
+    if sys.stdout is not None and sys.stdout.isatty():
+        # Inside JSON such characters stand in strings alone, where an escape means the same.
+        data = "".join(
+            f"\\u{ord(char):04x}" if is_control(char) and char != "\n" else char for char in data.decode()
+        ).encode()
+    write_out(data + b"\n")

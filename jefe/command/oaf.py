@@ -1,0 +1,107 @@
+"""`jefe oaf`, the OAF server alone, and `jefe oaf-eval`, its client for scripts and health checks."""
+
+from typing import Any
+
+import click
+
+from jefe.command.endings import FAILED, say
+from jefe.command.given import encode, read_settings
+from jefe.command.serve import serve
+from jefe.errors import Misuse
+
+
+@click.command()
+@click.option("--address", metavar="ADDRESS", help="Where to listen (default: JEFE_OAF_ADDRESS).")
+@click.option(
+    "--port",
+    type=click.IntRange(0, 65535),
+    help="The port; 0: any free one, which is printed (default: JEFE_OAF_PORT).",
+)
+def oaf(address: str | None, port: int | None) -> int:
+    """Serve OAF over TCP: evaluate expressions for those who have the token.
+
+    The token is JEFE_OAF_TOKEN, or stands in the file JEFE_OAF_TOKEN_FILE; without either one is made, and
+    printed on standard error.
+    """
+    given: dict[str, Any] = {"oaf_address": address, "oaf_port": port}
+    return serve(
+        ["oaf"], read_settings(**{name: value for name, value in given.items() if value is not None})
+    )
+
+
+@click.command("oaf-eval")
+@click.argument("expression")
+@click.option("--address", metavar="ADDRESS", help="Where the server listens (default: JEFE_OAF_ADDRESS).")
+@click.option("--port", type=click.IntRange(1, 65535), help="Its port (default: JEFE_OAF_PORT).")
+@click.option(
+    "--timeout",
+    type=click.FloatRange(0, min_open=True),
+    default=30.0,
+    show_default=True,
+    metavar="SECONDS",
+    help="How long to wait for the server, each time.",
+)
+@click.option("--tls", is_flag=True, help="Speak TLS with the server.")
+@click.option(
+    "--ca", metavar="FILE", help="Trust the certificates in this file, besides the system's; implies --tls."
+)
+def oaf_eval(
+    expression: str, address: str | None, port: int | None, timeout: float, tls: bool, ca: str | None
+) -> int:
+    """Have a running OAF server evaluate an expression, and print its value as JSON.
+
+    The token is JEFE_OAF_TOKEN, or stands in the file JEFE_OAF_TOKEN_FILE. The status is 0 if there was a
+    value, and 1 if the expression failed, or the server did not answer. Put -- before an expression that
+    begins with a minus.
+    """
+    from jefe.command.main import print_json
+    from jefe.errors import JefeError
+    from jefe.fronts.access import read_token
+    from jefe.fronts.oaf.messages import AUTHENTICATION_ERROR
+    from jefe.oaf_client import OafError, SyncOafClient
+
+    settings = read_settings()
+    encode(expression, "the expression")
+    token = read_token("oaf", settings)
+    if not token:
+        raise Misuse("JEFE_OAF_TOKEN is not set; it must be the server's token")
+    client = SyncOafClient(
+        token,
+        address or settings.oaf_address,
+        settings.oaf_port if port is None else port,
+        ssl_context=_tls(ca) if tls or ca else None,
+        timeout=timeout,
+    )
+    try:
+        with client:
+            value = client.evaluate(expression)
+    except OafError as error:
+        is_refused = error.type == AUTHENTICATION_ERROR
+        say(f"jefe: {error.message}{'; JEFE_OAF_TOKEN must be that of the server' if is_refused else ''}")
+        return FAILED
+    except JefeError as error:
+        say(f"jefe: {error}")
+        return FAILED
+    print_json(_text_of(value))
+    return 0
+
+
+def _text_of(value: object) -> bytes:
+    import json
+
+    try:
+        return json.dumps(value, ensure_ascii=False, separators=(",", ":")).encode()
+    except UnicodeEncodeError:  # unpaired surrogates
+        return json.dumps(value, separators=(",", ":")).encode()
+
+
+def _tls(ca: str | None) -> Any:
+    import ssl
+
+    context = ssl.create_default_context()
+    if ca is not None:
+        try:
+            context.load_verify_locations(ca)
+        except (OSError, ValueError) as error:
+            raise Misuse(f"cannot use --ca {ca}: {getattr(error, 'strerror', None) or error}") from None
+    return context

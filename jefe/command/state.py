@@ -1,0 +1,69 @@
+"""What a server is doing, told in the log when somebody asks (SIGUSR1): one line for everything, one for each
+front, one for each child.
+
+The lines have the level of a warning, since they were asked for, and nobody asks for them at level info.
+"""
+
+import os
+from typing import TYPE_CHECKING, Final
+
+import structlog
+import trio
+
+if TYPE_CHECKING:
+    from jefe.core.supervisor import Supervisor
+    from jefe.fronts.listen import Doors
+
+_log = structlog.get_logger()
+
+_MOST: Final = 50
+"""Of how many children there is a line: those that hold the most memory."""
+
+
+def tell_state(supervisor: "Supervisor", doors: "Doors | None" = None) -> None:
+    """Log what is going on.
+
+    Args:
+        supervisor: it, and its children.
+        doors: of the network fronts, if there are any.
+    """
+    figures = supervisor.stats()
+    pool = figures["pool"]
+    now = trio.current_time()
+    _log.warning(
+        "state",
+        pid=os.getpid(),
+        uptime_s=round(now - supervisor.started_at, 1),
+        queued=figures["queued"],
+        busy=pool["busy"],
+        waiting=pool["waiting"],
+        runs=figures["runs"],
+        killed=sum(figures["kills"].values()),
+        scripts=figures["scripts"],
+        children=pool["children"],
+        starting=pool["starting"],
+    )
+    if doors is not None:
+        connections = doors.connections
+        for door in doors:
+            _log.warning(
+                "state of a front",
+                front=door.name,
+                listens=", ".join(door.places),
+                clients=connections.served[door.name],
+                refused=connections.refused[door.name],
+                most=connections.most,
+            )
+    children = [(child, child.taken) for child in supervisor.pool.children]
+    children.sort(key=lambda each: each[1].memory if each[1] else 0, reverse=True)
+    for child, taken in children[:_MOST]:
+        _log.warning(
+            "state of a child",
+            pid=child.pid,
+            age_s=round(now - child.born_at, 1),
+            runs=child.runs,
+            memory_kib=taken.memory if taken else None,
+            cpu_ms=round(taken.time) if taken else None,
+            pending=len(child.pending),
+            waiting=len(child.waiting),
+        )

@@ -1,0 +1,1 @@
+"""The supervisor: scripts, runs, pools, children. It knows no front and no command."""

@@ -1,0 +1,221 @@
+"""Which version of a script is meant: by a name, or by the source itself, in a namespace.
+
+A name changes its meaning only when a child has found that the new source is a script; until then whatever
+is asked of that name waits, in order, and other names are not delayed. A source without a name is a script
+that is known by its language, options and text; a bounded number of them is remembered, and they are no
+names that anybody sees.
+
+Names and sources belong to a namespace (jefe/core/namespaces.py); when it ends, they are forgotten.
+
+Invariant: every version was made here, and is retired here exactly once: when its name means another one,
+when it falls out of the memory for sources, or when its namespace ends.
+"""
+
+from collections import OrderedDict, deque
+from collections.abc import Callable, Mapping
+from typing import Any, Final
+
+import msgspec
+
+from child import protocol
+from jefe.core.namespaces import OPERATOR, Namespace
+from jefe.core.version import Counters, Version
+from jefe.settings import Settings
+
+_SOURCES: Final = 1000
+"""How many sources without a name are remembered."""
+
+_SOURCE_BYTES: Final = 8 * 1024 * 1024
+"""... and how large they may be together, in bytes; one may always be larger."""
+
+
+class Source(msgspec.Struct, frozen=True):
+    """A script without a name. A child that runs the same text again does not compile it again.
+
+    Args:
+        text: the source.
+        language: the engine's name.
+        options: the language's own options, such as `{"no_loops": True}`.
+    """
+
+    text: str
+    language: str = "hexput"
+    options: Mapping[str, Any] = {}
+
+
+class Entry:
+    """What a name means in a namespace.
+
+    Args:
+        name: the name.
+        namespace: whose name it is.
+        whole: the counters of all scripts.
+    """
+
+    __slots__ = ("backlog", "counters", "is_changing", "is_forgotten", "name", "namespace", "version")
+
+    def __init__(self, name: str, namespace: Namespace, whole: Counters) -> None:
+        self.name = name
+        self.namespace = namespace
+        self.is_forgotten = False
+        """Whether the namespace has ended: then the name never means anything again."""
+        self.version: Version | None = None
+        self.counters = Counters(whole)
+        self.is_changing = False
+        """Whether a new source is being looked at."""
+        self.backlog: deque[Callable[[], None]] = deque()
+        """What waits for that, in order."""
+
+
+_Key = tuple[Namespace, str, bytes, str]
+"""What a source is remembered by: namespace, language, options, text."""
+
+
+class _Possessions:
+    """What belongs to one namespace."""
+
+    __slots__ = ("names", "sources")
+
+    def __init__(self) -> None:
+        self.names: dict[str, Entry] = {}
+        self.sources: set[_Key] = set()
+
+
+class Scripts:
+    """The names and the sources of one supervisor.
+
+    Args:
+        settings: `max_time` is the limit of versions without one of their own.
+        unused: called with a version that nobody needs any more.
+    """
+
+    def __init__(self, settings: Settings, unused: Callable[[Version], None]) -> None:
+        self.counters = Counters()
+        """Of all scripts together."""
+        self.held = 0
+        """How many requests wait in backlogs."""
+        self._settings = settings
+        self._unused = unused
+        self._possessions: dict[Namespace, _Possessions] = {}
+        self._sources: OrderedDict[_Key, Version] = OrderedDict()
+        self._source_bytes = 0
+        self._number = 0
+
+    def __len__(self) -> int:
+        """How many names there are."""
+        return sum(len(owned.names) for owned in self._possessions.values())
+
+    def entry(self, name: str, namespace: Namespace) -> Entry | None:
+        """What a name means as seen from a namespace, be it its own name or the operator's; None if it means
+        nothing, and nobody is about to change that.
+        """
+        own = self.own_entry(name, namespace)
+        return own if own is not None or namespace is OPERATOR else self.own_entry(name, OPERATOR)
+
+    def own_entry(self, name: str, namespace: Namespace) -> Entry | None:
+        """What a name means in this very namespace; None as in `entry`."""
+        owned = self._possessions.get(namespace)
+        return None if owned is None else owned.names.get(name)
+
+    def make_entry(self, name: str, namespace: Namespace) -> Entry:
+        """What a name means in a namespace, or is about to mean; `tidy` it afterwards."""
+        owned = self._possessions_of(namespace)
+        entry = owned.names.get(name)
+        if entry is None:
+            entry = owned.names[name] = Entry(name, namespace, self.counters)
+        return entry
+
+    def _possessions_of(self, namespace: Namespace) -> _Possessions:
+        owned = self._possessions.get(namespace)
+        if owned is None:
+            owned = self._possessions[namespace] = _Possessions()
+        return owned
+
+    def tidy(self, entry: Entry) -> None:
+        """Forget a name that means nothing."""
+        if entry.version is None and not entry.is_changing and not entry.backlog and not entry.is_forgotten:
+            entry.is_forgotten = True
+            owned = self._possessions[entry.namespace]
+            del owned.names[entry.name]
+            self._tidy_up(entry.namespace, owned)
+
+    def _tidy_up(self, namespace: Namespace, owned: _Possessions) -> None:
+        if not owned.names and not owned.sources:
+            del self._possessions[namespace]
+
+    def forget(self, namespace: Namespace) -> None:
+        """A namespace has ended: forget its names and sources. Runs under way still end."""
+        owned = self._possessions.pop(namespace, None)
+        if owned is None:
+            return
+        for entry in owned.names.values():
+            entry.is_forgotten = True
+            self.put(entry, None)
+        for key in owned.sources:
+            self._retire(self._sources.pop(key))
+
+    def hold(self, entry: Entry, action: Callable[[], None]) -> None:
+        """Have something done as soon as what was asked of that name before has been done."""
+        self.held += 1
+        entry.backlog.append(action)
+
+    def changed(self, entry: Entry) -> None:
+        """A new source has been looked at: go on with what waited for that, as far as the next change."""
+        entry.is_changing = False
+        while entry.backlog and not entry.is_changing:
+            self.held -= 1
+            entry.backlog.popleft()()
+        self.tidy(entry)
+
+    def put(self, entry: Entry, version: Version | None) -> None:
+        """Give a name its new meaning; None for none."""
+        old, entry.version = entry.version, version
+        if old is not None:
+            old.retire()
+        if version is not None and entry.is_forgotten:
+            self.put(entry, None)
+
+    def make(self, request: protocol.Compile, counters: Counters, namespace: Namespace) -> Version:
+        """A new version."""
+        self._number += 1
+        return Version(
+            self._number,
+            request,
+            namespace=namespace,
+            settings=self._settings,
+            counters=counters,
+            unused=self._unused,
+        )
+
+    def version_of(self, source: Source, namespace: Namespace) -> Version:
+        """The version for a source without a name, a new one if the namespace has not run it lately."""
+        options = _order(source.options) if source.options else b""
+        key = (namespace, source.language, options, source.text)
+        version = self._sources.get(key)
+        if version is not None:
+            self._sources.move_to_end(key)
+            return version
+        request = protocol.Compile(
+            script_name="", script=source.text, language=source.language, options=dict(source.options)
+        )
+        version = self._sources[key] = self.make(request, Counters(self.counters), namespace)
+        self._possessions_of(namespace).sources.add(key)
+        self._source_bytes += version.size
+        while len(self._sources) > 1 and (
+            len(self._sources) > _SOURCES or self._source_bytes > _SOURCE_BYTES
+        ):
+            oldest, old = self._sources.popitem(last=False)
+            owned = self._possessions[oldest[0]]
+            owned.sources.remove(oldest)
+            self._tidy_up(oldest[0], owned)
+            self._retire(old)
+        return version
+
+    def _retire(self, source: Version) -> None:
+        self._source_bytes -= source.size
+        source.retire()
+
+
+def _order(options: Mapping[str, Any]) -> bytes:
+    """Options as JSON text that is the same for the same options."""
+    return msgspec.json.encode(dict(options), order="sorted")

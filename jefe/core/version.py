@@ -1,0 +1,215 @@
+"""A version of a script: what a name means until it is overwritten, and what has been run of it.
+
+A version counts the runs that still need it. One that was replaced or removed, and is needed no more, says
+so once; then it is removed from the children.
+"""
+
+import hashlib
+from collections.abc import Callable
+from typing import Any, Final, NamedTuple
+
+import psutil
+from msgspec import Raw
+
+from child import protocol
+from jefe.core.namespaces import Namespace
+from jefe.logs import harmless
+from jefe.settings import Settings
+
+VERSION_ID: Final = b"0"
+"""The id of every line about a source: its answer needs one to come at all, and answers come in order
+anyway."""
+
+_UNLIMITED: Final = 1e9
+"""As good as unlimited, in seconds, and yet a time: what may take for ever is looked at all the same."""
+
+_LONGEST_LABEL: Final = 100
+"""How many characters of a name stand in the log."""
+
+_MACHINE: Final = psutil.virtual_memory().total
+"""The machine's memory in bytes, asked for once: it does not change, and asking takes a descriptor."""
+
+
+class Counters:
+    """What has been run: of one script, or in all."""
+
+    __slots__ = ("kills", "longest", "runs", "time", "whole")
+
+    def __init__(self, whole: "Counters | None" = None) -> None:
+        self.runs = 0
+        """How many runs ended, in whatever way."""
+        self.time = 0.0
+        """The scripts' own time, in milliseconds."""
+        self.longest = 0.0
+        """The longest time that one run took, in milliseconds."""
+        self.kills: dict[str, int] = {}
+        """How many runs were killed, by reason."""
+        self.whole = whole
+        """The counters that count everything counted here as well."""
+
+    def ran(self, taken: float) -> None:
+        """Count a run that a child answered after so many milliseconds of the script's own time."""
+        self.runs += 1
+        self.time += taken
+        if taken > self.longest:
+            self.longest = taken
+        if self.whole is not None:
+            self.whole.ran(taken)
+
+    def killed(self, reason: str) -> None:
+        """Count a run that broke a limit, or ended with its child."""
+        self.runs += 1
+        self.kills[reason] = self.kills.get(reason, 0) + 1
+        if self.whole is not None:
+            self.whole.killed(reason)
+
+    def figures(self) -> dict[str, Any]:
+        """As they are told to clients."""
+        return {
+            "runs": self.runs,
+            "timeTaken": round(self.time, 3),
+            "maxTimeTaken": round(self.longest, 3),
+            "kills": dict(self.kills),
+        }
+
+
+class Limits(NamedTuple):
+    """What a run may take: milliseconds of its own time, and KiB of growth of its child; 0 is unlimited."""
+
+    time: float
+    memory: int
+
+
+READING: Final = Limits(5000.0, 0)
+"""What a child may take to read (compile, parse) a source: there its own guard ends it (child/loop.py)."""
+
+_LEEWAY: Final = Limits(time=250.0, memory=16 * 1024)
+_READINGS: Final = 2
+"""A source that was too much to read so many times is not read again."""
+
+
+def outer_limits(limits: Limits) -> Limits:
+    """What a child may take before it is killed: more than the limits, because the child's own guard is
+    closer to the run, and should come first.
+    """
+    return Limits(
+        limits.time and limits.time + max(limits.time, _LEEWAY.time),
+        limits.memory and limits.memory + max(limits.memory, _LEEWAY.memory),
+    )
+
+
+OUTER_READING: Final = Limits(READING.time + 1000, 0)
+"""What reading a source may take before the child is killed."""
+
+
+def limits_of(request: protocol.Compile, settings: Settings) -> Limits:
+    """What runs of a script may take: what the script's own request says, else the settings."""
+    time = settings.max_time if request.max_time is None else request.max_time
+    memory = settings.max_mem if request.max_mem is None else request.max_mem
+    share = settings.max_mem_percent if request.max_mem_percent is None else request.max_mem_percent
+    if share:
+        shared = max(1, int(_MACHINE * share) // 1024)
+        memory = min(memory, shared) if memory else shared
+    return Limits(float(time), memory)
+
+
+def digest_of(line: bytes) -> str:
+    """What the source in a line about one is called in the log: the same text has the same digest."""
+    request = protocol.decode_request(line.removesuffix(protocol.CRLF))
+    assert isinstance(request, protocol.Compile | protocol.Parse)
+    return "sha256:" + hashlib.sha256(request.script.encode("utf-8", "surrogatepass")).hexdigest()[:12]
+
+
+class Version:
+    """One text of a script, with its options and limits; what a name means until it is overwritten.
+
+    Children know it by `key`, a number in digits, so that a name can mean something new while runs of the
+    older version are still under way.
+    """
+
+    __slots__ = (
+        "_unused",
+        "cost",
+        "counters",
+        "key",
+        "language",
+        "limit",
+        "limits",
+        "line",
+        "name",
+        "namespace",
+        "outer",
+        "overruns",
+        "refused",
+        "retired",
+        "size",
+        "users",
+    )
+
+    def __init__(
+        self,
+        number: int,
+        request: protocol.Compile,
+        *,
+        namespace: Namespace,
+        settings: Settings,
+        counters: Counters,
+        unused: "Callable[[Version], None]",
+    ) -> None:
+        self.key = str(number)
+        self.namespace = namespace
+        """Whose script it is: what it calls by name is looked up there."""
+        self.name = request.script_name
+        """The name that it was compiled under; empty for a source without a name."""
+        self.language = request.language
+        self.limits = limits_of(request, settings)
+        self.outer = outer_limits(self.limits)
+        """What a run may take before its child is killed."""
+        self.line = protocol.encode_request(
+            protocol.Compile(
+                id=Raw(VERSION_ID),
+                script_name=self.key,
+                script=request.script,
+                language=request.language,
+                options=request.options,
+                max_time=self.limits.time,
+                max_mem=self.limits.memory,
+            )
+        )
+        """The line that makes a child know this version."""
+        self.size = len(self.line)
+        self.limit = self.limits.time * 4 / 1000 + 1 if self.limits.time else _UNLIMITED
+        """How long a run may hold a child up, in seconds of real time, before the child is killed."""
+        self.cost = 0.0
+        """What a run costs a child, in milliseconds, by experience; 0 as long as there is none."""
+        self.counters = counters
+        self.refused: bytes | None = None
+        """The answer of a child which found that this is no script."""
+        self.overruns = 0
+        """How many times it was too much to read."""
+        self.users = 0
+        """How many runs have been given this version and have not ended."""
+        self.retired = False
+        self._unused = unused
+
+    @property
+    def label(self) -> str:
+        """What it is called in the log: its name, or the beginning of the SHA-256 of a source without one."""
+        return harmless(self.name[:_LONGEST_LABEL]) or digest_of(self.line)
+
+    @property
+    def is_too_heavy(self) -> bool:
+        """Whether it was too much to read so many times that no child is asked to read it again."""
+        return self.overruns >= _READINGS
+
+    def retire(self) -> None:
+        """No further runs will be given this version."""
+        self.retired = True
+        if not self.users:
+            self._unused(self)
+
+    def released(self) -> None:
+        """A run of this version ended."""
+        self.users -= 1
+        if self.retired and not self.users:
+            self._unused(self)

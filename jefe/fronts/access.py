@@ -1,0 +1,168 @@
+"""Who may use a network front: the token that its clients show, and what is risky about where it listens.
+
+No I/O but the reading of a token's file, and nothing here is about one front: a front states its own risks
+(`jefe.fronts.front.Front`), and `usual_risks` is what most of them say.
+
+Invariants: a token is compared in constant time, its length included, and is in no log and in no error.
+"""
+
+import enum
+import hashlib
+import hmac
+import ipaddress
+from collections.abc import Iterable, Iterator, Sequence
+from typing import Final, NamedTuple
+
+from jefe.errors import Misuse
+from jefe.reasons import reason_of
+from jefe.settings import PREFIX, Settings
+
+_LONGEST: Final = 4096
+"""How long a token may be, in characters; the same as in a variable."""
+
+
+class Token:
+    """What the clients of a front must show. It may change while the front serves.
+
+    Args:
+        text: the token; empty if clients need show nothing.
+    """
+
+    __slots__ = ("_digest", "_is_set")
+
+    def __init__(self, text: str = "") -> None:
+        self.change(text)
+
+    def __bool__(self) -> bool:
+        return self._is_set
+
+    def change(self, text: str) -> None:
+        """From now on this is the token."""
+        self._is_set = bool(text)
+        self._digest = _digest(text)
+
+    def admits(self, shown: str | None) -> bool:
+        """Whether this is the token; it takes the same time whatever is right or wrong with it."""
+        return bool(self.proof(shown))
+
+    def proof(self, shown: str | None, earlier: bytes = b"") -> bytes:
+        """What proves that a client has shown the token; empty if it has not.
+
+        Args:
+            shown: what it has shown; None for nothing.
+            earlier: the proof that it gave before, if any. So a connection goes on with the token that it has
+                shown, when there is another token for those that come.
+        """
+        digest = _digest(shown or "")
+        is_it = hmac.compare_digest(digest, self._digest) | hmac.compare_digest(digest, earlier)
+        return digest if is_it and shown is not None else b""
+
+
+def _digest(text: str) -> bytes:
+    # Of digests, not even the length of a token can be told from the time.
+    return hashlib.sha256(text.encode("utf-8", "surrogatepass")).digest()
+
+
+def read_token(name: str, settings: Settings) -> str:
+    """The token of a front: `JEFE_<NAME>_TOKEN`, or what stands in the file `JEFE_<NAME>_TOKEN_FILE`.
+
+    Empty if neither is set. Raises Misuse: the file cannot be read, or holds no token.
+    """
+    file: str = getattr(settings, f"{name}_token_file")
+    if not file:
+        text: str = getattr(settings, f"{name}_token")
+        return text
+    variable = f"{PREFIX}{name.upper()}_TOKEN_FILE"
+    try:
+        with open(file, "rb") as opened:
+            data = opened.read(8 * _LONGEST + 1)  # blanks around the token included
+        text = data.decode().strip()
+    except (OSError, ValueError) as error:
+        why = "it is not UTF-8 text" if isinstance(error, UnicodeDecodeError) else reason_of(error)
+        raise Misuse(f"cannot read {variable} ({file!r}): {why}") from None
+    if not text or len(text) > _LONGEST or len(data) > 8 * _LONGEST:
+        what = "is empty" if not text else f"holds more than {_LONGEST} characters"
+        raise Misuse(f"{variable}: the file {file!r} {what}; it must hold the token and nothing else")
+    return text
+
+
+class Weight(enum.Enum):
+    """What is done about a risk."""
+
+    TOLD = enum.auto()
+    """It is said where the front tells where it listens."""
+    WARNED = enum.auto()
+    """It is a warning in the log."""
+    REFUSED = enum.auto()
+    """The front does not start, unless JEFE_INSECURE is set; then it is a warning."""
+
+
+class Risk(NamedTuple):
+    """Something that is risky about a front.
+
+    Attributes:
+        weight: what is done about it.
+        sentence: what it is.
+        remedy: what to set.
+    """
+
+    weight: Weight
+    sentence: str
+    remedy: str
+
+
+class Exposure(NamedTuple):
+    """Where a front listens, and behind what.
+
+    Attributes:
+        name: the front's.
+        address: as it is set, a name or an IP address.
+        addresses: the IP addresses that it stands for.
+        has_token: whether clients must show one.
+        has_tls: whether what they send is encrypted.
+    """
+
+    name: str
+    address: str
+    addresses: Sequence[str]
+    has_token: bool
+    has_tls: bool
+
+    @property
+    def is_local(self) -> bool:
+        """Whether only this machine reaches it: that takes all of its addresses."""
+        return all(map(_is_loopback, self.addresses))
+
+
+def usual_risks(exposure: Exposure) -> Iterator[Risk]:
+    """The risks of a front whose clients may do everything once they have shown the token."""
+    variable = f"{PREFIX}{exposure.name.upper()}"
+    if not exposure.has_token:
+        if exposure.is_local:
+            yield Risk(
+                Weight.TOLD,
+                "whoever reaches that port on this machine may use it",
+                f"{variable}_TOKEN asks for a token",
+            )
+        else:
+            yield Risk(
+                Weight.REFUSED,
+                "whoever reaches it over the network may use it",
+                f"set {variable}_TOKEN or {variable}_TOKEN_FILE, or {variable}_ADDRESS to 127.0.0.1",
+            )
+    elif not exposure.is_local and not exposure.has_tls:
+        yield Risk(Weight.WARNED, "the token travels in the clear", f"set {PREFIX}TLS_CERT")
+
+
+def refuse_risks(exposure: Exposure, risks: Iterable[Risk]) -> None:
+    """Raises Misuse if a front must not start because of one of its risks."""
+    for risk in risks:
+        if risk.weight is Weight.REFUSED:
+            raise Misuse(
+                f"{exposure.name} does not listen on {exposure.address!r}, because {risk.sentence}: "
+                f"{risk.remedy} ({PREFIX}INSECURE=true starts it all the same)"
+            )
+
+
+def _is_loopback(address: str) -> bool:
+    return ipaddress.ip_address(address).is_loopback

@@ -1,0 +1,420 @@
+"""The doors of the network fronts: TCP listeners, with TLS if there is a certificate, and a token.
+
+Every front listens here, so that all of them take a free port for 0, speak TLS by the same two settings, have
+a token of the same kind, share one bound of connections, and say where they listen in the same words, one
+line on stderr:
+
+    hexput listens on 127.0.0.1:9001
+
+That line is for people and for programs that asked for port 0. What goes wrong is a `Misuse`, a sentence for
+the person who set the address, the port, the token or the certificate.
+
+Invariants:
+
+- Either every door is open, or none is, and the start has failed. A door that is open loses no client:
+  the system keeps those that come before the front serves.
+- A connection that fails ends alone. When the system has no file left for another one, the door waits.
+- Tokens and certificate can be read anew (`Doors.reload`) while clients are served. Connections that are open
+  go on; what cannot be read leaves the old in force.
+"""
+
+import errno
+import ipaddress
+import secrets
+import socket
+import ssl
+from collections.abc import AsyncIterator, Awaitable, Callable, Iterator, Sequence
+from contextlib import asynccontextmanager
+from functools import partial
+from typing import Any, Final
+
+import structlog
+import trio
+
+from jefe.errors import Misuse
+from jefe.fronts.access import Exposure, Token, Weight, read_token, refuse_risks
+from jefe.fronts.connections import Connections, Place, file_limit, open_files, share_of
+from jefe.fronts.front import Front
+from jefe.fronts.shutdown import Shutdown
+from jefe.reasons import reason_of
+from jefe.settings import PREFIX, Settings
+
+_BACKLOG: Final = 1024
+"""How many connections the kernel completes and keeps until they are accepted."""
+
+_EXHAUSTED: Final = frozenset({errno.EMFILE, errno.ENFILE, errno.ENOMEM, errno.ENOBUFS})
+"""Why a connection cannot be accepted now, but can when others have gone."""
+
+_PAUSE: Final = 0.1
+"""How long to wait then, in seconds."""
+
+Stream = trio.SocketStream | trio.SSLStream[trio.SocketStream]
+
+_log = structlog.get_logger()
+
+
+class CannotListen(Misuse):
+    """A front cannot be offered where the settings want it; the text is a sentence for the user."""
+
+
+class Tls:
+    """What all doors speak TLS with.
+
+    Args:
+        settings: `tls_cert` and `tls_key` count here.
+
+    Raises:
+        CannotListen: they cannot be used.
+    """
+
+    def __init__(self, settings: Settings) -> None:
+        self._settings = settings
+        self.context = tls_context(settings)
+        """For the next handshake; None: no TLS."""
+
+    async def reload(self) -> None:
+        """Read the files anew. Raises CannotListen; then all stays as it was."""
+        self.context = await trio.to_thread.run_sync(tls_context, self._settings, abandon_on_cancel=True)
+
+
+def tls_context(settings: Settings) -> ssl.SSLContext | None:
+    """What `JEFE_TLS_CERT` and `JEFE_TLS_KEY` ask for; None if no certificate is set. Raises CannotListen."""
+    if not settings.tls_cert:
+        return None
+    context = ssl.create_default_context(ssl.Purpose.CLIENT_AUTH)
+    for variable, file in ((f"{PREFIX}TLS_CERT", settings.tls_cert), (f"{PREFIX}TLS_KEY", settings.tls_key)):
+        try:
+            if file:
+                open(file, "rb").close()
+        except (OSError, ValueError) as error:
+            raise CannotListen(f"cannot read {variable} ({file!r}): {reason_of(error)}") from None
+    try:
+        # A key with a passphrase must not stop a server to ask for it at the terminal.
+        context.load_cert_chain(settings.tls_cert, settings.tls_key or None, password=lambda: "")
+    except (OSError, ValueError) as error:
+        what = f"{PREFIX}TLS_CERT and {PREFIX}TLS_KEY"
+        raise CannotListen(
+            f"{what} are not a certificate chain and its private key, without a passphrase, in PEM: "
+            f"{reason_of(error)}"
+        ) from None
+    return context
+
+
+class Door:
+    """Where one front listens: see `open_doors`.
+
+    Args:
+        front: whose door it is.
+        exposure: where it listens, and behind what.
+        token: what clients must show, for the front to look at.
+        made: the token, if it was made for this start; else empty.
+        tls: what it speaks TLS with.
+        connections: those of all fronts.
+    """
+
+    def __init__(
+        self, front: Front, exposure: Exposure, token: Token, made: str, tls: Tls, connections: Connections
+    ) -> None:
+        self.front = front
+        self.exposure = exposure
+        self.token = token
+        self.listeners: list[trio.SocketListener] = []
+        self._made = made
+        self._tls = tls
+        self._connections = connections
+
+    @property
+    def name(self) -> str:
+        """The front's."""
+        return self.front.name
+
+    @property
+    def places(self) -> list[str]:
+        """Where it listens, for example `127.0.0.1:9001` or `[::1]:9001`; nowhere once it is closed."""
+        return [_pair(each.socket.getsockname()) for each in self.listeners]
+
+    async def open(self, port: int) -> None:
+        """Listen, on each of its addresses, on the same port (0: any free one). Raises CannotListen."""
+        try:
+            for host in self.exposure.addresses:
+                self.listeners.append(await _listen(host, port))
+                port = self.listeners[0].socket.getsockname()[1]
+        except OSError as error:
+            raise CannotListen(_explain(error, self.name, self.exposure.address, port)) from None
+
+    def close(self) -> None:
+        """Listen no more."""
+        for listener in self.listeners:
+            listener.socket.close()
+        self.listeners.clear()
+
+    def announcement(self) -> list[str]:
+        """Where it listens, one line for each address, and what is risky about that; warnings are logged."""
+        lines = [f"{self.name} listens on {place}" for place in self.places]
+        for weight, sentence, remedy in self.front.risks(self.exposure):
+            if weight is Weight.TOLD:
+                lines.append(f"{self.name}: {sentence}; {remedy}")
+            else:
+                _log.warning(f"{sentence}: {remedy}", front=self.name, address=self.exposure.address)
+        if self._made:
+            lines.append(
+                f"{self.name} token, made for this start ({PREFIX}{self.name.upper()}_TOKEN sets another): "
+                f"{self._made}"
+            )
+        return lines
+
+    async def serve(
+        self,
+        serve: Callable[[Stream], Awaitable[object]],
+        refuse: Callable[[Stream], Awaitable[object]],
+        nursery: trio.Nursery,
+        shutdown: Shutdown,
+    ) -> None:
+        """Let clients in, until the end is asked for; then close the door.
+
+        Args:
+            serve: serves a connection; when it is done, or fails, the connection is closed, and no other one
+                is harmed.
+            refuse: tells a connection, in a short time, that there are too many.
+            nursery: in which both are called, in a task for each connection.
+            shutdown: asks for the end.
+        """
+        try:
+            async with trio.open_nursery() as accepting:
+                for listener in self.listeners:
+                    accepting.start_soon(self._accept, listener, serve, refuse, nursery)
+                await shutdown.asked.wait()
+                accepting.cancel_scope.cancel()
+        finally:
+            self.close()
+
+    async def _accept(
+        self,
+        listener: trio.SocketListener,
+        serve: Callable[[Stream], Awaitable[object]],
+        refuse: Callable[[Stream], Awaitable[object]],
+        nursery: trio.Nursery,
+    ) -> None:
+        is_well = True
+        while True:
+            try:
+                bare = await listener.accept()
+            except OSError as error:
+                if error.errno not in _EXHAUSTED:
+                    raise
+                if is_well:
+                    _log.error("no connection can be accepted", front=self.name, why=reason_of(error))
+                is_well = False
+                await trio.sleep(_PAUSE)
+            else:
+                is_well = True
+                nursery.start_soon(self._receive, bare, serve, refuse)
+
+    async def _receive(
+        self,
+        bare: trio.SocketStream,
+        serve: Callable[[Stream], Awaitable[object]],
+        refuse: Callable[[Stream], Awaitable[object]],
+    ) -> None:
+        """One connection, from its first byte to its end."""
+        with self._connections.place(self.name) as place:
+            stream: Stream = bare
+            context = self._tls.context
+            try:
+                if place is Place.DROPPED:
+                    peer = peer_of(bare)
+                    _log.warning("a connection was dropped: there are too many", front=self.name, peer=peer)
+                    return
+                if context is not None:
+                    stream = trio.SSLStream(bare, context, server_side=True, https_compatible=True)
+                await (serve if place is Place.SERVED else refuse)(stream)
+            except Exception as error:  # noqa: BLE001 - a client may break a library, but not the server
+                _log.error("a connection failed", front=self.name, peer=peer_of(bare), error=_kinds(error))
+            finally:
+                await trio.aclose_forcefully(stream)
+
+
+class Doors:
+    """The doors of a process, all open; see `open_doors`.
+
+    Attributes:
+        connections: those of all fronts together.
+    """
+
+    def __init__(self, settings: Settings) -> None:
+        self.connections = Connections(settings.max_connections)
+        self._settings = settings
+        self._tls = Tls(settings)
+        self._doors: list[Door] = []
+        self._asked = trio.Event()
+
+    def __iter__(self) -> Iterator[Door]:
+        return iter(self._doors)
+
+    async def open(self, fronts: Sequence[Front]) -> None:
+        """Open a door for each front. Raises Misuse; then some may be open."""
+        settings = self._settings
+        for front in fronts:
+            name = front.name
+            text = await trio.to_thread.run_sync(read_token, name, settings, abandon_on_cancel=True)
+            made = secrets.token_urlsafe(24) if front.makes_token and not text else ""
+            token = Token(text or made)
+            address: str = getattr(settings, f"{name}_address")
+            addresses = await _addresses(name, address)
+            exposure = Exposure(name, address, addresses, bool(token), self._tls.context is not None)
+            if not settings.insecure:
+                refuse_risks(exposure, front.risks(exposure))
+            self._doors.append(Door(front, exposure, token, made, self._tls, self.connections))
+        for door in self._doors:
+            await door.open(getattr(settings, f"{door.name}_port"))
+
+    def close(self) -> None:
+        """Close what is still open."""
+        for door in self._doors:
+            door.close()
+
+    def bound_connections(self) -> None:
+        """Serve no more clients than this process may open files. Raises CannotListen if that is none."""
+        files, wanted = file_limit(), self.connections.most
+        if files is None:
+            return
+        share = share_of(files, open_files(), self._settings.max_procs)
+        if share.most < 1:
+            raise CannotListen(
+                f"this process may open {files} files, which leaves none for clients: raise that limit "
+                "(ulimit -n, LimitNOFILE)"
+            )
+        self.connections.bound(share)
+        if share.most < wanted:
+            _log.warning(
+                "fewer clients are served than JEFE_MAX_CONNECTIONS allows: raise the limit of open files",
+                clients=share.most,
+                wanted=wanted,
+                files=files,
+            )
+
+    def reload_soon(self) -> None:
+        """Have tokens and certificate read anew."""
+        self._asked.set()
+
+    async def keep_fresh(self) -> None:
+        """Read them anew whenever that is asked for, for ever."""
+        while True:
+            await self._asked.wait()
+            self._asked = trio.Event()
+            await self.reload()
+
+    async def reload(self) -> None:
+        """Read tokens and certificate anew. What cannot be read stays as it was, which is logged."""
+        attempts = [self._tls.reload] if self._tls.context is not None else []
+        attempts += [partial(self._reload_token, door) for door in self._doors if self._has_file(door)]
+        failed = 0
+        for attempt in attempts:
+            try:
+                await attempt()
+            except Misuse as error:
+                failed += 1
+                _log.error("it cannot be read anew, and stays as it was", why=str(error))
+        _log.info("tokens and certificate were read anew", read=len(attempts) - failed, failed=failed)
+
+    def _has_file(self, door: Door) -> bool:
+        return bool(getattr(self._settings, f"{door.name}_token_file"))
+
+    async def _reload_token(self, door: Door) -> None:
+        door.token.change(
+            await trio.to_thread.run_sync(read_token, door.name, self._settings, abandon_on_cancel=True)
+        )
+
+
+@asynccontextmanager
+async def open_doors(fronts: Sequence[Front], settings: Settings) -> AsyncIterator[Doors]:
+    """Listen for fronts, for the length of a block, where the settings say.
+
+    An address is an IP address, or a name that stands for some, such as `localhost`. Nobody is served yet:
+    that is for the fronts to do, with their doors.
+
+    Raises Misuse. Nothing is left open then.
+    """
+    doors = Doors(settings)
+    try:
+        await doors.open(fronts)
+        yield doors
+    finally:
+        doors.close()
+
+
+def peer_of(stream: Stream) -> str:
+    """Where a connection comes from, for example `127.0.0.1:50000` or `[::1]:50000`."""
+    try:
+        return _pair(socket_of(stream).getpeername())
+    except OSError:
+        return "a client that has gone"
+
+
+def socket_of(stream: Stream) -> trio.socket.SocketType:
+    """The socket below a stream."""
+    return (stream.transport_stream if isinstance(stream, trio.SSLStream) else stream).socket
+
+
+def _kinds(error: BaseException) -> str:
+    """What went wrong, by type alone: the text of an error may hold what a client keeps secret."""
+    if isinstance(error, BaseExceptionGroup):
+        return ", ".join(_kinds(each) for each in error.exceptions)
+    return type(error).__name__
+
+
+def _pair(address: tuple[Any, ...]) -> str:
+    host, port = address[:2]
+    return f"[{host}]:{port}" if ":" in host else f"{host}:{port}"
+
+
+async def _addresses(name: str, address: str) -> list[str]:
+    """The IP addresses that an address stands for. Raises CannotListen if there are none."""
+    try:
+        return [str(ipaddress.ip_address(address))]
+    except ValueError:
+        pass
+    try:
+        found = await trio.socket.getaddrinfo(address, None, type=socket.SOCK_STREAM)
+    except (OSError, UnicodeError) as error:
+        raise CannotListen(f"{_no_address(name, address)} ({reason_of(error)})") from None
+    return list(dict.fromkeys(str(sockaddr[0]) for *_, sockaddr in found))
+
+
+async def _listen(host: str, port: int) -> trio.SocketListener:
+    family = socket.AF_INET6 if ":" in host else socket.AF_INET
+    sock = trio.socket.socket(family, socket.SOCK_STREAM)
+    try:
+        sock.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+        if family == socket.AF_INET6:
+            sock.setsockopt(socket.IPPROTO_IPV6, socket.IPV6_V6ONLY, 1)
+        await sock.bind((host, port))
+        sock.listen(_BACKLOG)
+    except BaseException:
+        sock.close()
+        raise
+    return trio.SocketListener(sock)
+
+
+def _explain(error: OSError, name: str, address: str, port: int) -> str:
+    variables = f"{PREFIX}{name.upper()}"
+    if error.errno == errno.EADDRINUSE:
+        return (
+            f"{name} cannot listen on {address}, port {port}: something else listens there; "
+            f"stop it, or set {variables}_PORT to another port (0: any free one)"
+        )
+    if error.errno == errno.EACCES:
+        return (
+            f"{name} cannot listen on {address}, port {port}: this user may not use that port; "
+            f"set {variables}_PORT to one above 1023"
+        )
+    if error.errno == errno.EADDRNOTAVAIL:
+        return _no_address(name, address)
+    return f"{name} cannot listen on {address}, port {port}: {reason_of(error)}"
+
+
+def _no_address(name: str, address: str) -> str:
+    return (
+        f"{name} cannot listen on {address!r}, which is no address of this machine; set "
+        f"{PREFIX}{name.upper()}_ADDRESS to one: 127.0.0.1 for this machine alone, 0.0.0.0 for everybody"
+    )

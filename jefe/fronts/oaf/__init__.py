@@ -1,0 +1,1 @@
+"""OAF over TCP."""

@@ -1,0 +1,290 @@
+"""The OAF protocol as bytes: lines, messages, answers. No I/O.
+
+Source: the OAF document, and docs/protocols.md section 3. What is guaranteed:
+
+- Lines end with LF; a CR before it is white space. The cost of framing is linear in the bytes, and no more
+  than one line of the greatest size is held.
+- A message is opened in two steps: the token can be looked at before anything else of it is.
+- Every answer is one line without an LF inside.
+
+JSON text travels as `bytes`, and empty bytes mean "absent".
+"""
+
+import json
+from collections.abc import Callable, Mapping
+from typing import Any, Final, Literal, NamedTuple
+
+import msgspec
+from msgspec import Raw
+
+from child import protocol
+from child.protocol import Framer, Oversized
+from jefe.fronts.oaf import loose_json
+from jefe.logs import harmless
+
+ErrorForm = Literal["structured", "string"]
+
+EVALUATION_ERROR: Final = "EvaluationError"
+AUTHENTICATION_ERROR: Final = "AuthenticationError"
+PROTOCOL_ERROR: Final = "ProtocolError"
+
+EXCEPTION: Final = "__OAF__Exception: "
+"""How an error begins that is told as a string."""
+
+_LONGEST_MESSAGE: Final = 10_000
+"""How much of an error's message is told, in characters."""
+
+
+class ProtocolError(Exception):
+    """A message that is none.
+
+    Attributes:
+        detail: what is wrong with it, in one sentence.
+        id: JSON text, the id of the message if one could be read.
+    """
+
+    def __init__(self, detail: str, message_id: bytes = b"") -> None:
+        super().__init__(detail)
+        self.detail = detail
+        self.id = message_id
+
+
+# -------------------------------------------------------------------------------------------- framing
+
+
+class Lines(Framer):
+    """Cuts a stream of bytes into lines, which LF ends; blank ones are left out (a CR is white space).
+
+    Args:
+        max_size: the longest line to let through, in bytes.
+    """
+
+    def __init__(self, max_size: int) -> None:
+        super().__init__(max_size, end=b"\n")
+
+    def feed(self, data: bytes) -> list[bytes | Oversized]:
+        """Take the next bytes; return the lines that they complete, see `Framer.feed`."""
+        return [
+            line
+            for line in super().feed(data)
+            if isinstance(line, Oversized) or (line and not line.isspace())
+        ]
+
+
+# ------------------------------------------------------------------------------------------- messages
+
+
+class Evaluate(NamedTuple):
+    """Evaluate an expression."""
+
+    expression: str
+
+
+class Ping(NamedTuple):
+    """Is the server there?"""
+
+
+class Status(NamedTuple):
+    """How is it?"""
+
+
+class GetVariables(NamedTuple):
+    """Read variables."""
+
+    names: list[str]
+
+
+class SetVariables(NamedTuple):
+    """Set variables."""
+
+    values: Mapping[str, Raw]
+
+
+Request = Evaluate | Ping | Status | GetVariables | SetVariables
+
+
+class Message(msgspec.Struct, frozen=True):
+    """A JSON object that a client sent, its known members unread."""
+
+    e: Raw = Raw()
+    t: Raw = Raw()
+    id: Raw = Raw()
+    ping: Raw = Raw()
+    status: Raw = Raw()
+    vars_get: Raw = msgspec.field(default=Raw(), name="varsGet")
+    vars_set: Raw = msgspec.field(default=Raw(), name="varsSet")
+
+    @property
+    def token(self) -> str | None:
+        """What it shows as its token; None if that is missing, or no text."""
+        return _text(self.t)
+
+    @property
+    def request_id(self) -> bytes:
+        """Its id as JSON text, if it has one that can be repeated: a text or a number."""
+        text = bytes(self.id)
+        return text if text[:1] in _FIRST_OF_ID else b""
+
+    def request(self) -> Request:
+        """What it asks for. Raises ProtocolError."""
+        text = bytes(self.id)
+        if text not in (b"", b"null") and text[:1] not in _FIRST_OF_ID:
+            raise ProtocolError("id must be a text or a number")
+        for member, read in _READERS:
+            raw: Raw = getattr(self, member)
+            if bytes(raw):
+                try:
+                    return read(raw)
+                except ProtocolError as error:
+                    raise ProtocolError(error.detail, self.request_id) from None
+                except RecursionError:
+                    raise ProtocolError("nested too deeply", self.request_id) from None
+        raise ProtocolError(
+            "a message asks for something: it has one of e, ping, status, varsGet and varsSet",
+            self.request_id,
+        )
+
+
+_FIRST_OF_ID: Final = tuple(bytes([byte]) for byte in b'"-0123456789')
+_message: Final = msgspec.json.Decoder(Message)
+_string: Final = msgspec.json.Decoder(str)
+_strings: Final = msgspec.json.Decoder(list[str])
+
+
+def open_message(line: bytes) -> Message:
+    """Open the message that a line is. Raises ProtocolError."""
+    try:
+        if not line.isascii():
+            line.decode()  # the decoder does not check the UTF-8 of raw parts
+        try:
+            return _message.decode(line)
+        except msgspec.ValidationError:
+            raise ProtocolError('a message is a JSON object, such as {"e":"2 + 2","t":"TOKEN"}') from None
+        except msgspec.DecodeError as error:
+            return _open_slowly(line, error)
+    except UnicodeDecodeError as error:
+        raise ProtocolError(f"not UTF-8: byte {error.start + 1} belongs to no character") from None
+    except RecursionError:
+        raise ProtocolError("nested too deeply") from None
+    except ValueError as error:
+        raise ProtocolError(f"not JSON: {_explain(error)}") from None
+
+
+def _open_slowly(line: bytes, error: msgspec.DecodeError) -> Message:
+    """Open what is no strict JSON, or holds unpaired surrogates."""
+    text = line.decode()
+    is_loose = loose_json.is_loose(text)
+    if not is_loose and rb"\u" not in line:
+        raise error
+    known = {field.encode_name: field.name for field in msgspec.structs.fields(Message)}
+    members = protocol.decode_object(loose_json.strict(text).encode() if is_loose else line, known)
+    return Message(**{known[name]: raw for name, raw in members.items() if name in known})
+
+
+def _explain(error: ValueError) -> str:
+    detail = str(error).removeprefix("JSON is malformed: ")
+    return detail if len(detail) <= 200 else detail[:200] + "..."
+
+
+def _text(raw: Raw) -> str | None:
+    """The string that JSON text is; None if it is none."""
+    try:
+        return _string.decode(raw)
+    except msgspec.ValidationError:
+        return None
+    except msgspec.DecodeError:  # absent, or unpaired surrogates
+        value = json.loads(bytes(raw)) if bytes(raw)[:1] == b'"' else None
+        return value if isinstance(value, str) else None
+
+
+def _evaluate(raw: Raw) -> Request:
+    expression = _text(raw)
+    if expression is None:
+        raise ProtocolError("e must be a text, the expression")
+    return Evaluate(expression)
+
+
+def _ping(raw: Raw) -> Request:
+    if bytes(raw) != b"true":
+        raise ProtocolError("ping must be true")
+    return Ping()
+
+
+def _status(raw: Raw) -> Request:
+    if bytes(raw) != b"true":
+        raise ProtocolError("status must be true")
+    return Status()
+
+
+def _get(raw: Raw) -> Request:
+    try:
+        names = _strings.decode(raw)
+    except msgspec.ValidationError:
+        names = None
+    except msgspec.DecodeError:
+        names = json.loads(bytes(raw))
+    if names is None or not all(isinstance(name, str) for name in names):
+        raise ProtocolError("varsGet must be an array of texts, the names of variables")
+    return GetVariables(names)
+
+
+def _set(raw: Raw) -> Request:
+    try:
+        return SetVariables(protocol.decode_object(bytes(raw)))
+    except ValueError:
+        raise ProtocolError("varsSet must be an object, of variables and their values") from None
+
+
+_READERS: Final[tuple[tuple[str, Callable[[Raw], Request]], ...]] = (
+    ("e", _evaluate),
+    ("ping", _ping),
+    ("status", _status),
+    ("vars_get", _get),
+    ("vars_set", _set),
+)
+"""What a message can ask for. If it asks for several things, the first one counts."""
+
+
+# -------------------------------------------------------------------------------------------- answers
+
+
+def value(message_id: bytes, result: bytes) -> bytes:
+    """The answer to an evaluation: JSON text of its value, as it is, or beside the id of the message."""
+    if b"\n" in result:
+        result = result.replace(b"\n", b" ")  # it can only be white space
+    return b'{"id":%b,"result":%b}\n' % (message_id, result) if message_id else result + b"\n"
+
+
+def members(message_id: bytes, **values: object) -> bytes:
+    """An answer that is an object; with the id of the message if it had one."""
+    lead: dict[str, object] = {"id": Raw(message_id)} if message_id else {}
+    return msgspec.json.encode(lead | values) + b"\n"
+
+
+def variables(message_id: bytes, values: Mapping[str, bytes]) -> bytes:
+    """The answer to `varsGet`: variables, each JSON text."""
+    text = b",".join([json.dumps(name).encode() + b":" + value for name, value in values.items()])
+    lead = b'"id":%b,' % message_id if message_id else b""
+    return b'{%b"vars":{%b}}\n' % (lead, text.replace(b"\n", b" "))
+
+
+def failure(
+    form: ErrorForm, message_id: bytes, kind: str, message: str, details: Mapping[str, Any] | None = None
+) -> bytes:
+    """An error.
+
+    Args:
+        form: "structured": an object. "string": a bare line; beside an id, though, an object whose `result`
+            is that line.
+        message_id: of the message that failed, or empty.
+        kind: its type, `EVALUATION_ERROR` and so on.
+        message: what happened, where, and what to do about it.
+        details: `line` and `column` (from 1), and what else a program may want to know.
+    """
+    message = harmless(message[:_LONGEST_MESSAGE])
+    if form == "structured":
+        more = {"details": details} if details else {}
+        return members(message_id, error=True, type=kind, message=message, **more)
+    if message_id:
+        return members(message_id, error=True, result=EXCEPTION + message)
+    return (EXCEPTION + message).encode() + b"\n"

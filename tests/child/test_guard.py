@@ -1,0 +1,105 @@
+"""The first line of defence, in the process itself: runs here are Python functions."""
+
+import signal
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+from child import protocol
+from child.guard import Guard, Limits, TooMuch
+
+pytestmark = pytest.mark.skipif(not hasattr(signal, "setitimer"), reason="this system has no CPU timer")
+
+
+@pytest.fixture
+def guard():
+    before = signal.getsignal(signal.SIGPROF)
+    guard = Guard()
+    guard.start()
+    yield guard
+    guard.stop()
+    signal.signal(signal.SIGPROF, before)
+
+
+def spin():
+    while True:
+        pass
+
+
+def test_what_keeps_to_its_limits_passes(guard):
+    assert guard.watch(lambda: 5, Limits(), 0) == 5
+
+
+def test_an_endless_run_is_ended(guard):
+    with pytest.raises(TooMuch) as caught:
+        guard.watch(spin, Limits(time=20), 0)
+    assert caught.value.reason == protocol.TOO_MUCH_TIME
+
+
+def test_no_except_exception_on_its_way_stops_it(guard):
+    def stubborn():
+        while True:
+            try:
+                spin()
+            except Exception:
+                pass
+
+    with pytest.raises(TooMuch):
+        guard.watch(stubborn, Limits(time=20), 0)
+
+
+def test_what_swallows_it_is_told_again(guard):
+    told = []
+
+    def deaf():
+        while len(told) < 3:
+            try:
+                spin()
+            except TooMuch as error:
+                told.append(error.reason)
+        return "in the end"
+
+    assert guard.watch(deaf, Limits(time=20), 0) == "in the end"
+    assert told == [protocol.TOO_MUCH_TIME] * 3
+
+
+def test_time_that_was_taken_before_counts(guard):
+    with pytest.raises(TooMuch):
+        guard.watch(lambda: None, Limits(time=100), 101)
+    assert guard.watch(lambda: 1, Limits(time=100), 99) == 1
+    assert guard.watch(lambda: 1, Limits(time=0), 10**9) == 1  # unlimited
+
+
+def test_a_run_that_grows_is_ended(guard):
+    def grow():
+        held = []
+        while True:
+            held.append(bytearray(2**16))
+
+    with pytest.raises(TooMuch) as caught:
+        guard.watch(grow, Limits(time=0, memory=20 * 1024), 0)
+    assert caught.value.reason == protocol.TOO_MUCH_MEMORY
+
+
+def test_nothing_is_raised_between_runs():
+    program = """
+from child.guard import Guard, Limits, TooMuch
+import time
+guard = Guard()
+guard.start()
+for _ in range(20):
+    try:
+        guard.watch(lambda: [None for _ in iter(int, 1)], Limits(time=1), 0)
+    except TooMuch:
+        pass
+    end = time.process_time() + 0.02
+    while time.process_time() < end:  # many ticks, and no run
+        pass
+guard.stop()
+print("fine")
+"""
+    root = Path(__file__).parents[2]
+    ended = subprocess.run([sys.executable, "-c", program], cwd=root, capture_output=True, check=False)
+    assert (ended.returncode, ended.stdout.strip(), ended.stderr) == (0, b"fine", b"")

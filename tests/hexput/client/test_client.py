@@ -1,0 +1,399 @@
+"""The Python client, under trio, asyncio and neither, against our server and against servers that
+misbehave."""
+
+import asyncio
+import json
+import math
+import random
+import shutil
+import ssl
+import threading
+from functools import partial
+
+import pytest
+import trio
+from trio.testing import wait_all_tasks_blocked
+from trio_websocket import ConnectionClosed, serve_websocket
+
+from hexput.client.client import (
+    ClientError,
+    Disconnected,
+    HexputClient,
+    Refused,
+    RequestFailed,
+    RequestTimeout,
+)
+from hexput.threads import AsyncioHexputClient, SyncHexputClient
+from tests.hexput.server.serving import make_certificate, serving
+
+WELCOME = '{"type":"connection","status":"connected"}'
+
+
+async def test_requests():
+    async with serving() as server, HexputClient(server.url) as client:
+        assert await client.execute("return a + b;", context={"a": 1, "b": 2}) == 3
+        assert await client.execute("1;") is None
+        assert (await client.parse("x;"))["type"] == "PROGRAM"
+        await client.compile("circumference", "C = 2 * R;")
+        assert await client.run("circumference", {"R": 3}) == {"R": 3, "C": 6}
+        await client.remove("circumference")
+        with pytest.raises(RequestFailed) as caught:
+            await client.run("circumference")
+        assert caught.value.type == "NoSuchScript"
+        assert await client.execute("return n;", context={"n": 10**30}) == 10**30
+
+
+async def test_an_error_has_a_type_and_a_place():
+    async with serving() as server, HexputClient(server.url) as client:
+        with pytest.raises(
+            RequestFailed, match="Execution error at line 2, column 8: Division by zero"
+        ) as caught:
+            await client.execute("let x = 0;\nreturn 1 / x;")
+        assert (caught.value.type, caught.value.line, caught.value.column) == ("ArithmeticError", 2, 8)
+        with pytest.raises(RequestFailed, match="Error parsing AST") as caught:
+            await client.execute("loop x in [] {}", options={"no_loops": True})
+        assert caught.value.line == 1
+
+
+async def test_functions_of_every_kind():
+    async def slow(x):
+        await trio.lowlevel.checkpoint()
+        return x * 2
+
+    def whose(name, secret_context):
+        return [name, secret_context]
+
+    def fails():
+        raise ValueError("no luck")
+
+    async def nested(n):
+        return await client.execute("return slow(n) + 1;", context={"n": n})
+
+    async with serving() as server, HexputClient(server.url) as client:
+        for handler in (slow, whose, fails, nested):
+            client.register_function(handler.__name__, handler)
+        client.register_function("largest", max)
+        client.register_function("strange", lambda: {1, 2})
+        assert await client.execute("return largest(slow(4), 3);") == 8
+        assert await client.execute("return whose('a');", secret_context={"k": 1}) == ["a", {"k": 1}]
+        assert await client.execute("return whose('a');") == ["a", None]
+        assert await client.execute("return nested(nested(1));") == 7
+        with pytest.raises(RequestFailed, match="no luck"):
+            await client.execute("fails();")
+        with pytest.raises(RequestFailed, match="not JSON serializable"):
+            await client.execute("strange();")
+        client.unregister_function("largest")
+        with pytest.raises(RequestFailed) as caught:
+            await client.execute("largest(1, 2);")
+        assert caught.value.type == "FunctionNotFoundError"
+
+
+async def test_a_request_that_takes_too_long_is_cancelled_in_the_server_too():
+    async with serving() as server, HexputClient(server.url) as client:
+        client.register_function("never", trio.sleep_forever)
+        with pytest.raises(RequestTimeout):
+            await client.execute("never();", timeout=0.05)
+        with trio.move_on_after(0.05):
+            await client.execute("never();", timeout=None)
+        assert await client.execute("return 1;") == 1
+        assert server.boss.stats()["pool"]["waiting"] == 0
+
+
+async def test_a_token():
+    async with serving(hexput_token="sesame") as server:
+        with pytest.raises(Refused, match="wants a token") as caught:
+            async with HexputClient(server.url):
+                pass
+        assert caught.value.status == 401
+        async with HexputClient(server.url, token="sesame") as client:
+            assert await client.execute("return 1;") == 1
+
+
+async def test_nobody_there_is_an_error_that_says_where():
+    with pytest.raises(Disconnected, match=r"cannot connect to ws://127.*: connection refused; see whether"):
+        async with HexputClient("ws://127.0.0.1:1/?token=hush", connect_timeout=1):
+            pass
+
+
+@pytest.mark.skipif(shutil.which("openssl") is None, reason="making a certificate needs the command openssl")
+async def test_tls_and_a_certificate_that_is_not_trusted(tmp_path):
+    both, certificate = await make_certificate(tmp_path)
+    trusting = ssl.create_default_context(cafile=str(certificate))
+    async with serving(tls_cert=str(both)) as server:
+        url = server.url.replace("ws://", "wss://")
+        async with HexputClient(url, ssl_context=trusting) as client:
+            assert await client.execute("return 2 + 2;") == 4
+        # There is no point in waiting until it is trusted.
+        with pytest.raises(Disconnected, match="the certificate is not trusted: self"):
+            async with HexputClient(url, connect_timeout=math.inf):
+                pass
+        async with HexputClient(url, ssl_context=trusting) as client:
+            assert await client.execute("return 3;") == 3
+
+
+async def test_tls_where_none_is_spoken():
+    async with serving() as server:
+        with pytest.raises(Disconnected, match="what answers there does not speak TLS"):
+            async with HexputClient(server.url.replace("ws://", "wss://"), reconnect=False):
+                pass
+
+
+@pytest.mark.parametrize("url", ["", "localhost:9001", "http://localhost:9001", "ws://", "ws://host:port"])
+def test_a_url_that_is_none(url):
+    with pytest.raises(ValueError, match=r"ws://HOST:PORT|Port could not"):
+        HexputClient(url)
+
+
+def test_a_context_for_tls_without_tls():
+    with pytest.raises(ValueError, match="write wss:// instead"):
+        HexputClient("ws://localhost", ssl_context=ssl.create_default_context())
+
+
+async def test_a_server_that_says_nothing_is_an_error_that_says_so(autojump_clock):
+    (listener,) = await trio.open_tcp_listeners(0, host="127.0.0.1")
+    async with listener:
+        port = listener.socket.getsockname()[1]
+        with pytest.raises(Disconnected, match=f"ws://127.0.0.1:{port}: no answer within 10 seconds"):
+            async with HexputClient(f"ws://127.0.0.1:{port}"):
+                pass
+
+
+async def test_outside_of_its_block_a_client_says_so():
+    client = HexputClient()
+    with pytest.raises(Disconnected, match="async with"):
+        await client.execute("1;")
+    async with serving() as server:
+        async with HexputClient(server.url) as client:
+            pass
+        with pytest.raises(Disconnected, match="has ended"):
+            await client.execute("1;")
+        with pytest.raises(ClientError, match="another client"):
+            await client.__aenter__()
+
+
+async def test_what_is_raised_in_the_block_comes_out_as_it_is():
+    async with serving() as server:
+        with pytest.raises(KeyError):
+            async with HexputClient(server.url):
+                raise KeyError
+
+
+# ----------------------------------------------------------------------------- a server that can be told off
+
+
+class Puppet:
+    """A server that answers each `execute` with its `code`, but for those that tell it what else to do."""
+
+    def __init__(self, nursery):
+        self._nursery = nursery
+        self.connections = 0
+        self.seen = []
+        self.refusals = 0
+
+    async def start(self):
+        server = await self._nursery.start(serve_websocket, self._serve, "127.0.0.1", 0, None)
+        return f"ws://127.0.0.1:{server.port}"
+
+    async def _serve(self, request):
+        if self.refusals:
+            self.refusals -= 1
+            await request.reject(503, body=b"too many")
+            return
+        websocket = await request.accept()
+        self.connections += 1
+        await websocket.send_message(WELCOME)
+        try:
+            while True:
+                message = json.loads(await websocket.get_message())
+                self.seen.append(message)
+                code = message.get("code")
+                if code == "close":
+                    await websocket.aclose(1001, "going away")
+                elif code == "babble":
+                    for text in (
+                        "what?",
+                        "[]",
+                        '{"id":"none","success":true}',
+                        '{"id":[1]}',
+                        '{"error":"x"}',
+                        "{}",
+                    ):
+                        await websocket.send_message(text)
+                    await websocket.send_message(b"binary")
+                if code not in ("close", "silence"):
+                    answer = {"id": message["id"], "success": True, "result": code}
+                    await websocket.send_message(json.dumps(answer))
+        except ConnectionClosed:
+            pass
+
+
+@pytest.fixture
+def puppet(nursery):
+    return Puppet(nursery)
+
+
+async def test_a_lost_connection_is_made_again_and_no_request_is_sent_twice(puppet, monkeypatch):
+    monkeypatch.setattr(random, "uniform", lambda low, high: low / 10)
+    async with HexputClient(await puppet.start()) as client:
+        for _ in range(3):
+            with pytest.raises(Disconnected, match="going away"):
+                await client.execute("close")
+            assert await client.execute("again") == "again"
+        assert puppet.connections == 4
+        assert [message["code"] for message in puppet.seen] == ["close", "again"] * 3
+
+
+async def test_every_request_under_way_fails_when_the_connection_is_lost(puppet, nursery, monkeypatch):
+    monkeypatch.setattr(random, "uniform", lambda low, high: 0)
+    failures = []
+
+    async def ask(client, code):
+        with pytest.raises(Disconnected) as caught:
+            await client.execute(code, timeout=None)
+        failures.append(caught.value)
+
+    async with HexputClient(await puppet.start()) as client:
+        async with trio.open_nursery() as asking:
+            for _ in range(5):
+                asking.start_soon(ask, client, "silence")
+            await wait_all_tasks_blocked(0.01)
+            asking.start_soon(ask, client, "close")
+        assert len(failures) == 6
+        assert await client.execute("after") == "after"
+
+
+async def test_pauses_grow_are_in_part_random_and_begin_anew_after_a_success(puppet, monkeypatch):
+    pauses = []
+
+    def uniform(low, high):
+        pauses.append((low, high))
+        return 0
+
+    monkeypatch.setattr(random, "uniform", uniform)
+    puppet.refusals = 4
+    async with HexputClient(await puppet.start(), longest_pause=0.4) as client:
+        with pytest.raises(Disconnected):
+            await client.execute("close")
+        assert await client.execute("again") == "again"
+    assert [high for _, high in pauses] == [0.1, 0.2, 0.4, 0.4, 0.1]
+    assert all(low == high / 2 for low, high in pauses)
+
+
+async def test_without_reconnection_the_loss_is_final(puppet):
+    async with HexputClient(await puppet.start(), reconnect=False) as client:
+        with pytest.raises(Disconnected):
+            await client.execute("close")
+        with pytest.raises(Disconnected, match="going away"):
+            await client.execute("again")
+        assert not client.is_connected
+
+
+async def test_what_makes_no_sense_is_ignored(puppet):
+    async with HexputClient(await puppet.start()) as client:
+        assert await client.execute("babble") == "babble"
+        assert await client.execute("1") == "1"
+
+
+async def test_a_server_that_falls_silent_is_left(monkeypatch):
+    """It takes the connection and says the welcome, but answers no ping."""
+    monkeypatch.setattr(random, "uniform", lambda low, high: 0)
+    connections = []
+
+    async def half_dead(stream):
+        connections.append(stream)
+        request = b""
+        while b"\r\n\r\n" not in request:
+            request += await stream.receive_some()
+        import base64
+        import hashlib
+
+        key = request.split(b"Sec-WebSocket-Key: ")[1].split(b"\r\n")[0]
+        token = base64.b64encode(hashlib.sha1(key + b"258EAFA5-E914-47DA-95CA-C5AB0DC85B11").digest())
+        await stream.send_all(
+            b"HTTP/1.1 101 Switching Protocols\r\nUpgrade: websocket\r\nConnection: Upgrade\r\n"
+            b"Sec-WebSocket-Accept: %b\r\n\r\n\x81%c%b" % (token, len(WELCOME), WELCOME.encode())
+        )
+        if len(connections) == 3:
+            done.set()
+        while await stream.receive_some():
+            pass
+
+    done = trio.Event()
+    async with trio.open_nursery() as nursery:
+        (listener,) = await nursery.start(partial(trio.serve_tcp, host="127.0.0.1"), half_dead, 0)
+        port = listener.socket.getsockname()[1]
+        async with HexputClient(f"ws://127.0.0.1:{port}", heartbeat=0.02):
+            await done.wait()
+        nursery.cancel_scope.cancel()
+
+
+# ----------------------------------------------------------------------------------------- the thin layers
+
+
+async def test_under_asyncio():
+    async def work(url):
+        home = threading.get_ident()
+
+        async def add(a, b):
+            await asyncio.sleep(0)
+            assert threading.get_ident() == home
+            return a + b + await client.execute("return 1;")
+
+        async with AsyncioHexputClient(url) as client:
+            client.register_function("add", add)
+            client.register_function(
+                "whose", lambda secret_context: [secret_context, threading.get_ident() == home]
+            )
+            assert await client.execute("return whose();", secret_context="k") == ["k", True]
+            work = [client.execute("return add(1, n);", context={"n": n}) for n in range(20)]
+            assert await asyncio.gather(*work) == [n + 2 for n in range(20)]
+            with pytest.raises(RequestFailed, match="Division by zero"):
+                await client.execute("1 / 0;")
+            await client.compile("n", "x = 1;")
+            assert await client.run("n") == {"x": 1}
+            await client.remove("n")
+            client.register_function("never", lambda: asyncio.sleep(1000))
+            with pytest.raises(TimeoutError):
+                await asyncio.wait_for(client.execute("never();"), 0.05)
+            assert (await client.parse("1;"))["type"] == "PROGRAM"
+
+    async with serving() as server:
+        await trio.to_thread.run_sync(asyncio.run, work(server.url))
+        assert server.boss.stats()["pool"]["waiting"] == 0
+
+
+async def test_in_plain_code():
+    def work(url):
+        async def later(x):
+            return x * 10
+
+        with SyncHexputClient(url) as client:
+            client.register_function("add", lambda a, b: a + b + client.execute("return 1;"))
+            client.register_function("later", later)
+            assert client.execute("return add(1, later(2));") == 22
+            with pytest.raises(RequestFailed, match="Division by zero"):
+                client.execute("1 / 0;")
+            client.compile("n", "x = 1;")
+            assert client.run("n") == {"x": 1}
+            client.remove("n")
+            assert client.parse("1;")["type"] == "PROGRAM"
+        with pytest.raises(Disconnected):
+            client.execute("1;")
+
+    async with serving() as server:
+        await trio.to_thread.run_sync(work, server.url)
+
+
+@pytest.mark.parametrize("kind", ["sync", "asyncio"])
+def test_nobody_there_is_the_same_error_everywhere(kind):
+    def use():
+        with SyncHexputClient("ws://127.0.0.1:1", connect_timeout=0.05):
+            pass
+
+    async def use_async():
+        async with AsyncioHexputClient("ws://127.0.0.1:1", connect_timeout=0.05):
+            pass
+
+    with pytest.raises(Disconnected, match="cannot connect"):
+        use() if kind == "sync" else asyncio.run(use_async())
+    assert not [thread for thread in threading.enumerate() if thread.name == "hexput-client"]

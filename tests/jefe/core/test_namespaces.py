@@ -1,0 +1,165 @@
+"""Whose a name is: what one namespace makes, no other sees, changes or notices. Children are fakes."""
+
+from functools import partial
+
+import pytest
+import trio
+
+from child import protocol
+from jefe.core.functions import NamedScripts
+from jefe.core.namespaces import OPERATOR, Namespace
+from jefe.core.scripts import Source
+from jefe.core.supervisor import open_supervisor
+from jefe.core.values import outcome_of
+
+ONE, OTHER = Namespace("one"), Namespace("other")
+
+
+@pytest.fixture
+async def boss(nursery, family, one):
+    async def run(task_status):
+        async with open_supervisor(one, spawn=family.spawn) as boss:
+            task_status.started(boss)
+            await trio.sleep_forever()
+
+    return await nursery.start(run)
+
+
+async def ask(boss, submit):
+    """What is answered to something that the supervisor is asked."""
+    answers = []
+    done = trio.Event()
+
+    def on_answer(answer):
+        answers.append(answer)
+        done.set()
+
+    submit(on_answer)
+    boss.settle()
+    await done.wait()
+    return protocol.decode_answer(answers[0])
+
+
+async def compile_in(boss, namespace, name, script):
+    request = protocol.Compile(script_name=name, script=script)
+    return await ask(boss, partial(boss.submit_compile, request, namespace=namespace))
+
+
+async def remove_in(boss, namespace, name):
+    return await ask(boss, partial(boss.submit_remove, name, namespace=namespace))
+
+
+async def run_in(boss, namespace, script, sandbox=b'{"own":1,"theirs":2}', **kwargs):
+    done = trio.Event()
+    submit = kwargs.pop("named", boss).submit
+    run = submit(script, protocol.Raw(sandbox), on_done=lambda run: done.set(), namespace=namespace, **kwargs)
+    boss.settle()
+    await done.wait()
+    return protocol.decode_answer(run.answer)
+
+
+async def test_a_name_means_something_else_in_each_namespace(boss, family):
+    assert (await compile_in(boss, ONE, "price", "pick own")).ok
+    assert (await compile_in(boss, OTHER, "price", "pick theirs")).ok
+    assert protocol.decode_response((await run_in(boss, ONE, "price")).response).result == protocol.Raw(b"1")
+    assert protocol.decode_response((await run_in(boss, OTHER, "price")).response).result == protocol.Raw(
+        b"2"
+    )
+    assert (await run_in(boss, OPERATOR, "price")).reason == protocol.NO_SUCH_SCRIPT
+    assert not boss.knows("price")
+
+
+async def test_the_operators_names_can_be_run_from_everywhere_and_changed_from_nowhere_else(boss):
+    await boss.compile("price", "pick own")
+    assert (await remove_in(boss, ONE, "price")).reason == protocol.NO_SUCH_SCRIPT
+    assert protocol.decode_response((await run_in(boss, ONE, "price")).response).result == protocol.Raw(b"1")
+    await compile_in(boss, ONE, "price", "pick theirs")  # a name of its own
+    assert protocol.decode_response((await run_in(boss, ONE, "price")).response).result == protocol.Raw(b"2")
+    assert protocol.decode_response((await run_in(boss, OTHER, "price")).response).result == protocol.Raw(
+        b"1"
+    )
+    assert (await boss.run("price", {"own": 1, "theirs": 2})).result == 1
+    assert (await remove_in(boss, ONE, "price")).ok
+    assert protocol.decode_response((await run_in(boss, ONE, "price")).response).result == protocol.Raw(b"1")
+
+
+async def test_a_name_that_gets_no_meaning_of_its_own_keeps_the_operators(boss, family):
+    await boss.compile("price", "pick own")
+    refused = []
+    boss.submit_compile(protocol.Compile(script_name="price", script="bad"), refused.append, namespace=ONE)
+    answer = await run_in(boss, ONE, "price")  # asked while it is not known whether that is a script
+    assert b"syntax error" in refused[0]
+    assert protocol.decode_response(answer.response).result == protocol.Raw(b"1")
+
+
+async def test_a_source_is_compiled_anew_in_each_namespace(boss, family):
+    for namespace in (ONE, OTHER, ONE, OPERATOR, OTHER):
+        assert (await run_in(boss, namespace, Source("echo"))).ok
+    assert family.log.count(("compile", "echo")) == 3
+
+
+async def test_the_end_of_a_namespace_leaves_nothing_of_it(boss, family):
+    await compile_in(boss, ONE, "price", "pick own")
+    await compile_in(boss, OTHER, "price", "pick theirs")
+    await run_in(boss, ONE, Source("echo"))
+    boss.end_namespace(ONE)
+    boss.settle()
+    assert (await run_in(boss, ONE, "price")).reason == protocol.NO_SUCH_SCRIPT
+    assert (await run_in(boss, OTHER, "price")).ok
+    assert boss.stats()["scripts"] == 1
+    assert len(family.children[0].commands("remove")) == 2  # the child has forgotten them, too
+    boss.end_namespace(OTHER)
+    assert not boss._scripts._possessions
+    assert not boss._scripts._sources
+    assert boss._scripts._source_bytes == 0
+
+
+async def test_a_source_that_is_being_looked_at_when_its_namespace_ends_becomes_nothing(boss, family):
+    boss.submit_compile(
+        protocol.Compile(script_name="price", script="late echo"), lambda _: None, namespace=ONE
+    )
+    boss.settle()
+    boss.end_namespace(ONE)
+    family.release.set()
+    await run_in(boss, OTHER, Source("echo"))  # which stands behind it
+    assert (await run_in(boss, ONE, "price")).reason == protocol.NO_SUCH_SCRIPT
+    assert boss.stats()["scripts"] == 0
+    assert len(family.children[0].commands("remove")) == 1
+
+
+async def test_a_run_under_way_ends_although_its_namespace_has(boss, family):
+    await compile_in(boss, ONE, "slow", "hold")
+    done = trio.Event()
+    run = boss.submit("slow", on_done=lambda run: done.set(), namespace=ONE)
+    boss.settle()
+    await family.reached.wait()
+    boss.end_namespace(ONE)
+    family.release.set()
+    await done.wait()
+    assert protocol.decode_answer(run.answer).ok
+
+
+async def test_a_script_calls_what_its_own_namespace_sees_whoever_runs_it(boss, family):
+    """An operator's script calls the operator's `f`, though the client that runs it has one of its own."""
+    named = NamedScripts(boss)
+    await boss.compile("outer", "call 1")
+    seen = []
+
+    def on_call(run, name, arguments):
+        seen.append(boss.knows(name, run.namespace))
+        named.call(run, name, b"[{}]")
+
+    await compile_in(boss, ONE, "f", "echo")
+    answer = await run_in(boss, ONE, "outer", named=named, on_call=on_call)
+    assert seen == [False]  # the client's own `f` is not the operator's business
+    assert protocol.decode_response(answer.response).exception.type == "FunctionNotFoundError"
+    answer = await run_in(boss, ONE, Source("call 1"), named=named, on_call=on_call)
+    assert seen == [False, True]
+    assert outcome_of(b'{"ok":true,"response":%b,"timeTaken":1}' % bytes(answer.response)).result == [{}]
+
+
+def test_secrets_are_heard_by_the_own_namespace_and_the_operators():
+    assert ONE.hears(ONE)
+    assert ONE.hears(OPERATOR)
+    assert not ONE.hears(OTHER)
+    assert not OPERATOR.hears(ONE)

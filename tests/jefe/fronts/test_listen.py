@@ -1,0 +1,266 @@
+"""The doors of network fronts: where they are, who comes through them, what is read anew."""
+
+import errno
+import os
+import shutil
+import socket
+import ssl
+from functools import partial
+
+import pytest
+import structlog
+import trio
+from structlog.testing import capture_logs
+
+from jefe import Settings
+from jefe.errors import Misuse
+from jefe.fronts.front import Front
+from jefe.fronts.listen import open_doors
+from jefe.fronts.shutdown import Shutdown
+from tests.hexput.server.serving import make_certificate
+
+
+@pytest.fixture(autouse=True)
+def log_everything():
+    saved = structlog.get_config() if structlog.is_configured() else None
+    structlog.reset_defaults()
+    yield
+    structlog.reset_defaults()
+    if saved is not None:
+        structlog.configure(**saved)
+
+
+async def never(*_, **__):
+    raise AssertionError("nobody is served")
+
+
+FRONTS = [Front("hexput", never), Front("oaf", never, makes_token=True)]
+FREE = {"hexput_port": 0, "oaf_port": 0}
+
+
+class Resolver(trio.abc.HostnameResolver):
+    """A name that stands for several addresses."""
+
+    def __init__(self, *addresses):
+        self.addresses = addresses
+
+    async def getaddrinfo(self, host, port, family=0, type=0, proto=0, flags=0):  # noqa: A002
+        await trio.lowlevel.checkpoint()
+        return [(socket.AF_INET, type, 6, "", (address, port or 0)) for address in self.addresses]
+
+    async def getnameinfo(self, sockaddr, flags):
+        raise NotImplementedError
+
+
+def port_of(door):
+    return door.listeners[0].socket.getsockname()[1]
+
+
+def refuses(port):
+    with socket.socket() as probe:
+        return probe.connect_ex(("127.0.0.1", port)) == errno.ECONNREFUSED
+
+
+async def greet(word, stream):
+    await stream.send_all(word)
+
+
+async def heard(port, context=None):
+    """All that a server says to a client."""
+    stream = await trio.open_tcp_stream("127.0.0.1", port)
+    if context is not None:
+        stream = trio.SSLStream(stream, context, server_hostname="127.0.0.1", https_compatible=True)
+    async with stream:
+        data = b""
+        async for chunk in stream:
+            data += chunk
+    return data
+
+
+@pytest.mark.parametrize("address", ["0.0.0.0", "::", "example"])
+async def test_a_door_beyond_this_machine_without_a_token_stays_shut(address):
+    trio.socket.set_custom_hostname_resolver(Resolver("127.0.0.1", "192.0.2.1"))
+    with pytest.raises(Misuse, match="set JEFE_HEXPUT_TOKEN or"):
+        async with open_doors(FRONTS, Settings(**FREE, hexput_address=address)):
+            pass
+
+
+async def test_a_name_whose_addresses_are_all_of_this_machine_is_open_and_that_is_said():
+    trio.socket.set_custom_hostname_resolver(Resolver("127.0.0.1", "127.0.0.2"))
+    async with open_doors(FRONTS[:1], Settings(**FREE, hexput_address="example")) as doors:
+        (door,) = doors
+        assert [place.rpartition(":")[0] for place in door.places] == ["127.0.0.1", "127.0.0.2"]
+        *places, risk = door.announcement()
+    assert len(places) == 2
+    assert "whoever reaches that port on this machine may use it; JEFE_HEXPUT_TOKEN" in risk
+
+
+@pytest.mark.parametrize(
+    ("given", "said"),
+    [
+        ({"insecure": True}, "whoever reaches it over the network may use it: set JEFE_HEXPUT_TOKEN"),
+        ({"hexput_token": "sesame"}, "the token travels in the clear: set JEFE_TLS_CERT"),
+    ],
+)
+async def test_what_is_risky_and_wanted_is_a_warning(given, said):
+    async with open_doors(FRONTS[:1], Settings(**FREE, hexput_address="0.0.0.0", **given)) as doors:
+        with capture_logs() as logs:
+            for door in doors:
+                door.announcement()
+    ((event, level),) = [(line["event"], line["log_level"]) for line in logs]
+    assert level == "warning"
+    assert event.startswith(said)
+
+
+async def test_a_front_that_makes_tokens_is_never_open():
+    async with open_doors(FRONTS[1:], Settings(**FREE, oaf_address="0.0.0.0")) as doors:
+        (door,) = doors
+        token = door.announcement()[-1].split()[-1]
+        assert len(token) >= 32
+        assert door.token.admits(token)
+
+
+async def test_either_all_doors_are_open_or_none():
+    with socket.create_server(("127.0.0.1", 0)) as taken:
+        with socket.create_server(("127.0.0.1", 0)) as free:
+            port = free.getsockname()[1]
+        with pytest.raises(Misuse, match="JEFE_OAF_PORT"):
+            async with open_doors(FRONTS, Settings(hexput_port=port, oaf_port=taken.getsockname()[1])):
+                pass
+        assert refuses(port)
+
+
+async def test_a_client_that_comes_before_the_front_serves_waits(nursery):
+    async with open_doors(FRONTS[:1], Settings(**FREE)) as doors:
+        (door,) = doors
+        async with await trio.open_tcp_stream("127.0.0.1", port_of(door)) as early:
+            shutdown = Shutdown()
+            nursery.start_soon(door.serve, partial(greet, b"in"), never, nursery, shutdown)
+            assert await early.receive_some() == b"in"
+        port = port_of(door)
+        shutdown.ask(15)
+        await trio.testing.wait_all_tasks_blocked()
+        assert refuses(port)
+        assert door.places == []
+
+
+async def test_all_fronts_together_have_so_many_clients(nursery):
+    async def stay(stream):
+        await stream.send_all(b"in")
+        await stream.receive_some()
+
+    async with open_doors(FRONTS, Settings(**FREE, max_connections=2)) as doors:
+        first, second = doors
+        for door in doors:
+            nursery.start_soon(door.serve, stay, partial(greet, b"full"), nursery, Shutdown())
+        one = await trio.open_tcp_stream("127.0.0.1", port_of(first))
+        other = await trio.open_tcp_stream("127.0.0.1", port_of(second))
+        async with one, other:
+            assert await one.receive_some() == await other.receive_some() == b"in"
+            assert doors.connections.served == {"hexput": 1, "oaf": 1}
+            assert await heard(port_of(first)) == await heard(port_of(second)) == b"full"
+        while doors.connections.served.total():  # until the server has seen them go
+            await trio.lowlevel.checkpoint()
+        async with await trio.open_tcp_stream("127.0.0.1", port_of(second)) as again:
+            assert await again.receive_some() == b"in"
+        nursery.cancel_scope.cancel()
+
+
+class Exhausted:
+    """A listener on a system that has no file left for a while."""
+
+    def __init__(self, listener, failures):
+        self.socket = listener.socket
+        self._listener = listener
+        self._failures = failures
+
+    async def accept(self):
+        if self._failures:
+            self._failures -= 1
+            raise OSError(errno.EMFILE, os.strerror(errno.EMFILE))
+        return await self._listener.accept()
+
+
+async def test_a_system_without_a_file_left_is_waited_for_and_told_of_once(nursery, autojump_clock):
+    async with open_doors(FRONTS[:1], Settings(**FREE)) as doors:
+        (door,) = doors
+        door.listeners[0] = Exhausted(door.listeners[0], 50)
+        with capture_logs() as logs:
+            nursery.start_soon(door.serve, partial(greet, b"in"), never, nursery, Shutdown())
+            assert await heard(port_of(door)) == b"in"
+        ((event, why),) = [(line["event"], line["why"]) for line in logs]
+        assert event == "no connection can be accepted"
+        assert why == "too many open files"
+        nursery.cancel_scope.cancel()
+
+
+async def test_what_a_process_may_open_bounds_its_clients_and_is_said(monkeypatch):
+    monkeypatch.setattr("jefe.fronts.listen.open_files", lambda: 20)
+    for files, most, lines in ((256, 90, 1), (None, 10_000, 0), (1_048_576, 10_000, 0)):
+        monkeypatch.setattr("jefe.fronts.listen.file_limit", lambda files=files: files)
+        async with open_doors(FRONTS, Settings(**FREE)) as doors:
+            with capture_logs() as logs:
+                doors.bound_connections()
+            assert doors.connections.most == most
+            assert len(logs) == lines
+    monkeypatch.setattr("jefe.fronts.listen.file_limit", lambda: 40)
+    async with open_doors(FRONTS, Settings(**FREE)) as doors:
+        with pytest.raises(Misuse, match=r"may open 40 files, .* raise that limit"):
+            doors.bound_connections()
+
+
+async def test_tokens_are_read_anew_and_stay_as_they_were_where_that_fails(tmp_path):
+    one, other = tmp_path / "one", tmp_path / "other"
+    one.write_text("first")
+    other.write_text("first")
+    given = Settings(**FREE, hexput_token_file=str(one), oaf_token_file=str(other))
+    async with open_doors(FRONTS, given) as doors:
+        hexput, oaf = doors
+        one.unlink()
+        other.write_text("second\n")
+        with capture_logs() as logs:
+            await doors.reload()
+        assert hexput.token.admits("first")
+        assert oaf.token.admits("second")
+        assert not oaf.token.admits("first")
+        error, done = logs
+        assert (error["log_level"], done["read"], done["failed"]) == ("error", 1, 1)
+        assert "JEFE_HEXPUT_TOKEN_FILE" in error["why"]
+        assert "second" not in str(logs)
+
+
+@pytest.mark.skipif(shutil.which("openssl") is None, reason="there is no openssl here")
+async def test_the_next_handshake_has_the_new_certificate_and_open_connections_stay(tmp_path, nursery):
+    async def echo(stream):
+        async for data in stream:
+            await stream.send_all(data)
+
+    (tmp_path / "old").mkdir()
+    (tmp_path / "new").mkdir()
+    both, old = await make_certificate(tmp_path / "old")
+    new_both, new = await make_certificate(tmp_path / "new")
+    trusts_old, trusts_new = (ssl.create_default_context(cafile=file) for file in (old, new))
+    async with open_doors(FRONTS[:1], Settings(**FREE, tls_cert=str(both))) as doors:
+        (door,) = doors
+        nursery.start_soon(door.serve, echo, never, nursery, Shutdown())
+
+        async def connect(context):
+            stream = await trio.open_ssl_over_tcp_stream(
+                "127.0.0.1", port_of(door), ssl_context=context, https_compatible=True
+            )
+            await stream.do_handshake()
+            return stream
+
+        opened = await connect(trusts_old)
+        both.write_text("half written")
+        await doors.reload()
+        await (await connect(trusts_old)).aclose()
+        both.write_bytes(new_both.read_bytes())
+        await doors.reload()
+        await (await connect(trusts_new)).aclose()
+        with pytest.raises(trio.BrokenResourceError):
+            await connect(trusts_old)
+        await opened.send_all(b"still here")
+        assert await opened.receive_some() == b"still here"
+        await opened.aclose()
+        nursery.cancel_scope.cancel()
