@@ -4,6 +4,7 @@ from functools import partial
 
 import pytest
 import trio
+from trio.testing import wait_all_tasks_blocked
 
 from child import protocol
 from jefe.core.functions import NamedScripts
@@ -124,6 +125,7 @@ async def test_a_source_that_is_being_looked_at_when_its_namespace_ends_becomes_
     await run_in(boss, OTHER, Source("echo"))  # which stands behind it
     assert (await run_in(boss, ONE, "price")).reason == protocol.NO_SUCH_SCRIPT
     assert boss.stats()["scripts"] == 0
+    await wait_all_tasks_blocked()  # until the child has read it
     assert len(family.children[0].commands("remove")) == 1
 
 
