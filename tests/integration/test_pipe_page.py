@@ -35,7 +35,7 @@ def run(program: list[str], path: str, text: str = "") -> subprocess.CompletedPr
         text=True,
         timeout=50,
         check=False,
-        env=environment(PATH=path),
+        env=environment(PATH=path, JEFE_LOG_LEVEL="error"),  # a run that is killed on purpose is a warning
     )
 
 
