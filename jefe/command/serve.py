@@ -30,7 +30,7 @@ from jefe.settings import Settings
 if TYPE_CHECKING:
     from jefe.fronts.front import Front
 
-FRONTS: Final = {"hexput": "hexput.server", "oaf": "jefe.fronts.oaf.server"}
+FRONTS: Final = {"hexput": "hexput.server.server", "oaf": "jefe.fronts.oaf.server"}
 """The name of a front, and the module that has its row, as `FRONT`."""
 
 
