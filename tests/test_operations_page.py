@@ -9,7 +9,7 @@ ROOT = Path(__file__).parents[1]
 def sentences() -> set[str]:
     """What the server logs, at level info and above, as far as it stands in the code as it is logged."""
     found = set()
-    for file in [*ROOT.rglob("jefe/*.py"), *ROOT.rglob("hexput/*.py")]:
+    for file in [*(ROOT / "jefe").rglob("*.py"), *(ROOT / "hexput").rglob("*.py")]:
         for node in ast.walk(ast.parse(file.read_text())):
             match node:
                 case ast.Call(
