@@ -11,7 +11,7 @@ What is guaranteed:
 - No error here repeats what a message holds, but for the name of an unknown action: a secret may be in it.
 """
 
-from typing import Any, Final, TypeVar
+from typing import Annotated, Any, Final, TypeVar
 
 import msgspec
 from msgspec import Raw
@@ -25,24 +25,8 @@ _SHOWN: Final = 60  # characters of an unknown action
 _LOGGED: Final = 100  # bytes of an id
 
 
-class Options(msgspec.Struct, frozen=True, omit_defaults=True):
-    """The `options` of a request: how a tree is given, which constructs are refused. Others are ignored."""
-
-    minify: bool = True
-    include_source_mapping: bool = False
-    no_object_constructions: bool = False
-    no_array_constructions: bool = False
-    no_object_navigation: bool = False
-    no_variable_declaration: bool = False
-    no_loops: bool = False
-    no_object_keys: bool = False
-    no_callbacks: bool = False
-    no_conditionals: bool = False
-    no_return_statements: bool = False
-    no_loop_control: bool = False
-    no_operators: bool = False
-    no_equality: bool = False
-    no_assignments: bool = False
+Options = Annotated[dict[str, Any], msgspec.Meta(max_length=64)]
+"""The `options` of a request. Which options there are, only the language knows; see `Message.choices`."""
 
 
 class Message(msgspec.Struct, frozen=True):
@@ -54,7 +38,7 @@ class Message(msgspec.Struct, frozen=True):
         action: what is requested; see `ACTIONS`.
         code: the source (parse, execute, compile).
         name: of a script (compile, run, remove).
-        options: None is all defaults.
+        options: the language's, unchecked. None: none are given.
         context: JSON text of an object, the variables given to the script.
         secret_context: JSON text of any value, for the client's own functions only.
         exists: whether the client has the function it was asked for.
@@ -74,10 +58,12 @@ class Message(msgspec.Struct, frozen=True):
     error: Raw = Raw()
 
     @property
-    def choices(self) -> dict[str, Any]:
-        """The options as a child takes them: those that are not the default."""
-        options: dict[str, Any] = {} if self.options is None else msgspec.to_builtins(self.options)
-        return options
+    def choices(self) -> dict[str, bool | None]:
+        """The options as the language takes them, which checks them. An option's value is a boolean; None
+        stands for anything else, so that nothing unforeseen goes further.
+        """
+        given = self.options or {}
+        return {_whole(name): value if isinstance(value, bool) else None for name, value in given.items()}
 
 
 class Unreadable(Exception):
@@ -140,7 +126,7 @@ def _read(decoder: msgspec.json.Decoder[_T], text: str) -> _T:
     except msgspec.DecodeError:
         if r"\u" not in text:  # so it is not for an unpaired surrogate
             raise
-    return msgspec.convert(surrogates.decode(text, _RAW_FIELDS, ("options",)), decoder.type)
+    return msgspec.convert(surrogates.decode(text, _RAW_FIELDS, ()), decoder.type)
 
 
 def _fault(message: Message) -> str | None:

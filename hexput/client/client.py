@@ -215,7 +215,8 @@ class HexputClient:
         Args:
             code: the source.
             context: the script's variables.
-            options: what the script may not use, such as `{"no_loops": True}`.
+            options: what the script may not use, such as `{"no_loops": True}`. One that the server's language
+                does not know is a RequestFailed of type OptionError.
             secret_context: handed to the functions that the script calls, and never to the script.
             timeout: in seconds; None: for ever; left out: the client's.
 

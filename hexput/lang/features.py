@@ -6,12 +6,14 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
+from difflib import get_close_matches
 from typing import Any
 
 from msgspec import Struct
 from msgspec.structs import fields
 
 from hexput.lang.errors import ParseError
+from hexput.lang.lexer import readable
 from hexput.lang.nodes import BinaryExpression, Node, UnaryExpression, children
 
 
@@ -40,16 +42,17 @@ class Options(Struct, frozen=True):
 
     @classmethod
     def from_json(cls, mapping: Mapping[str, Any]) -> Options:
-        """Options from a decoded JSON object; keys that are no option are ignored.
+        """Options from a decoded JSON object.
 
         Raises:
-            ValueError: an option is neither true nor false; the message names it.
+            ValueError: an option is unknown, or neither true nor false; the message names it.
         """
-        known = {name: mapping[name] for name in _OPTION_NAMES if name in mapping}
-        for name, value in known.items():
+        for name, value in mapping.items():
+            if name not in _OPTION_NAMES:
+                raise ValueError(_unknown(name))
             if not isinstance(value, bool):
                 raise ValueError(f"option '{name}' must be true or false")  # noqa: TRY004 - it is data
-        return cls(**known)
+        return cls(**mapping)
 
 
 class Feature(Struct, frozen=True):
@@ -115,4 +118,13 @@ def refuse(tree: Node, options: Options) -> None:
         todo += reversed(children(node))
 
 
+def _unknown(name: str) -> str:
+    """The sentence about an option that there is not, with what may have been meant."""
+    # Matching takes longer than the length of the name; a long one is no misspelling.
+    near = get_close_matches(name.lower(), _OPTION_NAMES, 1) if len(name) <= _LONGEST_MISSPELLING else []
+    hint = f"did you mean '{near[0]}'?" if near else f"there are: {', '.join(_OPTION_NAMES)}"
+    return f"unknown option '{readable(name)}'; {hint}"
+
+
+_LONGEST_MISSPELLING = 40
 _OPTION_NAMES = tuple(field.name for field in fields(Options))

@@ -173,15 +173,21 @@ def test_a_real_syntax_error_and_a_real_tree():
             {"cmd": "compile", "scriptName": "s", "script": "1;", "options": {"no_loops": 1}},
             {"cmd": "parse", "script": "let a = 1;"},
             {"cmd": "parse", "script": "let a = "},
+            {"cmd": "compile", "scriptName": "s", "script": "1;", "options": {"no_loop": True}},
+            {"cmd": "parse", "script": "1;", "options": {"minified": True}},
         ]
     )
     assert (err, status) == ("", 0)
-    for answer in answers[:2] + answers[4:]:
+    for answer in answers[:2] + answers[4:5]:
         assert answer["ok"] is False
         assert answer["reason"].startswith("syntax error: ")
         assert answer["reason"].endswith(f" at line {answer['line']}, column {answer['column']}")
         assert answer["type"] == "SyntaxError"
-    assert "no_loops" in answers[2]["reason"]
+    assert [(answer["reason"], answer["type"]) for answer in answers[2:3] + answers[5:]] == [
+        ("syntax error: option 'no_loops' must be true or false", "OptionError"),
+        ("syntax error: unknown option 'no_loop'; did you mean 'no_loops'?", "OptionError"),
+        ("syntax error: unknown option 'minified'; did you mean 'minify'?", "OptionError"),
+    ]
     assert answers[3]["response"]["tree"]["type"] == "PROGRAM"
 
 

@@ -64,6 +64,8 @@ def test_a_tree_that_is_told_can_be_read_by_the_supervisor(engine):
     [
         ("let", {}, "SyntaxError"),
         ("1;", {"no_loops": "yes"}, "OptionError"),
+        ("1;", {"no_loop": True}, "OptionError"),
+        ("let", {"no_loop": False}, "OptionError"),
         ("{" * 10_000, {}, "SyntaxError"),
     ],
 )

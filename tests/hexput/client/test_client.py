@@ -53,6 +53,11 @@ async def test_an_error_has_a_type_and_a_place():
         with pytest.raises(RequestFailed, match="Error parsing AST") as caught:
             await client.execute("loop x in [] {}", options={"no_loops": True})
         assert caught.value.line == 1
+        with pytest.raises(
+            RequestFailed, match="unknown option 'no_loop'; did you mean 'no_loops'"
+        ) as caught:
+            await client.execute("loop x in [] {}", options={"no_loop": True})
+        assert (caught.value.type, caught.value.line) == ("OptionError", None)
 
 
 async def test_functions_of_every_kind():

@@ -146,10 +146,37 @@ def test_the_defaults_allow_everything() -> None:
     assert not any(getattr(options, name) for name in ALL)
 
 
-def test_unknown_options_are_ignored() -> None:
-    assert Options.from_json({"no_such": 1, "No_Loops": True, "": None, "no_loops": True}) == Options(
-        no_loops=True
-    )
+@pytest.mark.parametrize(
+    ("name", "meant"),
+    [
+        ("no_loop", "no_loops"),
+        ("noLoops", "no_loops"),
+        ("NO_LOOPS", "no_loops"),
+        ("no_loops ", "no_loops"),
+        ("no-callbacks", "no_callbacks"),
+        ("no_operator", "no_operators"),
+        ("source_mapping", "include_source_mapping"),
+        ("minified", "minify"),
+    ],
+)
+@pytest.mark.parametrize("value", [True, False, None, "yes", [], {}])
+def test_a_misspelt_option_is_refused_with_the_one_that_was_meant(
+    name: str, meant: str, value: object
+) -> None:
+    with pytest.raises(ValueError) as caught:
+        Options.from_json({"no_equality": True, name: value})
+    assert str(caught.value) == f"unknown option '{name}'; did you mean '{meant}'?"
+
+
+@pytest.mark.parametrize(
+    ("name", "shown"),
+    [("x", "x"), ("", ""), ("\ud800", "\\u{d800}"), ("\n", "\\u{a}"), ("no_" * 100_000, "no_" * 13 + "n…")],
+)
+def test_an_option_like_no_other_is_refused_with_a_list_of_them(name: str, shown: str) -> None:
+    with pytest.raises(ValueError) as caught:
+        Options.from_json({name: True})
+    known = ", ".join(Options.__struct_fields__)
+    assert str(caught.value) == f"unknown option '{shown}'; there are: {known}"
 
 
 @pytest.mark.parametrize("value", [1, 0, "true", None, [], {}, 1.0])

@@ -42,7 +42,7 @@ async def test_every_request():
         tree = await client.ask(id="2", action="parse", code="x;", options={"include_source_mapping": True})
         assert tree["result"]["statements"][0]["location"]["end_column"] == 3
         refused = await client.ask(
-            id="3", action="execute", code="loop x in [] {}", options={"no_loops": True, "unknown": []}
+            id="3", action="execute", code="loop x in [] {}", options={"no_loops": True, "minify": True}
         )
         assert refused["error"].startswith("Error parsing AST: ")
         failed = await client.ask(id="4", action="execute", code="\n  return 1 / 0;")
@@ -61,6 +61,28 @@ async def test_every_request():
         assert (await client.ask(id="9", action="remove", name="c"))["success"]
         assert (await client.ask(id="10", action="run", name="c"))["error_type"] == "NoSuchScript"
         assert (await client.ask(id="11", action="execute", code=""))["result"] is None
+
+
+@pytest.mark.parametrize("action", ["execute", "parse", "compile"])
+@pytest.mark.parametrize(
+    ("options", "sentence"),
+    [
+        ({"no_loop": True}, "unknown option 'no_loop'; did you mean 'no_loops'?"),
+        ({"no_loops": True, "No_Loop": False}, "unknown option 'No_Loop'; did you mean 'no_loops'?"),
+        ({"unknown": []}, "unknown option 'unknown'; there are: minify, "),
+        ({"\ud800": {"a": [1]}}, "unknown option '?'; there are: minify, "),
+        ({"no_loops": 1}, "option 'no_loops' must be true or false"),
+        ({"no_loops": None}, "option 'no_loops' must be true or false"),
+    ],
+)
+async def test_a_wrong_option_fails_its_request_alone(action, options, sentence):
+    async with serving() as server, server.client() as client:
+        name = {"name": "s"} if action == "compile" else {}
+        refused = await client.ask(id="1", action=action, code="loop x in [] {}", options=options, **name)
+        assert (refused["id"], refused["success"]) == ("1", False)
+        assert refused["error"].startswith(f"Error parsing AST: {sentence}")
+        assert refused["error_type"] == "OptionError"
+        assert (await client.ask(id="2", action="execute", code="return 1;"))["result"] == 1
 
 
 async def test_a_number_that_is_only_carried_comes_back_digit_for_digit():

@@ -2,7 +2,6 @@
 
 import json
 
-import msgspec
 import pytest
 import structlog
 import trio
@@ -11,7 +10,6 @@ from hypothesis import strategies as st
 from trio.testing import wait_all_tasks_blocked
 
 from hexput import messages
-from hexput.lang import features
 from hexput.server.bridge import Timers
 from hexput.server.deadlines import Deadlines
 from hexput.server.sessions import Session
@@ -389,7 +387,13 @@ async def test_requests_of_one_id_are_each_answered(clients, family):
             {"id": "a", "success": False, "error": "Unknown message format"},
         ),
         (
-            '{"id":"a","action":"execute","code":"1","options":{"no_loops":1}}',
+            '{"id":"a","action":"execute","code":"1","options":["no_loops"]}',
+            {"id": "a", "success": False, "error": "Unknown message format"},
+        ),
+        (
+            json.dumps(
+                {"id": "a", "action": "execute", "code": "1", "options": {f"no_{n}": True for n in range(65)}}
+            ),
             {"id": "a", "success": False, "error": "Unknown message format"},
         ),
         ('{"id":"a","action":"dance"}', {"id": "a", "success": False, "error": "Unknown action: dance"}),
@@ -463,7 +467,8 @@ def test_an_unpaired_surrogate_in_a_name_is_a_name_that_nobody_knows():
         r'{"\ud800":1,"id":"a","action":"execute","code":"x","context":{"\ud800":{"\udfff":1}},'
         r'"options":{"\ud800":1,"no_loops":true}}'
     )
-    assert (bytes(message.id), message.code, message.choices) == (b'"a"', "x", {"no_loops": True})
+    assert (bytes(message.id), message.code) == (b'"a"', "x")
+    assert message.choices == {"?": None, "no_loops": True}
     assert bytes(message.context) == rb'{"\ud800":{"\udfff":1}}'
 
 
@@ -486,9 +491,20 @@ def test_an_unpaired_surrogate_in_an_answer_becomes_text():
     assert json.loads(text.decode())["error"] == "no ? here"
 
 
-def test_the_options_of_a_message_are_those_of_the_language():
-    mine, theirs = (
-        {field.name: field.default for field in msgspec.structs.fields(options)}
-        for options in (messages.Options, features.Options)
+@pytest.mark.parametrize("options", ["{}", "null", None])
+def test_a_message_without_options_has_none(options):
+    more = "" if options is None else f',"options":{options}'
+    message = messages.decode(f'{{"id":"a","action":"execute","code":"x"{more}}}')
+    assert message.choices == {}
+
+
+@pytest.mark.parametrize(
+    "value", ["1", "1e300", "1" + "0" * 400, "null", '"true"', r'"\ud800"', "[]", '{"no_loops":{"b":[1]}}']
+)
+@pytest.mark.parametrize("code", ["x", r"\ud800"])
+def test_every_option_of_a_message_goes_to_the_language_but_only_its_booleans(value, code):
+    message = messages.decode(
+        f'{{"id":"a","action":"execute","code":"{code}",'
+        f'"options":{{"no_loop":{value},"é":true,"minify":false}}}}'
     )
-    assert mine == theirs
+    assert message.choices == {"no_loop": None, "é": True, "minify": False}
