@@ -32,10 +32,6 @@ from child.room import Room
 _TICK: Final = 0.005  # seconds of CPU time
 _NEVER: Final = 0.0
 
-_FRESH: Final = 16
-"""How many runs a measurement serves as their beginning, if all were over before the first tick, and held
-nothing over a host call. A measurement costs 3 us, a short run 20 us; what one leaves behind is little (see
-`keep_little`)."""
 
 _M_TRIM_THRESHOLD: Final = -1  # malloc.h
 _M_MMAP_THRESHOLD: Final = -3
@@ -97,11 +93,13 @@ class Gauge:
         descriptors: what must stay open for it: a file of figures, which can only be read.
     """
 
-    __slots__ = ("_page", "descriptors")
+    __slots__ = ("_figures", "_page", "_taken", "descriptors")
 
     def __init__(self, path: str | None = None) -> None:
         self.descriptors: tuple[int, ...] = ()
         self._page = 4096
+        self._figures = b""  # the last ones, and what they meant: they are often the same again
+        self._taken = Taken(0, 0)
         if path is None:
             return
         try:
@@ -121,8 +119,12 @@ class Gauge:
         """What this process takes now."""
         if not self.descriptors:
             return Taken(0, _peak())
-        size, resident, _ = os.pread(self.descriptors[0], 64, 0).split(b" ", 2)
-        return Taken(int(size) * self._page, int(resident) * self._page)
+        figures = os.pread(self.descriptors[0], 64, 0)
+        if figures != self._figures:
+            size, resident, _ = figures.split(b" ", 2)
+            self._taken = Taken(int(size) * self._page, int(resident) * self._page)
+            self._figures = figures
+        return self._taken
 
 
 class Guard:
@@ -134,7 +136,7 @@ class Guard:
         room: what the address space of this process is limited to, if it is.
     """
 
-    __slots__ = ("_before", "_fresh", "_gauge", "_held", "_limits", "_since", "_spent", "room")
+    __slots__ = ("_before", "_gauge", "_held", "_is_fresh", "_limits", "_since", "_spent", "room")
 
     def __init__(self, gauge: Gauge | None = None, room: Room | None = None) -> None:
         self.room = room or Room(0)
@@ -144,7 +146,7 @@ class Guard:
         self._held = 0  # bytes that it grew by before it waited
         self._since = _NEVER  # when the first tick found it, in seconds of CPU time
         self._before = Taken(0, 0)  # what this process took before the run
-        self._fresh = 0  # how many more runs `_before` is good for
+        self._is_fresh = False  # whether `_before` is also what it takes now
 
     def start(self) -> None:
         """Begin to tick. Without it, or on a system without such a timer, `watch` lets everything pass."""
@@ -171,11 +173,11 @@ class Guard:
         """
         if limits.time and spent > limits.time:
             raise TooMuch(protocol.TOO_MUCH_TIME)
-        if self._fresh <= 0:
+        if not self._is_fresh:
             self._before = self._gauge.read()
-            self._fresh = _FRESH
-            if not self.room.suit(self._before.size):
-                raise TooMuch(protocol.TOO_MUCH_MEMORY)
+        self._is_fresh = False
+        if not self.room.suit(self._before.size):
+            raise TooMuch(protocol.TOO_MUCH_MEMORY)
         self._since = _NEVER
         self._spent = spent
         self._held = held
@@ -185,7 +187,6 @@ class Guard:
         finally:
             self._limits = None
             self.room.widen()
-            self._fresh = self._fresh - 1 if self._since == _NEVER and not held else 0
 
     def taken(self) -> float:
         """How many milliseconds of CPU time the run took that was watched last; 0 if no tick found it."""
@@ -198,7 +199,7 @@ class Guard:
         """
         before = self._before
         self._before = now = self._gauge.read()
-        self._fresh = _FRESH if self.room.suit(now.size) else 0
+        self._is_fresh = True
         return Taken(now.size - before.size, now.resident - before.resident)
 
     def _tick(self, *_: object) -> None:

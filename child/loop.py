@@ -408,6 +408,8 @@ def _conclude(job: Callable[[], Outcome]) -> Outcome | Exception:
 
 def _is_memory_error(outcome: Outcome | Exception) -> bool:
     """Whether a run ended because the system, or the limit of this process, had no more memory for it."""
+    if isinstance(outcome, SystemError):  # Python 3.11, where it has no memory for the frame of a call
+        return str(outcome) == "error return without exception set"
     return isinstance(outcome, MemoryError) or (
         isinstance(outcome, ScriptFault) and outcome.type == "MemoryError"
     )

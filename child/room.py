@@ -39,8 +39,7 @@ once for the sandbox; the line; and the UTF-8 that strings keep when they have b
 _LEAST_OUTPUT: Final = 32 * _MIB  # the arguments of a host call have this bound, whatever the setting
 
 _SLOP: Final = 64 * _MIB
-"""How much of the reserve may be taken when a script starts: what short runs left behind since the process
-was last measured, and what was read for this one."""
+"""How much of the reserve may be taken when a script starts: what was read for it, and what was there."""
 
 _LEVELS: Final = 450
 """Sorts within sorts that `stretch` makes; some versions of Python allow 500."""

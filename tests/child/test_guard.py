@@ -103,3 +103,94 @@ print("fine")
     root = Path(__file__).parents[2]
     ended = subprocess.run([sys.executable, "-c", program], cwd=root, capture_output=True, check=False)
     assert (ended.returncode, ended.stdout.strip(), ended.stderr) == (0, b"fine", b"")
+
+
+def in_a_process(program):
+    """What a program prints that has a guard with a gauge, `watched` and `hold`, in a process of its own."""
+    before = """
+import sys
+from child.limits import STATM, Gauge, Guard, Limits, TooMuch, keep_little
+MIB = 1024 * 1024
+def hold(mebibytes):
+    held = []
+    for _ in range(mebibytes * 16):
+        held.append(b"x" * (MIB // 16 - 64) + bytes([len(held) % 256]))
+    for _ in range(300_000):  # so that a tick finds it
+        pass
+    return held
+def watched(step, mebibytes, held=0):
+    try:
+        guard.watch(step, Limits(time=0, memory=mebibytes * 1024), 0, held)
+        return "passes"
+    except TooMuch:
+        return "fails"
+keep_little()
+guard = Guard(Gauge(STATM))
+guard.start()
+"""
+    ended = subprocess.run(
+        [sys.executable, "-c", before + program],
+        cwd=Path(__file__).parents[2],
+        capture_output=True,
+        text=True,
+        check=False,
+    )
+    assert ended.stderr == ""
+    return ended.stdout.split()
+
+
+measured = pytest.mark.skipif(sys.platform != "linux", reason="only the peak is known")
+
+
+@measured
+def test_a_limit_of_memory_means_the_same_before_and_after_large_runs():
+    program = """
+for _ in range(2):
+    print(watched(lambda: hold(6), 10), watched(lambda: hold(16), 10))
+    guard.watch(lambda: hold(64), Limits(time=0, memory=0), 0)
+"""
+    assert in_a_process(program) == ["passes", "fails"] * 2
+
+
+@measured
+def test_what_others_hold_does_not_count():
+    program = """
+held = []
+for _ in range(5):
+    print(watched(lambda: held.append(hold(6)), 10))
+"""
+    assert in_a_process(program) == ["passes"] * 5
+
+
+@measured
+def test_what_a_run_held_before_it_waited_does():
+    program = """
+print(watched(lambda: hold(6), 10, held=2 * MIB), watched(lambda: hold(6), 10, held=6 * MIB))
+before = guard.watch(lambda: hold(6), Limits(), 0)
+print(5 * MIB < guard.grown().resident < 7 * MIB, guard.grown().resident < MIB)
+del before
+print(guard.grown().resident < -5 * MIB)
+"""
+    assert in_a_process(program) == ["passes", "fails", "True", "True", "True"]
+
+
+@measured
+def test_what_short_runs_leave_behind_does_not_count():
+    program = """
+held = []
+for _ in range(40):
+    watched(lambda: held.append(b"x" * MIB), 10)  # over before any tick, and it stays
+print(watched(lambda: hold(6), 10))
+"""
+    assert in_a_process(program) == ["passes"]
+
+
+def test_where_nothing_can_be_measured_the_peak_counts():
+    program = """
+gauge = Gauge("/nowhere")
+guard = Guard(gauge)
+guard.start()
+peak = gauge.read().resident // MIB  # a process inherits it
+print(watched(lambda: hold(peak + 16), 10), watched(lambda: hold(6), 10))
+"""
+    assert in_a_process(program) == ["fails", "passes"]

@@ -310,3 +310,46 @@ def test_an_end_with_something_unread_is_an_end(pair):
     birth.send(other, Kind.READY)
     one.close()
     assert birth.receive(other) is None
+
+
+def test_without_proc_children_start_and_say_what_they_lack():
+    with Supervisor(before="import child.limits; child.limits.STATM = '/nowhere'; ") as supervisor:
+        child = supervisor.bear()
+        child.send({"cmd": "stats"})
+        lacking = child.receive()["response"]["lacking"]
+        child.send(COMPILE, RUN)
+        assert "limits: memory cannot be measured, since /nowhere cannot be read: mount /proc" in lacking
+        assert child.receive()["response"]["sandbox"]["C"] == 62.83185307179586
+        grow = "let a = []; loop i in '12345678' { let s = i; "
+        grow += "loop j in '12345678901234567890123' { s = s + s; } a.push(s); } loop i in a[0] { i; }"
+        child.send({"cmd": "compile", "scriptName": "s", "script": grow, "maxTime": 0, "maxMem": 1}, RUN)
+        assert child.receive()["reason"] == "killed: too much memory used"
+
+
+# Strings in an array, and then one for which orjson would double its buffer until there is no room. It then
+# went on at an address that the length of the first ones chose.
+WRITER = """
+let s = 'x';
+loop i in '1234567890' { s = s + s; }
+let a = [];
+loop c in s { a.push(s); }
+let t = 'A';
+loop i in '123456789012345678901234' { t = t + t; }
+a.push(t);
+f(a);
+return a;
+"""
+
+
+@pytest.mark.parametrize("calls", [False, True])
+def test_a_script_that_would_make_the_encoder_write_elsewhere_does_not_end_the_child(supervisor, calls):
+    child = supervisor.bear()
+    child.send({"cmd": "compile", "scriptName": "w", "script": WRITER, "maxTime": 0, "maxMem": 0})
+    child.send({"cmd": "run", "scriptName": "w", "id": 1, "calls": calls})
+    answer = child.receive()
+    if calls:
+        assert len(answer["call"]["arguments"][0]) == 1025
+    else:
+        assert answer["response"]["exception"]["type"] == "FunctionNotFoundError"
+    child.send(COMPILE, RUN)
+    assert child.receive()["response"]["sandbox"]["C"] == 62.83185307179586
