@@ -320,20 +320,22 @@ def _limits(request: _Request) -> str:
     if files:  # it would stop the answers of a child whose output was directed into a file
         del wanted[resource.RLIMIT_FSIZE]
     if request.memory is not None:
-        wanted[resource.RLIMIT_AS] = (request.memory, request.memory)
+        hard = resource.getrlimit(resource.RLIMIT_AS)[1]
+        most = request.memory if hard == resource.RLIM_INFINITY else min(request.memory, hard)
+        wanted[resource.RLIMIT_AS] = (most, most)
     failed = 0
-    for number, most in wanted.items():
+    for number, limit in wanted.items():
         try:
-            resource.setrlimit(number, most)
+            resource.setrlimit(number, limit)
         except (OSError, ValueError):
             failed += 1
     if failed:
         raise Unavailable(f"{failed} of {len(wanted)} limits were refused")
-    if files:
-        raise Unavailable(
-            f"files may grow (RLIMIT_FSIZE), since descriptor {files[0]} is one; the others hold"
-        )
-    _made(_kit().measure)
+    lacks = [f"files may grow (RLIMIT_FSIZE), since descriptor {files[0]} is one"] if files else []
+    if isinstance(_kit().measure, str):
+        lacks.append(str(_kit().measure))
+    if lacks:
+        raise Unavailable("; ".join([*lacks, "the others hold"]))
     size = "" if request.memory is None else f", no more than {request.memory} bytes of address space"
     return f"no new descriptor, process or file, no core dump, no locked memory{size}"
 
@@ -406,7 +408,7 @@ def _measure() -> bool:
         if not gauge.descriptors:
             raise Unavailable(
                 f"memory cannot be measured, since {STATM} cannot be read: mount /proc; until then the "
-                "address space has no limit, and of a run only what exceeds the child's earlier peak counts"
+                "address space has no limit, and of a run counts only what exceeds the child's earlier peak"
             )
     finally:
         gauge.close()

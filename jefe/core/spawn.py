@@ -515,9 +515,11 @@ def _command(settings: Settings) -> list[str]:
 
 
 def headroom(settings: Settings) -> int:
-    """How much the address space of a child may grow, in bytes; 0 is unlimited.
+    """How much a script's own code may add to the address space of its child in one go, in bytes; 0 is
+    unlimited.
 
     It is no limit of a script but stops what leaps over the limits between two looks at them; so it is wide.
+    What native code needs beside it, the child adds (child/room.py).
     """
     return max(_LEAST_HEADROOM, 8 * 1024 * settings.max_mem) if settings.max_mem else 0
 

@@ -109,7 +109,7 @@ def in_a_process(program):
     """What a program prints that has a guard with a gauge, `watched` and `hold`, in a process of its own."""
     before = """
 import sys
-from child.limits import STATM, Gauge, Guard, Limits, TooMuch, keep_little
+from child.guard import STATM, Gauge, Guard, Limits, TooMuch, keep_little
 MIB = 1024 * 1024
 def hold(mebibytes):
     held = []

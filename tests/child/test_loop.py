@@ -4,7 +4,7 @@ import pytest
 
 from child import protocol
 from child.engines import HostCallFailed, HostFunctionNotFound, ScriptFault
-from child.guard import TooMuch
+from child.guard import Guard, Taken, TooMuch
 from child.loop import Loop, ProtocolBroken
 from tests.child.fake_engine import FakeEngine
 
@@ -14,9 +14,10 @@ MAX_INPUT_SIZE = 10_000
 class Child:
     """A loop with a fake engine, spoken to in decoded messages."""
 
-    def __init__(self, *, debug=False, **bodies):
+    def __init__(self, *, debug=False, guard=None, **bodies):
         self.raw = []
-        self.loop = Loop({"fake": FakeEngine(**bodies)}, MAX_INPUT_SIZE, self.raw.append, debug=debug)
+        engines = {"fake": FakeEngine(**bodies)}
+        self.loop = Loop(engines, MAX_INPUT_SIZE, self.raw.append, guard=guard, debug=debug)
 
     def send(self, *requests):
         """Send requests in one chunk; return the answers, timings checked and taken out."""
@@ -389,3 +390,83 @@ def test_an_input_that_ends_after_a_request_is_fine():
     child.loop.feed(b"\n")
     child.loop.end()
     assert len(child.raw) == 1
+
+
+class Scales(Guard):
+    """A guard that finds that every run has grown by as much as it says, in bytes, when it waits."""
+
+    def __init__(self, headroom):
+        super().__init__()
+        self.room.headroom = headroom
+        self.growth = []
+        self.held = []  # what it was told that the runs held before
+
+    def watch(self, step, limits, spent, held=0):
+        self.held.append(held)
+        return super().watch(step, limits, spent, held)
+
+    def grown(self):
+        grown = self.growth.pop(0) if self.growth else 0
+        return Taken(grown, grown)
+
+
+def holding(*growth, headroom):
+    guard = Scales(headroom)
+    guard.growth = list(growth)
+    child = Child(guard=guard, echo=echo)
+    child.send(compile_("echo"))
+    return child, guard
+
+
+def test_what_a_run_held_when_it_waited_counts_when_it_goes_on():
+    child, guard = holding(100, 30, headroom=10**6)
+
+    def twice(sandbox, call):
+        return call("f", b"[]") + call("f", b"[]")
+
+    child.loop._engines["fake"].bodies["twice"] = twice
+    child.send(compile_("twice"), run("twice", id=1, calls=True))
+    child.send({"cmd": "resume", "id": 1, "result": 1})
+    child.send({"cmd": "resume", "id": 1, "result": 2})
+    assert guard.held[-3:] == [0, 100, 130]
+
+
+def test_when_waiting_runs_hold_too_much_together_the_largest_is_ended_and_told_later():
+    child, _ = holding(300, 500, 250, headroom=1000)
+    calls = child.send(*(run("echo", id=number, calls=True) for number in (1, 2, 3)))
+    assert [answer["id"] for answer in calls] == [1, 2, 3]
+    assert all("call" in answer for answer in calls)
+    answers = child.send(*({"cmd": "resume", "id": number, "result": 7} for number in (1, 2, 3)))
+    too_much = {"ok": False, "reason": protocol.TOO_MUCH_MEMORY, "id": 2}
+    assert [answer if not answer["ok"] else answer["response"]["result"] for answer in answers] == [
+        7,
+        too_much,
+        7,
+    ]
+    assert child.send({"cmd": "resume", "id": 2, "result": 7}) == [
+        {"ok": False, "reason": protocol.NO_SUCH_RUN, "id": 2}
+    ]
+
+
+def test_a_run_that_holds_too_much_by_itself_does_not_wait():
+    child, _ = holding(2000, headroom=1000)
+    [refused] = child.send(run("echo", id=1, calls=True))
+    assert refused == {"ok": False, "reason": protocol.TOO_MUCH_MEMORY, "id": 1}
+    assert child.send({"cmd": "resume", "id": 1, "result": 7}) == [
+        {"ok": False, "reason": protocol.NO_SUCH_RUN, "id": 1}
+    ]
+
+
+def test_what_a_run_held_is_there_for_others_when_it_has_ended():
+    child, _ = holding(*[900] * 5, headroom=1000)
+    for number in range(5):
+        [call] = child.send(run("echo", id=number, calls=True))
+        assert "call" in call
+        [answer] = child.send({"cmd": "resume", "id": number, "result": number})
+        assert answer["response"]["result"] == number
+
+
+def test_a_name_that_no_function_has_does_not_leave_the_child():
+    child = Child(long=lambda sandbox, call: call("f" * 20_000, b"[]"), echo=echo)
+    [answer] = child.send(compile_("long"), run("long", id=1, calls=True))
+    assert answer["response"]["exception"]["type"] == "InternalError"  # so a fake engine has it

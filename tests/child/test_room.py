@@ -12,8 +12,8 @@ from pathlib import Path
 import orjson
 import pytest
 
-from child import wire
-from child.limits import STATM, Gauge
+from child import protocol
+from child.guard import STATM, Gauge
 from child.room import _PER_BYTE_READ, NATIVE, NoRoom, Room, reserve, stretch
 from hexput.lang import values
 
@@ -126,7 +126,7 @@ def test_what_is_read_takes_no_more_than_there_is(text):
     data = TEXTS[text]
     assert taken_by(lambda: orjson.loads(data)) < _PER_BYTE_READ * len(data)
     line = b'{"cmd":"compile","scriptName":"s","script":"1","options":{"x":%b}}' % data
-    assert taken_by(lambda: wire.decode_request(line)) < _PER_BYTE_READ * len(line)
+    assert taken_by(lambda: protocol.decode_request(line)) < _PER_BYTE_READ * len(line)
 
 
 def limited(beyond_the_reserve):

@@ -313,7 +313,7 @@ def test_an_end_with_something_unread_is_an_end(pair):
 
 
 def test_without_proc_children_start_and_say_what_they_lack():
-    with Supervisor(before="import child.limits; child.limits.STATM = '/nowhere'; ") as supervisor:
+    with Supervisor(before="import child.guard; child.guard.STATM = '/nowhere'; ") as supervisor:
         child = supervisor.bear()
         child.send({"cmd": "stats"})
         lacking = child.receive()["response"]["lacking"]

@@ -16,9 +16,9 @@ import resource
 import sys
 from collections import Counter
 
-from child import wire
+from child import protocol
 from child.engines import load_engines
-from child.limits import STATM, Gauge, Guard, keep_little
+from child.guard import STATM, Gauge, Guard, keep_little
 from child.loop import Loop, ProtocolBroken
 from child.room import Room, reserve, stretch
 from child.zygote import try_out
@@ -27,11 +27,11 @@ MAX_INPUT = 5 * 1024 * 1024
 MAX_OUTPUT = 8 * 1024 * 1024
 
 CLEAN = (
-    wire.TOO_MUCH_MEMORY,
-    f"{wire.SYNTAX_ERROR}the script is too large, or nested too deeply",
-    f"{wire.SYNTAX_ERROR}The script is too deep or too large to be compiled at line 1, column 1",
-    wire.NO_SUCH_SCRIPT,  # since it was not compiled
-    wire.NO_SUCH_RUN,  # since it has been refused
+    protocol.TOO_MUCH_MEMORY,
+    f"{protocol.SYNTAX_ERROR}the script is too large, or nested too deeply",
+    f"{protocol.SYNTAX_ERROR}The script is too deep or too large to be compiled at line 1, column 1",
+    protocol.NO_SUCH_SCRIPT,  # since it was not compiled
+    protocol.NO_SUCH_RUN,  # since it has been refused
 )
 
 DIED_CLEANLY = 70  # as a child that is out of memory where it holds no script: see child/zygote.py
@@ -220,7 +220,7 @@ def main() -> int:
     for name in given.operations or OPERATIONS:
         lines = OPERATIONS[name]
         _, right = trials.carry_out(lines, None)
-        assert all(answer.get("reason") != wire.TOO_MUCH_MEMORY for answer in right), name
+        assert all(answer.get("reason") != protocol.TOO_MUCH_MEMORY for answer in right), name
         in_a_row = 0
         for headroom in range(given.offset, given.most + 1, given.step):
             status, answers = trials.carry_out(lines, headroom * 1024)

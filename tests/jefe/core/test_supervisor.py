@@ -155,7 +155,7 @@ async def test_requests_about_a_name_take_effect_in_their_order(family, one):
             boss.submit_compile(
                 msgspec.json.decode(
                     msgspec.json.encode({"cmd": "compile", "scriptName": "s", "script": source}),
-                    type=jefe.core.supervisor.wire.Compile,
+                    type=jefe.core.supervisor.protocol.Compile,
                 ),
                 note(source),
             )
