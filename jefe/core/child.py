@@ -66,6 +66,9 @@ _ASLEEP: Final = 1.0
 """A child that owes an answer sleeps when it has taken no CPU time for so long, in seconds; or for as long as
 the run may hold it up, if that is shorter."""
 
+_MANY: Final = 100
+"""For so many jobs the CPU time that was spent on them is kept; then those that have ended are forgotten."""
+
 _GRACE = 1.0
 """How long a child that says no more may take to die, in seconds."""
 
@@ -190,9 +193,10 @@ class Child:
         self._excess: Excess | None = None  # the limit that the condemned job broke
         self._watchdog = Watchdog(self._look)
         self._meter: Meter | None = None
-        self._answered = 0  # lines; so that is also the number of the line that it is at
-        self._looked = -1  # the number of the line that it was at when it was last looked at
+        self._batches = 0  # of answers; so the line that it is at is another one after each
+        self._looked = -1  # the number of batches when it was last looked at
         self._job: Job | None = None  # the job that it was at then
+        self._spent: dict[Job, float] = {}  # the CPU time that it was seen to spend on jobs, in milliseconds
         self._at_birth = self._last = Vitals(0.0, _UNKNOWN)
         self._before = _UNKNOWN  # the memory that it held before that job
         self._since = 0.0  # how long it has been at that line, in seconds
@@ -206,7 +210,7 @@ class Child:
     @property
     def is_at_work(self) -> bool:
         """Whether it has been seen to spend CPU time on the line that it is at."""
-        return bool(self.pending) and self.pending[0].spent >= _SEEN
+        return bool(self.pending) and self._spent.get(self.pending[0], 0.0) >= _SEEN
 
     def ask(self, job: Job, line: bytes) -> None:
         """Send a line, which this job is about."""
@@ -221,7 +225,7 @@ class Child:
         """The limits of a job have become narrower, and count from now on."""
         if self.pending and self.pending[0] is job:
             self._looked = -1
-            job.spent = 0.0
+            self._spent.pop(job, None)
 
     @property
     def growth(self) -> int:
@@ -231,10 +235,11 @@ class Child:
 
     def excess(self, job: Job, reason: str) -> Excess:
         """What the child itself stopped a job for, which it is about to have answered."""
-        vitals = self._vitals() if self._looked == self._answered else None
+        vitals = self._vitals() if job is self._job and self._looked == self._batches else None
         if reason == protocol.TOO_MUCH_TIME:
             limit, unit = job.limits.time, "ms"
-            taken = job.spent + (0.0 if vitals is None else vitals.time - self._last.time)
+            since = 0.0 if vitals is None else vitals.time - self._last.time
+            taken = self._spent.get(job, 0.0) + since
         else:
             limit, unit = job.limits.memory, "KiB"
             taken = 0 if vitals is None else vitals.memory - self._before
@@ -342,12 +347,15 @@ class Child:
     async def _read(self) -> None:
         framer = protocol.Framer(MAX_ANSWER)
         while data := await receive(self._stdout):
-            for line in framer.feed(data):
+            lines = framer.feed(data)
+            for line in lines:
                 try:
                     self._take(line)
                 except protocol.MalformedAnswer as error:
                     self.kill(self._blamed(), why=str(error), is_broken=True)
                     return
+            if lines:
+                self._batches += 1
             if not self.pending:
                 self.load = 0.0  # what rounding left behind
             self._on_settled(self)
@@ -369,10 +377,8 @@ class Child:
         try:
             job.answered(self, answer, line)
         except Exception:
-            if not job.ended:
-                self.pending.appendleft(job)
+            self.pending.appendleft(job)
             raise
-        self._answered += 1
 
     def _vitals(self) -> Vitals | None:
         return self._meter.read() if self._meter is not None else None
@@ -383,19 +389,23 @@ class Child:
             return False
         vitals = self._vitals()
         job = self.pending[0]
-        is_same_line = self._looked == self._answered
+        is_same_line = self._looked == self._batches
         if not is_same_line:
-            self._looked = self._answered
+            self._looked = self._batches
             self._since = 0.0
             self._stillness.reset()
         if job is not self._job:
             # Its memory is measured from when another job was looked at, its time only from now on.
             self._job = job
             self._before = self._last.memory
+            if len(self._spent) > _MANY:  # most of them have ended
+                kept = {*self.pending, *self.waiting.values()}
+                self._spent = {job: spent for job, spent in self._spent.items() if job in kept}
         elif vitals is not None:
             # Between two lines of the same job it may have been at others.
             spent = vitals.time - self._last.time
-            job.spent += spent if is_same_line else min(spent, elapsed * 1000)
+            spent = spent if is_same_line else min(spent, elapsed * 1000)
+            self._spent[job] = self._spent.get(job, 0.0) + spent
         self._since += elapsed
         if vitals is not None:
             self._last = vitals
@@ -408,14 +418,15 @@ class Child:
         """Kill it if it takes too much for the job that it is at, or cannot work."""
         trouble = self._stillness.look(vitals, elapsed)
         outer = job.outer
+        spent = self._spent.get(job, 0.0)
         memory = vitals.memory - self._before
         if trouble:
             self.kill(why=trouble)
         elif outer.memory and memory > outer.memory:
             excess = Excess(f"{job.limits.memory} KiB", f"{memory} KiB")
             self.kill(self._blamed(), protocol.TOO_MUCH_MEMORY, why=protocol.TOO_MUCH_MEMORY, excess=excess)
-        elif outer.time and job.spent > outer.time:
-            self._overran(job, job.limits.time, job.spent)
+        elif outer.time and spent > outer.time:
+            self._overran(job, job.limits.time, spent)
         elif (
             vitals.state is State.SLEEPING
             and self._since >= job.limit - PERIOD / 2

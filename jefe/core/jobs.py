@@ -54,7 +54,7 @@ READING_EXCESS: Final = Excess(f"{READING.time:g} ms", f"more than {READING.time
 class Job:
     """Something that a child is asked, in one line, and answers, in one line."""
 
-    __slots__ = ("charge", "deaths", "dropped", "ended", "spent")
+    __slots__ = ("charge", "deaths", "dropped")
 
     def __init__(self) -> None:
         self.charge = 0.0
@@ -63,10 +63,6 @@ class Job:
         """How many children died while they were at it; a fraction if others are suspected."""
         self.dropped = False
         """Whether nobody wants the answer any more."""
-        self.ended = False
-        """Whether it is over."""
-        self.spent = 0.0
-        """How much CPU time its child has been seen to spend on it, in milliseconds."""
 
     @property
     def cost(self) -> float:
@@ -108,7 +104,9 @@ class Job:
         raise NotImplementedError
 
     def answered(self, child: "Child", answer: protocol.Answer, line: bytes) -> None:
-        """The child answered. Raises `protocol.MalformedAnswer` if it cannot have answered that."""
+        """The child answered. Raises `protocol.MalformedAnswer` if it cannot have answered that; whatever is
+        raised, the job has not ended.
+        """
         raise NotImplementedError
 
     def overran(self, child: "Child") -> None:
@@ -292,7 +290,6 @@ class Question(Job):
 
     def end(self, line: bytes) -> None:
         """Tell the answer."""
-        self.ended = True
         if not self.dropped:
             try:
                 self._on_answer(line)

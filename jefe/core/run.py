@@ -99,8 +99,6 @@ class Run(Job):
         self.charge = 0.0
         self.deaths = 0.0
         self.dropped = False
-        self.ended = False
-        self.spent = 0.0
         self.client = client
         self.sandbox = sandbox
         self.value_of: ValueOf = value_of
@@ -316,7 +314,6 @@ class Run(Job):
         """From its beginning; what the host answered before is in the journal."""
         self._child = None
         self._parked = False
-        self.spent = 0.0
         if self.dropped:
             self.end(b"")
             return False
@@ -331,7 +328,6 @@ class Run(Job):
 
     def end(self, line: bytes) -> None:
         """Release the version, and tell the answer."""
-        self.ended = True
         self._child = None
         self._asked = None
         if self.version is not None:

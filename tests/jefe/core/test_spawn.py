@@ -396,7 +396,7 @@ async def test_a_stopped_zygote_is_replaced_when_a_child_of_its_dies():
 SILENT = """
 import sys, socket, time
 sys.path.insert(0, {folder!r})
-from child import birth
+from child.protocol import births as birth
 control = socket.socket(fileno=0)
 birth.send(control, birth.Kind.READY)
 {then}
