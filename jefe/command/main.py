@@ -18,7 +18,6 @@ from jefe.command.given import Text, encode, read_sandbox, read_settings, read_t
 from jefe.command.oaf import oaf, oaf_eval
 from jefe.command.serve import serve_command
 from jefe.errors import Misuse
-from jefe.fronts.shutdown import Shutdown
 from jefe.logs import configure, harmless, is_control, wants_colour
 from jefe.settings import Settings, shown, table
 
@@ -26,6 +25,7 @@ if TYPE_CHECKING:
     import jefe
     from jefe.core.run import ValueOf
     from jefe.errors import JefeError
+    from jefe.fronts.shutdown import Shutdown
 
 FEATURES = {
     "no_object_constructions": "object literals",
@@ -85,7 +85,7 @@ def _serve_pipe() -> int:
             '{"cmd":"parse","script":"x = 2 + 2;"}'
         )
 
-    async def serve(shutdown: Shutdown) -> None:
+    async def serve(shutdown: "Shutdown") -> None:
         requests, answers = standard_input(), standard_output()
         become(settings.user)
         async with open_supervisor(settings) as boss:

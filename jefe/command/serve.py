@@ -24,11 +24,11 @@ import click
 
 from jefe.command.endings import OTHERS, conclude, drive_server, say
 from jefe.command.given import read_settings
-from jefe.fronts.shutdown import CANCELLED, Shutdown
 from jefe.settings import Settings
 
 if TYPE_CHECKING:
     from jefe.fronts.front import Front
+    from jefe.fronts.shutdown import Shutdown
 
 FRONTS: Final = {"hexput": "hexput.server.server", "oaf": "jefe.fronts.oaf.server"}
 """The name of a front, and the module that has its row, as `FRONT`."""
@@ -44,12 +44,13 @@ def serve(fronts: Sequence[str], settings: Settings) -> int:
     from jefe.command.users import become, is_root
     from jefe.fronts.connections import raise_file_limit
     from jefe.fronts.listen import open_doors
+    from jefe.fronts.shutdown import CANCELLED
 
     log = structlog.get_logger()
     rows: list[Front] = [import_module(FRONTS[name]).FRONT for name in fronts]
     raise_file_limit()
 
-    async def work(shutdown: Shutdown) -> None:
+    async def work(shutdown: "Shutdown") -> None:
         try:
             async with open_doors(rows, settings) as doors:
                 shutdown.heeded[signal.SIGHUP] = doors.reload_soon

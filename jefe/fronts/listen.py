@@ -148,20 +148,22 @@ class Door:
             listener.socket.close()
         self.listeners.clear()
 
-    def announcement(self) -> list[str]:
-        """Where it listens, one line for each address, and what is risky about that; warnings are logged."""
-        lines = [f"{self.name} listens on {place}" for place in self.places]
+    def announcement(self) -> Iterator[str]:
+        """Where it listens, one line for each address, and what is risky about that: lines for whoever
+        started it, one after the other. Risks that are warnings are logged in between.
+        """
+        for place in self.places:
+            yield f"{self.name} listens on {place}"
         for weight, sentence, remedy in self.front.risks(self.exposure):
             if weight is Weight.TOLD:
-                lines.append(f"{self.name}: {sentence}; {remedy}")
+                yield f"{self.name}: {sentence}; {remedy}"
             else:
                 _log.warning(f"{sentence}: {remedy}", front=self.name, address=self.exposure.address)
         if self._made:
-            lines.append(
+            yield (
                 f"{self.name} token, made for this start ({PREFIX}{self.name.upper()}_TOKEN sets another): "
                 f"{self._made}"
             )
-        return lines
 
     async def serve(
         self,

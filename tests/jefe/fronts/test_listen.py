@@ -106,7 +106,7 @@ async def test_what_is_risky_and_wanted_is_a_warning(given, said):
     async with open_doors(FRONTS[:1], Settings(**FREE, hexput_address="0.0.0.0", **given)) as doors:
         with capture_logs() as logs:
             for door in doors:
-                door.announcement()
+                list(door.announcement())
     ((event, level),) = [(line["event"], line["log_level"]) for line in logs]
     assert level == "warning"
     assert event.startswith(said)
@@ -115,7 +115,7 @@ async def test_what_is_risky_and_wanted_is_a_warning(given, said):
 async def test_a_front_that_makes_tokens_is_never_open():
     async with open_doors(FRONTS[1:], Settings(**FREE, oaf_address="0.0.0.0")) as doors:
         (door,) = doors
-        token = door.announcement()[-1].split()[-1]
+        token = list(door.announcement())[-1].split()[-1]
         assert len(token) >= 32
         assert door.token.admits(token)
 
