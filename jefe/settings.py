@@ -85,7 +85,7 @@ class Settings(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=
         Meta(
             ge=0,
             le=2**31,
-            description="How much a child may grow during a run; 0: unlimited.",
+            description="How much memory a run may take beside what its child had before; 0: unlimited.",
             extra={"unit": "KiB"},
         ),
     ] = 10 * 1024
@@ -103,7 +103,7 @@ class Settings(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=
         Meta(
             ge=1,
             le=1024 * _MIB,
-            description="How large the JSON text of a result, or of a sandbox, may become, roughly; a run "
+            description="How large the JSON text of a result, or of a sandbox, may become; a run "
             "that leaves more behind fails.",
             extra={"unit": "bytes"},
         ),

@@ -23,10 +23,10 @@ operation of a script can come across it (`Secrets`).
 from __future__ import annotations
 
 import json
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Collection, Iterable
 from io import BytesIO
 from types import FunctionType
-from typing import Any
+from typing import Any, NamedTuple
 
 import orjson
 
@@ -72,7 +72,9 @@ _PLAIN = {int, type(None)}
 _TEXTS = frozenset({int, str, type(None)})
 _CONVERTIBLE = frozenset({float, range})
 _TEXT = frozenset({str})
-_WEIGHTLESS = frozenset({float, int, range, bool, type(None)})
+_NUMBERLIKE = frozenset({float, int, range, bool, type(None)})
+_WEIGHTLESS = _NUMBERLIKE | _TEXT
+_PLAIN_WITHIN = frozenset({int, bool, str, type(None), list, dict})
 
 _AS_IT_IS, _CONVERTED, _IN_PIECES = range(3)
 
@@ -80,7 +82,6 @@ _PIECE = 32 * 1024 * 1024
 """What orjson may reserve for its text in one call, in bytes. Its buffer grows by doubling, and the old one
 is copied into the new one: so the call takes four times as much at most, see `child.room.NATIVE`."""
 
-_SMALL = _PIECE // 144  # see `_way`: whatever counts for so little there weighs no more than a piece
 _SLICE = _PIECE // 32  # code points
 _ORJSON_DEPTH = 250  # it refuses more than 254 levels in one call
 _HUGE = 2**62
@@ -259,23 +260,23 @@ def _way(value: Value) -> int:
         if kind is str:
             return _AS_IT_IS if _weight_of_text(value) <= _PIECE else _IN_PIECES
         return _AS_IT_IS if kind in _PLAIN else _CONVERTED if kind in _CONVERTIBLE else _IN_PIECES
-    size = 0
+    reserved = 0  # as `_weigh` counts it, with each string as if it were not in ASCII
     way = _AS_IT_IS
     todo = [value]
     while todo:
         container = todo.pop()
-        size += 16 + 2 * len(container)
+        reserved += 128 + 144 * len(container)
         if type(container) is dict:
             items: Any = container.values()
-            size += sum(map(len, container))
+            reserved += 32 * sum(map(len, container)) + 176 * len(container)
         else:
             items = container
         kinds = set(map(type_of, items))
         kinds -= _PLAIN
         if str in kinds:
             kinds.discard(str)
-            size += sum([len(item) for item in items if type(item) is str])
-        if size > _SMALL:
+            reserved += 32 * sum([len(item) + 1 for item in items if type(item) is str])
+        if reserved > _PIECE:
             return _IN_PIECES
         if kinds:
             if list in kinds or dict in kinds:
@@ -348,85 +349,95 @@ _SCALARS: dict[type, Callable[[Any], Any]] = {
 
 # Text out, piece by piece.
 
-_Weights = dict[int, tuple[int, int]]
-"""The id of an array or object to what orjson takes to write it at once, and to the least that its text
-measures; in bytes."""
 
-_OPEN = (-1, 0)  # of one whose elements are still being weighed
+class _Weight(NamedTuple):
+    """What there is to know of an array or object before it is written."""
+
+    reserved: int  # what orjson takes to write it at once, in bytes
+    least: int  # the least that its text measures, in bytes
+    height: int  # levels within it
+    is_plain: bool  # whether orjson can write it as it is
+
+
+_Weights = dict[int, _Weight | None]
+"""The weights of arrays and objects by their ids; None while their elements are being weighed."""
 
 
 def _weigh(value: Value, secrets: Secrets) -> _Weights:
     """The weights of all arrays and objects in a value; each is looked at once, however often it is held.
 
-    The weight bounds what one call of orjson reserves: for each element 144 bytes, or 288 in an object, and
-    for each string eight times its UTF-8. What `_plain` takes for an element is less than that again. Where
-    orjson could not write it at once, since it is too deep, the weight is more than any piece may have.
+    What one call of orjson reserves is 144 bytes for each element, or 288 in an object, and eight times its
+    UTF-8 for each string. What `_plain` takes for an element is less than that again. Where orjson could not
+    write it at once, since it is too deep, that is more than any piece may have.
 
     Raises:
         ExecutionError: the value contains itself.
     """
     weights: _Weights = {}
-    heights: dict[int, int] = {}
     todo = [value]
     while todo:
         container = todo[-1]
-        known = weights.get(id(container))
-        if known is None:
-            weights[id(container)] = _OPEN
-            items = container.values() if type(container) is dict else container
-            if not _NESTING.isdisjoint(map(type_of, items)):
-                for item in items:
+        number = id(container)
+        if number not in weights:
+            kinds = set(map(type_of, container.values() if type(container) is dict else container))
+            if not kinds.isdisjoint(_NESTING):
+                weights[number] = None
+                for item in container.values() if type(container) is dict else container:
                     if type(item) in _CONTAINERS:
-                        known = weights.get(id(item))
-                        if known is None:
+                        if id(item) not in weights:
                             todo.append(item)
-                        elif known is _OPEN:
+                        elif weights[id(item)] is None:
                             raise ExecutionError("RangeError", "The value contains itself")
-            continue
+                continue
+            weights[number] = _weigh_one(container, kinds, weights, secrets)
+        elif weights[number] is None:  # otherwise it is held more than once
+            kinds = set(map(type_of, container.values() if type(container) is dict else container))
+            weights[number] = _weigh_one(container, kinds, weights, secrets)
         todo.pop()
-        if known is _OPEN:  # otherwise it is held more than once
-            weight, least, height = _weigh_one(container, weights, heights)
-            if id(container) in secrets:
-                weight += 1024 + len(secrets[id(container)][1])
-            if height >= _ORJSON_DEPTH:
-                weight += _PIECE
-            heights[id(container)] = height + 1
-            weights[id(container)] = min(weight, _HUGE), min(least, _HUGE)
     return weights
 
 
 def _weigh_one(
-    container: list[Value] | dict[str, Value], weights: _Weights, heights: dict[int, int]
-) -> tuple[int, int, int]:
-    """The weight of an array or object, the least that its text measures, and the height of what it holds."""
-    weight = 128 + 144 * len(container)
+    container: list[Value] | dict[str, Value], kinds: set[type], weights: _Weights, secrets: Secrets
+) -> _Weight:
+    """The weight of an array or object; those in it have been weighed."""
+    reserved = 128 + 144 * len(container)
     least = 1 + 2 * len(container)
     height = 0
-    items: Any = container
+    is_plain = kinds <= _PLAIN_WITHIN
+    items: Iterable[Value] = container
     if type(container) is dict:
-        weight += 144 * len(container) + sum(map(_weight_of_text, container))
+        reserved += 144 * len(container) + _weight_of_texts(container)
         least += sum(map(len, container)) + 3 * len(container)
         items = container.values()
-    kinds = set(map(type_of, items)) - _WEIGHTLESS
+        if id(container) in secrets:
+            reserved += 1024 + len(secrets[id(container)][1])
+            is_plain = False
     if str in kinds:
         texts = [item for item in items if type(item) is str]
-        length = sum(map(len, texts))
-        weight += 32 * len(texts) + (8 if all(map(str.isascii, texts)) else 32) * length
-        least += length
-        kinds.discard(str)
-    if kinds:
+        reserved += _weight_of_texts(texts)
+        least += sum(map(len, texts))
+    if not kinds <= _WEIGHTLESS:
         for item in items:
             kind = type(item)
             if kind in _CONTAINERS:
-                inner, text = weights[id(item)]
-                weight += inner
-                least += text - 1
-                height = max(height, heights[id(item)])
+                inner = weights[id(item)]
+                assert inner is not None
+                reserved += inner.reserved
+                least += inner.least - 1
+                height = max(height, inner.height)
+                is_plain = is_plain and inner.is_plain
             elif kind is FunctionType:
-                weight += 1024 + _weight_of_text(callback_name(item))
+                reserved += 1024 + _weight_of_text(callback_name(item))
             elif kind is Carried:
-                weight += 2 * len(item.digits)
-    return weight, least, height
+                reserved += 2 * len(item.digits)
+    if height >= _ORJSON_DEPTH:
+        reserved += _PIECE
+    return _Weight(min(reserved, _HUGE), min(least, _HUGE), height + 1, is_plain)
+
+
+def _weight_of_texts(texts: Collection[str]) -> int:
+    return 32 * len(texts) + (8 if all(map(str.isascii, texts)) else 32) * sum(map(len, texts))
 
 
 def _weight_of_text(text: str) -> int:
@@ -446,10 +457,15 @@ class _Writer:
         """The text of a value. Raises ExecutionError, see `dumps`."""
         if type(value) in _CONTAINERS:
             self._weights = _weigh(value, self._secrets)
-            if self._weights[id(value)][1] > self._limit:
+            if self._weigh(value).least > self._limit:
                 raise _too_large(self._limit)
         self._write(value, 0)
         return self._out.getvalue()
+
+    def _weigh(self, container: Value) -> _Weight:
+        weight = self._weights[id(container)]
+        assert weight is not None
+        return weight
 
     def _put(self, text: bytes | memoryview) -> None:
         self._out.write(text)
@@ -466,7 +482,7 @@ class _Writer:
             self._put(b"}")
         elif kind not in _CONTAINERS:
             self._put(orjson.dumps(_plain(value, {})))
-        elif self._weights[id(value)][0] <= _PIECE:
+        elif self._weigh(value).reserved <= _PIECE:
             self._write_at_once(value, depth)
         elif depth > MAX_DEPTH:
             raise _too_deep()
@@ -475,7 +491,7 @@ class _Writer:
 
     def _write_at_once(self, value: Value, depth: int) -> None:
         try:
-            text = orjson.dumps(_plain(value, self._secrets, depth))
+            text = orjson.dumps(value if self._weigh(value).is_plain else _plain(value, self._secrets, depth))
         except TypeError:  # orjson's JSONEncodeError: somewhere in it is an unpaired surrogate
             self._write_elements(value, depth)
         else:
@@ -499,7 +515,9 @@ class _Writer:
             following = True
             if weight <= _PIECE:
                 try:
-                    text = orjson.dumps(_plain(group, self._secrets, depth - 1))
+                    text = orjson.dumps(
+                        group if self._is_plain(group) else _plain(group, self._secrets, depth - 1)
+                    )
                 except TypeError:
                     pass
                 else:
@@ -512,7 +530,7 @@ class _Writer:
 
     def _groups(self, value: list[Value]) -> Iterable[tuple[list[Value], int]]:
         """The elements of an array, in groups that can be written at once, or of one element that cannot."""
-        kinds = set(map(type_of, value)) - _WEIGHTLESS
+        kinds = set(map(type_of, value)) - _NUMBERLIKE
         if kinds <= _TEXT:  # so that all may count as the longest does
             longest = max([len(item) for item in value if type(item) is str]) if kinds else 0
             together = _PIECE // (144 + 32 + 32 * longest)
@@ -559,7 +577,10 @@ class _Writer:
             self._put(b",")
         if weight <= _PIECE:
             try:
-                text = orjson.dumps({key: _plain(item, self._secrets, depth) for key, item in group.items()})
+                plain = group
+                if not self._is_plain(group.values()):
+                    plain = {key: _plain(item, self._secrets, depth) for key, item in group.items()}
+                text = orjson.dumps(plain)
             except TypeError:
                 pass
             else:
@@ -572,12 +593,20 @@ class _Writer:
             self._put(b":")
             self._write(item, depth)
 
+    def _is_plain(self, items: Collection[Value]) -> bool:
+        kinds = set(map(type_of, items))
+        if not kinds <= _PLAIN_WITHIN:
+            return False
+        return kinds.isdisjoint(_NESTING) or all(
+            self._weigh(item).is_plain for item in items if type(item) in _CONTAINERS
+        )
+
     def _weight(self, item: Value) -> int:
         kind = type(item)
         if kind is str:
             return 144 + _weight_of_text(item)
         if kind in _CONTAINERS:
-            return 144 + self._weights[id(item)][0]
+            return 144 + self._weigh(item).reserved
         if kind is FunctionType:
             return 1024 + _weight_of_text(callback_name(item))
         return 144 if kind is not Carried else 144 + 2 * len(item.digits)

@@ -67,6 +67,8 @@ MIXED = json.dumps(
 SURROGATE = b'{"s":"' + b"a" * 200_000 + b'\\ud800"}'
 SECRET = b'{"o":{"secret_data":{"k":["' + b"\xc3\xa9" * 100_000 + b'",1,true]}}}'
 
+NESTED = b"[%b[]]" % ((b"[" * 200 + b"]" * 200 + b",") * 500)
+
 # A greenlet a run, none of which has ended: what each of them was told is the rest.
 WAITING = [line(cmd="compile", scriptName="s", script=doubled("'w' + n", 15) + "return f(s) + s;", id=1)]
 for number in range(24):
@@ -139,6 +141,9 @@ OPERATIONS: dict[str, list[bytes]] = {
     "a host call for much": asked("let a = f(); let b = g(); return [a, b];", MIXED, MIXED),
     "a host call from deep": asked(
         "callback d(n) { if n > 0 { return [n - 1].map(d).first(); } return f(n); } return d(300);", b"[1,2]"
+    ),
+    "host calls for ever more": asked(
+        "let a = []; loop i in '123456789012' { a.push(f()); } return a.length();", *[NESTED] * 12
     ),
     "a host call by a long name": asked(doubled("'x'", 20) + "let o = {}; return o[s](1);"),
     "waiting runs": WAITING,

@@ -33,7 +33,7 @@ def text_of(given: Any) -> Any:
 
 @pytest.fixture
 def small_pieces(monkeypatch: pytest.MonkeyPatch) -> None:
-    for name, size in {"_PIECE": 1200, "_SMALL": 8, "_SLICE": 3}.items():
+    for name, size in {"_PIECE": 1200, "_SLICE": 3}.items():
         monkeypatch.setattr(values, name, size)
 
 
