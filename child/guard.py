@@ -211,10 +211,10 @@ class Guard:
             self._since = now
         if limits.time and self._spent + (now - self._since) * 1000 > limits.time:
             raise TooMuch(protocol.TOO_MUCH_TIME)
-        if limits.memory:
-            grown = self._gauge.read().resident - self._before.resident
-            if self._held + grown > limits.memory * 1024:
-                raise TooMuch(protocol.TOO_MUCH_MEMORY)
+        taken = self._gauge.read()
+        grown = self._held + taken.resident - self._before.resident
+        if 0 < limits.memory * 1024 < grown or self.room.is_exceeded(taken.size):
+            raise TooMuch(protocol.TOO_MUCH_MEMORY)
 
 
 def _peak() -> int:

@@ -7,6 +7,7 @@ a null pointer, greenlet ends the process. So none of their allocations may ever
 - The hard limit (RLIMIT_AS) is set once. The soft limit is *narrow* while a script's own code runs, and
   *wide*, which is the hard limit, for everything else. The narrow one is `reserve` below the hard one at
   least, so whatever a script does, native code then finds room for the worst that it can need.
+- The narrow limit is a wall, and a script is ended before it stands at it: by the guard, on its next tick.
 - The worst is known since all that native code is given is bounded: JSON is written in pieces
   (hexput/lang/values.py), and read from lines of bounded length.
 - The stack grows within the address space as well, and a process whose stack cannot grow is dead. So it is
@@ -41,6 +42,13 @@ _LEAST_OUTPUT: Final = 32 * _MIB  # the arguments of a host call have this bound
 _SLOP: Final = 64 * _MIB
 """How much of the reserve may be taken when a script starts: what was read for it, and what was there."""
 
+MARGIN: Final = 128 * _MIB
+"""By how much the narrow limit is above what a script may have. A tick of the guard ends a script that has more
+than that; so it is a large allocation that fails, or one in the midst of a long call, which frees what it has.
+That matters, since to raise an exception takes memory too: where there is none at all, Python 3.11 gives up
+("Cannot recover from MemoryErrors while normalizing exceptions"). Within two ticks no script was seen to take
+as much in small pieces."""
+
 _LEVELS: Final = 450
 """Sorts within sorts that `stretch` makes; some versions of Python allow 500."""
 
@@ -52,7 +60,7 @@ class NoRoom(Exception):
 def reserve(max_input_size: int, max_output_size: int) -> int:
     """How many bytes of address space native code may need, when scripts have taken all of theirs."""
     written = max(max_output_size, _LEAST_OUTPUT)
-    return NATIVE + _SLOP + _PER_BYTE_READ * max_input_size + _PER_BYTE_WRITTEN * written
+    return MARGIN + NATIVE + _SLOP + _PER_BYTE_READ * max_input_size + _PER_BYTE_WRITTEN * written
 
 
 class Room:
@@ -62,14 +70,15 @@ class Room:
         reserve: what is kept for native code, in bytes; see the function of this name.
     """
 
-    __slots__ = ("_hard", "_is_narrow", "_most", "_narrow", "_wide", "headroom", "reserve")
+    __slots__ = ("_is_narrow", "_most", "_narrow", "_share", "_wide", "headroom", "reserve")
 
     def __init__(self, reserve: int) -> None:
         self.reserve = reserve
         self.headroom = 0
         """How much a script's own code may add in one go, in bytes; and how much all runs together may hold
         that wait for their host. 0 if the room is not bounded."""
-        self._most = 0  # the highest that the narrow limit may be
+        self._most = 0  # the largest that this process may become by scripts
+        self._share = 0  # the largest that it may become by the one at hand
         self._is_narrow = False
         self._narrow = self._wide = (0, 0)
 
@@ -108,8 +117,13 @@ class Room:
         """
         if not self.headroom:
             return True
-        self._narrow = (min(size + self.headroom, self._most), self._wide[1])
+        self._share = min(size + self.headroom, self._most)
+        self._narrow = (self._share + MARGIN, self._wide[1])
         return size <= self._most + _SLOP
+
+    def is_exceeded(self, size: int) -> bool:
+        """Whether this process has become larger than the script may make it that was prepared for."""
+        return size > self._share and self.headroom > 0
 
     def narrow(self) -> None:
         """From now on a script's own code runs."""

@@ -143,7 +143,9 @@ OPERATIONS: dict[str, list[bytes]] = {
         "callback d(n) { if n > 0 { return [n - 1].map(d).first(); } return f(n); } return d(300);", b"[1,2]"
     ),
     "host calls for ever more": asked(
-        "let a = []; loop i in '123456789012' { a.push(f()); } return a.length();", *[NESTED] * 12
+        "callback g() { let a = []; loop i in '123456789012' { a.push(f()); } return a.length(); }"
+        " return g();",
+        *[NESTED] * 12,
     ),
     "a host call by a long name": asked(doubled("'x'", 20) + "let o = {}; return o[s](1);"),
     "waiting runs": WAITING,
@@ -190,7 +192,9 @@ class Trials:
             limit = self._room.limit(size, headroom)
             resource.setrlimit(resource.RLIMIT_AS, (limit, limit))
             self._room.start(size)
-        loop = Loop(self._engines, MAX_INPUT, write, guard=Guard(gauge, self._room))
+        guard = Guard(gauge, self._room)
+        guard.start()
+        loop = Loop(self._engines, MAX_INPUT, write, guard=guard)
         try:
             for text in lines:
                 loop.feed(text)
