@@ -9,6 +9,8 @@ script takes longer. This does not:
 - To tell functions apart, Python hashes each one with all that is in it: code times depth.
 - A function's full name holds those of the functions around it: characters times functions.
 
+And when a program ends, Python 3.11 looks, for each of its variables that callbacks use, through all of them.
+
 Each has its bound. A function is a callback, or a loop that is nested too deeply to stand in the function of
 its callback (see `compiler`).
 """
@@ -23,8 +25,12 @@ MAX_CALLBACKS = 5000
 MAX_LOOPS = 15
 """Loops within one another in one Python function. Python refuses 21, and other constructs want some."""
 
-MAX_NAMES_AROUND = 30_000_000
-"""For each callback, and each loop deeper than `MAX_LOOPS`, the names around it: the sum of them."""
+MAX_NAMES_AROUND = 26_000_000
+"""For each callback, and each loop deeper than `MAX_LOOPS`, the names around it: the sum of them. Where there
+are more than `MANY_NAMES`, each counts twice."""
+
+MANY_NAMES = 6000
+"""Names around one function from which on they take Python twice as long: sets of them fill a cache."""
 
 MAX_NAMES_HANDED = 100_000
 """For each of these, the names that are used within a further one in it, and belong to one around it: the sum
@@ -32,6 +38,9 @@ of them."""
 
 MAX_INNER_PARTS = 10_000_000
 """The statements and expressions within callbacks, each once for every callback around it."""
+
+MAX_SHARED = 10_000
+"""Variables of the program that callbacks use, or loops deeper than `MAX_LOOPS`."""
 
 MAX_NAMES_LENGTH = 16 * 1024 * 1024
 """Characters in the full names of all functions."""
@@ -43,14 +52,19 @@ Place = tuple[int, int]
 class Ledger:
     """What a program asks of Python's compiler, noted while its functions are made.
 
-    Args:
-        names_handed: how often a name is handed through a callback.
+    Attributes:
+        names_around: for each function the names around it, all together, as `MAX_NAMES_AROUND` counts them;
+            known after `check`.
+        names_handed: how often a name is handed through a function.
+        names_length: characters in the full names of the functions.
+        functions: all, in the order in which they begin.
     """
 
     def __init__(self, names_handed: int) -> None:
-        self._names_handed = names_handed
-        self._functions: list[Function] = []
-        self._length = 0
+        self.names_around = 0
+        self.names_handed = names_handed
+        self.names_length = 0
+        self.functions: list[Function] = []
         self._number = 0
 
     def add(self, function: Function, title: str) -> None:
@@ -59,13 +73,13 @@ class Ledger:
         Raises:
             ParseError: the names of functions within one another have become too long.
         """
-        self._functions.append(function)
+        self.functions.append(function)
         around = function.around
         function.title_length = len(title) + (
             0 if around is None else around.title_length + len(".<locals>.")
         )
-        self._length += function.title_length
-        if self._length > MAX_NAMES_LENGTH:
+        self.names_length += function.title_length
+        if self.names_length > MAX_NAMES_LENGTH:
             raise ParseError(
                 "The names of callbacks within one another are too long: more than "
                 f"{MAX_NAMES_LENGTH} characters, each name counted once for every callback in it",
@@ -78,8 +92,8 @@ class Ledger:
         Raises:
             ParseError: that are too many.
         """
-        self._names_handed += names
-        if self._names_handed > MAX_NAMES_HANDED:
+        self.names_handed += names
+        if self.names_handed > MAX_NAMES_HANDED:
             raise too_many_names_handed(place)
 
     def fresh(self, word: str) -> str:
@@ -93,16 +107,16 @@ class Ledger:
         Raises:
             ParseError: it cannot.
         """
-        total = 0
-        for function in self._functions:
+        for function in self.functions:
             around = function.around
             if around is not None:
                 function.names_around = around.names_around + around.names + around.temporaries
-            total += function.names_around
-            if total > MAX_NAMES_AROUND:
+            names = function.names_around
+            self.names_around += names if names <= MANY_NAMES else 2 * names
+            if self.names_around > MAX_NAMES_AROUND:
                 raise ParseError(
-                    f"Too many names around too many callbacks, or loops deeper than {MAX_LOOPS}: more than "
-                    f"{MAX_NAMES_AROUND} pairs of a callback and a name",
+                    f"Too many names around too many callbacks: more than {MAX_NAMES_AROUND} pairs of them "
+                    f"(loops deeper than {MAX_LOOPS} count as callbacks)",
                     *function.place,
                 )
 
@@ -142,5 +156,14 @@ def too_many_names_handed(place: Place) -> ParseError:
     return ParseError(
         f"Callbacks within callbacks use too many names from around them: more than {MAX_NAMES_HANDED}, each "
         "counted once for every callback between",
+        *place,
+    )
+
+
+def too_many_shared(place: Place) -> ParseError:
+    """The error of a script whose callbacks use too many variables of the program."""
+    return ParseError(
+        f"Callbacks, or loops deeper than {MAX_LOOPS}, use too many variables of the program: more than "
+        f"{MAX_SHARED}",
         *place,
     )

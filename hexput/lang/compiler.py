@@ -18,7 +18,7 @@ from collections.abc import Callable
 from types import CodeType
 from typing import Any
 
-from hexput.lang.bounds import MAX_LOOPS, Function, Ledger
+from hexput.lang.bounds import MAX_LOOPS, MAX_SHARED, Function, Ledger, too_many_shared
 from hexput.lang.errors import ParseError
 from hexput.lang.expressions import CHECKS, Expressions
 from hexput.lang.nodes import (
@@ -230,6 +230,7 @@ class _Function(Expressions):
         at = at_of(node)
         name = self.function.fresh("loop")
         names = names_in(node)
+        self._share(names, node)
         outside, loops, function_around = self.statements, self.loops, self.function
         self.statements, self.loops = [], 0
         place = node.span[:2]
@@ -258,6 +259,9 @@ class _Function(Expressions):
             assign(result, call_local(name, at), at),
             ast.If(is_not(name_of(result, at), constant(None, at), at), [ast.Return(value, **at)], [], **at),
         ]
+
+    def _share(self, names: set[str], node: LoopStatement) -> None:
+        """Note that names are used by a function within this one."""
 
     def _variables(self, names: set[str]) -> list[str]:
         """Those of the names that this function shares with functions within it."""
@@ -309,6 +313,7 @@ class _ProgramFunction(_Function):
         ledger.add(self.function, "program")
         self.node = node
         self.value_of_expression = value_of_expression
+        self.shared = set(scope.captured)  # variables that functions within this one use
 
     def define(self) -> ast.FunctionDef:
         """The definition of the function."""
@@ -352,6 +357,11 @@ class _ProgramFunction(_Function):
 
     def _leave(self, value: ast.expr, at: At) -> ast.expr:
         return ast.Tuple([value, call("locals", at)], LOAD, **at)
+
+    def _share(self, names: set[str], node: LoopStatement) -> None:
+        self.shared |= names & self.scope.own
+        if len(self.shared) > MAX_SHARED:
+            raise too_many_shared(node.span[:2])
 
     def _variables(self, names: set[str]) -> list[str]:
         shared = super()._variables(names)

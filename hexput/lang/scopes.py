@@ -16,8 +16,10 @@ from hexput.lang.bounds import (
     MAX_CALLBACKS,
     MAX_INNER_PARTS,
     MAX_NAMES_HANDED,
+    MAX_SHARED,
     Place,
     too_many_names_handed,
+    too_many_shared,
 )
 from hexput.lang.errors import ParseError
 from hexput.lang.nodes import (
@@ -155,8 +157,7 @@ def analyse(program: Program) -> Scopes:
             if owner is not None and name in scope.calls:
                 owner.called.add(name)
             if owner is not None and owner is not scope:
-                owner.captured.add(name)
-                names_handed += _hand_through(name, owner, scope.parent)
+                names_handed += _capture(name, owner, scope)
                 if names_handed > MAX_NAMES_HANDED:
                     raise too_many_names_handed(scope.place)
                 if name in scope.writes:
@@ -179,9 +180,13 @@ def _check_depth(scopes: Iterable[Scope]) -> None:
             )
 
 
-def _hand_through(name: str, owner: Scope, scope: Scope | None) -> int:
-    """Note in a scope, and those around it up to the owner, that a name is handed through; in how many."""
+def _capture(name: str, owner: Scope, user: Scope) -> int:
+    """Note that a scope uses a name of one around it; through how many scopes more it is handed now."""
+    owner.captured.add(name)
+    if owner.parent is None and len(owner.captured) > MAX_SHARED:
+        raise too_many_shared(user.place)
     count = 0
+    scope = user.parent
     while scope is not None and scope is not owner and name not in scope.handed:
         scope.handed.add(name)
         scope = scope.parent
