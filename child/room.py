@@ -43,11 +43,11 @@ _SLOP: Final = 64 * _MIB
 """How much of the reserve may be taken when a script starts: what was read for it, and what was there."""
 
 MARGIN: Final = 128 * _MIB
-"""By how much the narrow limit is above what a script may have. A tick of the guard ends a script that has more
-than that; so it is a large allocation that fails, or one in the midst of a long call, which frees what it has.
-That matters, since to raise an exception takes memory too: where there is none at all, Python 3.11 gives up
-("Cannot recover from MemoryErrors while normalizing exceptions"). Within two ticks no script was seen to take
-as much in small pieces."""
+"""By how much the narrow limit is above what a script may have. A tick of the guard ends a script that has
+more than that; so it is a large allocation that fails, or one in the midst of a long call, which frees what
+it has. That matters, since to raise an exception takes memory too: where there is none at all, Python 3.11
+gives up ("Cannot recover from MemoryErrors while normalizing exceptions"). Within two ticks no script was
+seen to take as much in small pieces."""
 
 _LEVELS: Final = 450
 """Sorts within sorts that `stretch` makes; some versions of Python allow 500."""
