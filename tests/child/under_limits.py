@@ -9,8 +9,8 @@ answered. The outcome must be what it is without a limit, or `killed: too much m
 refusal; never a signal. When an operation has had so many right outcomes in a row that the limit no longer
 matters, it is the next one's turn. The last line is JSON: trials, and how they ended.
 
-Without a margin (`room.MARGIN`) a script stands at the wall itself. Python then has no memory for an exception,
-and Python 3.11 may end by itself where calls are deep (`DEEP`).
+Without a margin (`room.MARGIN`) a script stands at the wall itself. Python then has no memory for an
+exception, and Python 3.11 may end by itself where calls are deep (`DEEP`).
 """
 
 import argparse
