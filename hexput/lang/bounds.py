@@ -1,18 +1,18 @@
-"""What Python's compiler can take of a script: bounds on all that takes it more than the script's length.
+"""Bounds on what Python's compiler is asked to do for one script.
 
-Python compiles a whole program in one call in C, in which it handles no signal: nothing ends it early, and a
-child that is in it does nothing else. Most of its work grows with the length of the script, and reading the
-script takes longer. This does not:
+Python compiles a program in one call in C. It handles no signal meanwhile, so nothing can end the call. Most
+of the work is proportional to the length of the script, and takes less time than reading the script did. The
+rest is bounded here:
 
 - For each function, Python copies the set of all names of the functions around it: functions times names.
-- A name that a function uses of those around is handed through each function between: names times depth.
-- To tell functions apart, Python hashes each one with all that is in it: code times depth.
-- A function's full name holds those of the functions around it: characters times functions.
+- A name from further out is handed through every function between its owner and its user: names times depth.
+- Python hashes each function with everything inside it: code times depth.
+- A function's full name contains the names of the functions around it: characters times functions.
+- When a program ends, Python 3.11 searches all variables that the program shares with callbacks, once for
+  each of them: shared variables times shared variables.
 
-And when a program ends, Python 3.11 looks, for each of its variables that callbacks use, through all of them.
-
-Each has its bound. A function is a callback, or a loop that is nested too deeply to stand in the function of
-its callback (see `compiler`).
+Here a function is a Python function: the program's, a callback's, or that of a loop which is nested too
+deeply to stand in the function around it (see `compiler`).
 """
 
 from __future__ import annotations
@@ -26,21 +26,20 @@ MAX_LOOPS = 15
 """Loops within one another in one Python function. Python refuses 21, and other constructs want some."""
 
 MAX_NAMES_AROUND = 26_000_000
-"""For each callback, and each loop deeper than `MAX_LOOPS`, the names around it: the sum of them. Where there
-are more than `MANY_NAMES`, each counts twice."""
+"""The sum, over all functions, of the number of names around each. More than `MANY_NAMES` count twice."""
 
 MANY_NAMES = 6000
-"""Names around one function from which on they take Python twice as long: sets of them fill a cache."""
+"""Above so many names around one function, a name takes Python about twice as long: the sets that it copies
+do not fit into the processor's cache."""
 
 MAX_NAMES_HANDED = 100_000
-"""For each of these, the names that are used within a further one in it, and belong to one around it: the sum
-of them."""
+"""The sum, over all functions, of the number of names that are handed through each."""
 
 MAX_INNER_PARTS = 10_000_000
-"""The statements and expressions within callbacks, each once for every callback around it."""
+"""Statements and expressions within callbacks, each counted once for every callback around it."""
 
 MAX_SHARED = 10_000
-"""Variables of the program that callbacks use, or loops deeper than `MAX_LOOPS`."""
+"""Variables of the program that other functions use."""
 
 MAX_NAMES_LENGTH = 16 * 1024 * 1024
 """Characters in the full names of all functions."""
@@ -50,14 +49,13 @@ Place = tuple[int, int]
 
 
 class Ledger:
-    """What a program asks of Python's compiler, noted while its functions are made.
+    """The functions of one program, and what they add up to.
 
     Attributes:
-        names_around: for each function the names around it, all together, as `MAX_NAMES_AROUND` counts them;
-            known after `check`.
-        names_handed: how often a name is handed through a function.
-        names_length: characters in the full names of the functions.
-        functions: all, in the order in which they begin.
+        functions: all of them, in the order in which they begin.
+        names_around: what `MAX_NAMES_AROUND` bounds; known after `check`.
+        names_handed: what `MAX_NAMES_HANDED` bounds.
+        names_length: what `MAX_NAMES_LENGTH` bounds.
     """
 
     def __init__(self, names_handed: int) -> None:
@@ -67,18 +65,10 @@ class Ledger:
         self.functions: list[Function] = []
         self._number = 0
 
-    def add(self, function: Function, title: str) -> None:
-        """A function begins, inside of those that began and did not end.
-
-        Raises:
-            ParseError: the names of functions within one another have become too long.
-        """
+    def add(self, function: Function) -> None:
+        """Add a function; called as soon as it begins. Raises ParseError if the names became too long."""
         self.functions.append(function)
-        around = function.around
-        function.title_length = len(title) + (
-            0 if around is None else around.title_length + len(".<locals>.")
-        )
-        self.names_length += function.title_length
+        self.names_length += function.name_length
         if self.names_length > MAX_NAMES_LENGTH:
             raise ParseError(
                 "The names of callbacks within one another are too long: more than "
@@ -87,11 +77,7 @@ class Ledger:
             )
 
     def hand_through(self, names: int, place: Place) -> None:
-        """Names are handed through one more function.
-
-        Raises:
-            ParseError: that are too many.
-        """
+        """Count names that are handed through one more function. Raises ParseError if they are too many."""
         self.names_handed += names
         if self.names_handed > MAX_NAMES_HANDED:
             raise too_many_names_handed(place)
@@ -102,10 +88,8 @@ class Ledger:
         return f"{word}{self._number}"
 
     def check(self) -> None:
-        """Ask whether Python's compiler can take all of it; to be called when all functions are complete.
-
-        Raises:
-            ParseError: it cannot.
+        """Count the names around all functions, which must be complete. Raises ParseError if they are too
+        many.
         """
         for function in self.functions:
             around = function.around
@@ -125,25 +109,26 @@ class Function:
     """A Python function in the making.
 
     Attributes:
-        ledger: in which it stands.
+        ledger: that of its program.
         around: the function that it stands in; None for the program's.
         place: where it begins in the script.
-        names: how many variables it has, temporary ones not counted.
-        temporaries: how many temporary ones it has.
-        names_around: how many variables the functions around it have; known at the end.
-        title_length: characters of its full name.
+        names: the number of its variables, without the temporary ones.
+        temporaries: the number of its temporary variables.
+        names_around: the number of variables of the functions around it; known after `Ledger.check`.
+        name_length: the number of characters of its full name.
     """
 
-    __slots__ = ("around", "ledger", "names", "names_around", "place", "temporaries", "title_length")
+    __slots__ = ("around", "ledger", "name_length", "names", "names_around", "place", "temporaries")
 
-    def __init__(self, ledger: Ledger, around: Function | None, place: Place, names: int) -> None:
+    def __init__(self, ledger: Ledger, around: Function | None, place: Place, name: str, names: int) -> None:
         self.ledger = ledger
         self.around = around
         self.place = place
         self.names = names
         self.temporaries = 0
         self.names_around = 0
-        self.title_length = 0
+        self.name_length: int = len(name) + (around.name_length + len(".<locals>.") if around else 0)
+        ledger.add(self)
 
     def fresh(self, word: str) -> str:
         """A variable of its own under a name that no other has."""

@@ -166,8 +166,7 @@ class _Function(Expressions):
         if SECRET_KEY in (node.name, *node.params):
             at = at_of(node)
             self.statements.append(ast.Expr(call("refuse_secret", at), **at))
-        inner = _CallbackFunction(node, self.scopes, self.function)
-        self.statements.append(inner.define(name))
+        self.statements.append(_CallbackFunction(node, self.scopes, self.function, name).define())
 
     def _hoist(self) -> None:
         """Define the callbacks that the body itself declares: they can be called before their declaration."""
@@ -231,19 +230,16 @@ class _Function(Expressions):
         name = self.function.fresh("loop")
         names = names_in(node)
         self._share(names, node)
-        outside, loops, function_around = self.statements, self.loops, self.function
-        self.statements, self.loops = [], 0
-        place = node.span[:2]
-        ledger = function_around.ledger
+        around, outside, loops = self.function, self.statements, self.loops
         if self.outlines:
-            ledger.hand_through(len(names), place)
-        self.function = Function(ledger, function_around, place, 0)
-        ledger.add(self.function, name)
+            around.ledger.hand_through(len(names), node.span[:2])
+        self.function = Function(around.ledger, around, node.span[:2], name, 0)
+        self.statements, self.loops = [], 0
         self.outlines += 1
         self._plain_loop(node)
         self.outlines -= 1
+        self.function = around
         body, self.statements, self.loops = self.statements, outside, loops
-        self.function = function_around
         shared = self._variables(names)
         if shared:
             body.insert(0, ast.Nonlocal(shared, **at))
@@ -273,15 +269,20 @@ class _CallbackFunction(_Function):
     """The making of a callback's function: `(depth, $parameter, …)`."""
 
     def __init__(
-        self, node: CallbackDeclaration | InlineCallbackExpression, scopes: Scopes, around: Function
+        self,
+        node: CallbackDeclaration | InlineCallbackExpression,
+        scopes: Scopes,
+        around: Function,
+        name: str,
     ) -> None:
         scope = scopes[id(node)]
-        super().__init__(scope, scopes, Function(around.ledger, around, scope.place, len(scope.own)))
+        function = Function(around.ledger, around, scope.place, name, len(scope.own))
+        super().__init__(scope, scopes, function)
         self.node = node
+        self.name = name
 
-    def define(self, name: str) -> ast.FunctionDef:
+    def define(self) -> ast.FunctionDef:
         """The definition of the function, under a name of the function around it."""
-        self.function.ledger.add(self.function, name)
         at = at_of(self.node)
         scope = self.scope
         deep = ast.Compare(name_of("depth", at), [ast.Gt()], [constant(MAX_CALL_DEPTH, at)], **at)
@@ -290,7 +291,7 @@ class _CallbackFunction(_Function):
         if outer:
             self.statements.insert(0, ast.Nonlocal(outer, **at))
         if scope.uses_itself and scope.itself not in scope.params:
-            self.statements.append(assign(f"${scope.itself}", name_of(name, at), at))
+            self.statements.append(assign(f"${scope.itself}", name_of(self.name, at), at))
         for unsure in sorted(scope.unsure - ({scope.itself} if scope.uses_itself else set())):
             self.statements.append(assign(f"${unsure}", name_of("UNBOUND", at), at))
         self._hoist()
@@ -300,7 +301,7 @@ class _CallbackFunction(_Function):
         names: dict[str, str] = {}
         for param in reversed(self.node.params):
             names[self.function.fresh("unused") if f"${param}" in names else f"${param}"] = param
-        return function(name, ["depth", *reversed(names)], self.statements, at)
+        return function(self.name, ["depth", *reversed(names)], self.statements, at)
 
 
 class _ProgramFunction(_Function):
@@ -309,8 +310,7 @@ class _ProgramFunction(_Function):
     def __init__(self, node: Program, scopes: Scopes, value_of_expression: bool) -> None:
         scope = scopes[id(node)]
         ledger = Ledger(sum(len(inner.handed) for inner in scopes.values()))
-        super().__init__(scope, scopes, Function(ledger, None, scope.place, len(scope.own)))
-        ledger.add(self.function, "program")
+        super().__init__(scope, scopes, Function(ledger, None, scope.place, "program", len(scope.own)))
         self.node = node
         self.value_of_expression = value_of_expression
         self.shared = set(scope.captured)  # variables that functions within this one use
