@@ -1,5 +1,5 @@
-"""Who may import whom: the table of docs/architecture.md, enforced. Nothing is imported here: the rules are read
-off the syntax trees.
+"""Who may import whom: the table of docs/architecture.md, enforced. Nothing is imported here: what a module
+imports is read off its syntax tree.
 """
 
 import ast
@@ -24,7 +24,9 @@ ROOMS = {
     "hexput.server": ("hexput", "jefe.fronts", "jefe.core", "jefe", "child.protocol"),
     "hexput.client": ("hexput", "jefe"),
 }
-"""The rooms, by the package that they are, each with those that it may import of. A module is in the innermost."""
+"""The rooms, by the package that they are, each with those that it may import of. A module belongs to the
+innermost.
+"""
 
 EXCEPTIONS = {
     # A package's public names are imported when they are first used.
