@@ -108,14 +108,15 @@ print("fine")
 def in_a_process(program):
     """What a program prints that has a guard with a gauge, `watched` and `hold`, in a process of its own."""
     before = """
-import sys
+import sys, time
 from child.guard import STATM, Gauge, Guard, Limits, TooMuch, keep_little
 MIB = 1024 * 1024
 def hold(mebibytes):
     held = []
     for _ in range(mebibytes * 16):
         held.append(b"x" * (MIB // 16 - 64) + bytes([len(held) % 256]))
-    for _ in range(300_000):  # so that a tick finds it
+    end = time.process_time() + 0.02
+    while time.process_time() < end:  # so that a tick finds it
         pass
     return held
 def watched(step, mebibytes, held=0):

@@ -377,15 +377,15 @@ RECEIVERS = {
 @pytest.mark.parametrize("kind", RECEIVERS)
 def test_no_word_of_python_is_a_method(kind: str) -> None:
     source, seen = RECEIVERS[kind]
-    for word in PYTHON_WORDS:
-        if word in BUILT_IN:
-            continue
-        for call in [f".{word}(1)", f"['{word}'](1)"]:
-            program = f"callback f() {{ return 1; }} let v = {source}; return v{call};"
-            ran = run(program, host={word: lambda *given: "host"})
-            assert ran.value == "host"
-            assert same(ran.calls, [(word, [seen, 1])])
-            assert failure(program).type == "FunctionNotFoundError"
+    words = [word for word in PYTHON_WORDS if word not in BUILT_IN]
+    calls = [call for word in words for call in (f"v.{word}(1)", f"v['{word}'](1)")]
+    start = f"callback f() {{ return 1; }} let v = {source}; "
+    host = {word: lambda *given: "host" for word in words}
+    ran = run(f"{start}return [{', '.join(calls)}];", host=host)
+    assert ran.value == ["host"] * len(calls)
+    assert same(ran.calls, [(word, [seen, 1]) for word in words for _ in range(2)])
+    for call in calls:
+        assert failure(f"{start}return {call};").type == "FunctionNotFoundError"
 
 
 @pytest.mark.parametrize("kind", [kind for kind in RECEIVERS if kind != "object"])
