@@ -1,0 +1,43 @@
+"""What holds for every test: how hard hypothesis tries, and when garbage is looked for."""
+
+import gc
+
+import pytest
+from hypothesis import is_hypothesis_test, settings
+
+TIMES = 5
+"""How many times as many examples there are under the profile `long`, which `scripts/test --long` chooses."""
+
+LONG_TIMEOUT = 600
+"""How many seconds a test may take to try these."""
+
+# It is like the usual one: most tests say themselves how many examples they want, which wins over a profile.
+settings.register_profile("long")
+
+
+def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+    """Multiply the examples of every test under the profile `long`."""
+    if settings.get_current_profile_name() != "long":
+        return
+    multiplied = set()
+    for item in items:
+        test = getattr(item, "obj", None)
+        if test is None or not is_hypothesis_test(test):
+            continue
+        item.add_marker(pytest.mark.timeout(LONG_TIMEOUT))
+        # A state machine has its settings in its class; any other test, where the decorator puts them.
+        if hasattr(test, "_hypothesis_state_machine_class"):
+            holder, name = item.cls, "settings"
+        else:
+            holder, name = getattr(test, "__func__", test), "_hypothesis_internal_use_settings"
+        if holder not in multiplied:
+            multiplied.add(holder)
+            own = getattr(holder, name)
+            setattr(holder, name, settings(own, max_examples=TIMES * own.max_examples))
+
+
+def pytest_collection_finish() -> None:
+    """Keep the collector from walking through everything all the time, which takes longer than many tests."""
+    gc.collect()
+    gc.freeze()
+    gc.set_threshold(20_000, 10, 10)
