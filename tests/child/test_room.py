@@ -20,6 +20,8 @@ from tests.child.under_limits import DEEP, OPERATIONS
 
 ROOT = Path(__file__).resolve().parents[2]
 
+SHALLOW = [name for name in OPERATIONS if name not in DEEP]
+
 pytestmark = pytest.mark.skipif(sys.platform != "linux", reason="it is measured by /proc")
 
 
@@ -56,16 +58,40 @@ def taken_by(action):
     return in_a_process(measured)[0]
 
 
-@pytest.mark.parametrize("part", range(6))
+@pytest.mark.parametrize("part", range(2))
 def test_under_every_limit_every_operation_is_refused_or_right_and_never_the_end(part):
-    names = [name for name in OPERATIONS if name not in DEEP][part::6]
-    found = under_limits("--step", "1700", "--enough", "2", "--margin", "0", *names)
+    names = SHALLOW[part::2]
+    found = under_limits("--step", "5100", "--most", "81920", "--enough", "2", "--margin", "0", *names)
     assert found["right"] >= 2 * len(names) - 2
     assert found["refused"] > 0
 
 
 def test_under_every_limit_deep_calls_are_refused_or_right_and_never_the_end():
     assert under_limits("--step", "48", "--most", "2000", "--enough", "1000", *DEEP)["trials"] > 100
+
+
+@pytest.mark.long
+@pytest.mark.timeout(600)
+@pytest.mark.parametrize("part", range(6))
+def test_a_sweep_without_the_margin_finds_nothing_wrong(part):
+    names = SHALLOW[part::6]
+    found = under_limits("--step", "1700", "--enough", "2", "--margin", "0", *names)
+    assert found["right"] >= 2 * len(names) - 2
+    assert found["refused"] > 0
+
+
+@pytest.mark.long
+@pytest.mark.timeout(600)
+@pytest.mark.parametrize("part", range(8))
+def test_a_sweep_finds_nothing_wrong(part):
+    found = under_limits(*SHALLOW[part::8])
+    assert found["refused"] > 0
+
+
+@pytest.mark.long
+@pytest.mark.timeout(600)
+def test_a_sweep_of_deep_calls_finds_nothing_wrong():
+    assert under_limits("--step", "16", "--most", "2000", "--enough", "1000", *DEEP)["trials"] > 400
 
 
 def under_limits(*arguments):

@@ -38,16 +38,17 @@ CODE = "Too much within callbacks within callbacks: more than 10000000 statement
 SHARED = "Callbacks, or loops deeper than 15, use too many variables of the program: more than 10000"
 LENGTH = "The names of callbacks within one another are too long: more than 16777216 characters"
 
+# Each is little larger than it may be: without the bound that it tries, it would be compiled.
 BOMBS = {
-    "names times callbacks": (lets(45_000) + "\ncb g() { } " * 4900, NAMES, 290),
-    "names times inline callbacks": (lets(16_000) + "x = [" + "\ncb () { }," * 4900 + "];", NAMES, None),
+    "names times callbacks": (lets(9000) + "\ncb g() { } " * 4900, NAMES, 1446),
+    "names times inline callbacks": (lets(7000) + "x = [" + "\ncb () { }," * 4900 + "];", NAMES, None),
     "loops that are functions": (
-        "loop a in b { " * 15 + "\nloop c in d { } " * 16_000 + "}" * 15,
+        "loop a in b { " * 15 + "\nloop c in d { } " * 4000 + "}" * 15,
         NAMES,
         None,
     ),
     "temporaries times callbacks": (
-        lets(5000) + "x = 1" + "+y" * 80_000 + ";" + "\ncb g() { }" * 4900,
+        lets(5200) + "x = 1" + "+y" * 10_000 + ";" + "\ncb g() { }" * 4900,
         NAMES,
         None,
     ),
@@ -67,18 +68,18 @@ BOMBS = {
         HANDED,
         1,
     ),
-    "variables that a callback uses": (lets(20_000) + "\ncb f() { " + uses(20_000) + "}", SHARED, 2),
+    "variables that a callback uses": (lets(10_500) + "\ncb f() { " + uses(10_500) + "}", SHARED, 2),
     "variables that callbacks use": (
         "".join(f"\ncb f{n}() {{ {lets(12).replace('let v', f'w{n}_')} }}" for n in range(900)),
         SHARED,
         None,
     ),
     "variables that deep loops use": (
-        lets(20_000) + "loop a in b { " * 15 + "\nloop c in d { " + uses(20_000) + "}" * 16,
+        lets(10_500) + "loop a in b { " * 15 + "\nloop c in d { " + uses(10_500) + "}" * 16,
         SHARED,
         2,
     ),
-    "much code deep inside": (nested(200, "x = [" + "1.5, " * 160_000 + "];"), CODE, 1),
+    "much code deep inside": (nested(200, "x = [" + "1.5, " * 60_000 + "];"), CODE, 1),
     "much code in many": (nested(200, "\n" + nested(20, "f(1);" * 1000, "g") * 20), CODE, 2),
     "long names around many": (f"cb {'f' * 5000}() {{ " + "\ncb () { } " * 4900 + "}", LENGTH, None),
     "long names in one another": (nested(200, "", "f" * 16_000), LENGTH, 1),
@@ -101,11 +102,17 @@ def test_what_takes_much_longer_than_its_length_is_refused(
     assert caught.value.column is not None
 
 
-LARGE = {
-    "callbacks that use each other": "".join(
-        f"cb f{n}(a) {{ if a {{ return f{n + 1}(a - 1) + c; }} return {n}; }} " for n in range(4999)
+def chain(count: int) -> str:
+    """So many callbacks, each of which uses the next."""
+    calls = (
+        f"cb f{n}(a) {{ if a {{ return f{n + 1}(a - 1) + c; }} return {n}; }} " for n in range(count - 1)
     )
-    + "let c = 1; cb f4999() { } return f0(3);",
+    return "".join(calls) + f"let c = 1; cb f{count - 1}() {{ }} return f0(3);"
+
+
+LARGE = {
+    "callbacks that use each other": chain(1500),
+    "as many callbacks as there may be that use each other": chain(bounds.MAX_CALLBACKS),
     "many variables and callbacks": lets(9000)
     + "".join(f"cb g{n}() {{ return v{n}; }} " for n in range(1200))
     + "return g1199() + 5;",
@@ -136,7 +143,13 @@ LARGE = {
 }
 
 
-@pytest.mark.parametrize("script", LARGE)
+@pytest.mark.parametrize(
+    "script",
+    [
+        pytest.param(name, marks=[pytest.mark.long] if name.startswith("as many callbacks") else [])
+        for name in LARGE
+    ],
+)
 def test_what_is_only_large_is_compiled(script: str) -> None:
     assert value(LARGE[script], host={"f": lambda *_: 1}) is not None
 
