@@ -38,7 +38,7 @@ CODE = "Too much within callbacks within callbacks: more than 10000000 statement
 SHARED = "Callbacks, or loops deeper than 15, use too many variables of the program: more than 10000"
 LENGTH = "The names of callbacks within one another are too long: more than 16777216 characters"
 
-# Each is little larger than it may be: without the bound that it tries, it would be compiled.
+# Most are not much larger than they may be: they try the bound, and not how far beyond it they are.
 BOMBS = {
     "names times callbacks": (lets(9000) + "\ncb g() { } " * 4900, NAMES, 1446),
     "names times inline callbacks": (lets(7000) + "x = [" + "\ncb () { }," * 4900 + "];", NAMES, None),
