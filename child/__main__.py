@@ -12,10 +12,11 @@ from child.confine.layers import give_up
 from child.engines import DEFAULT_MAX_OUTPUT_SIZE, load_engines
 from child.guard import STATM, Gauge, Guard, keep_little
 from child.loop import serve
+from child.protocol import LANGUAGES
 from child.room import NoRoom, Room, reserve, stretch
 
 HELP: Final = """\
-usage: python -m child
+usage: python -m child [--language NAME]
 
 Compiles and runs untrusted scripts. Reads requests from standard input and writes answers to standard
 output, one JSON object a line, each ended by CRLF: {"cmd":"compile","scriptName":NAME,"script":SOURCE},
@@ -66,7 +67,10 @@ def take_streams() -> tuple[int, int]:
 
 def main(arguments: list[str]) -> int:
     """Run a child; return its exit status (2 if it could not start)."""
-    if arguments:
+    language = "hexput"
+    if len(arguments) == 2 and arguments[0] == "--language" and arguments[1] in LANGUAGES:
+        language = arguments[1]
+    elif arguments:
         asked = arguments in (["--help"], ["-h"])
         (sys.stdout if asked else sys.stderr).write(HELP)
         return 0 if asked else 2
@@ -83,7 +87,7 @@ def main(arguments: list[str]) -> int:
         return 2
     try:
         room = Room(reserve(size, output_size))
-        engines = load_engines(output_size, room)
+        engines = load_engines(output_size, room, language)
         keep_little()
         stretch()
         gauge = Gauge(STATM)

@@ -37,6 +37,8 @@ _READING: Final = Limits(time=5000, memory=0)
 """What reading a source text may take: it runs nothing, but a text can be large, and made to be hard to
 read."""
 
+_MOST_CALLS: Final = 1000  # names that a script calls are told; a supervisor only saves work by knowing them
+_LONGEST_CALLS: Final = 10_000  # characters, together
 _MAX_IDLE: Final = 16  # workers kept for later runs
 _LONGEST_NAME: Final = 10_000  # characters of a host function's; a script can make up longer ones
 _LONGEST_MESSAGE: Final = 10_000  # characters of an error's
@@ -73,7 +75,8 @@ class _Figures:
         """Count a run that finished or threw."""
         self.runs += 1
         self.time_taken += time_taken
-        self.longest = max(self.longest, time_taken)
+        if time_taken > self.longest:
+            self.longest = time_taken
 
     def kill(self, reason: str) -> None:
         """Count a run that was ended for this reason."""
@@ -214,7 +217,12 @@ class Loop:
         older = self._scripts.get(request.script_name)
         figures = _Figures() if older is None else older.figures
         self._scripts[request.script_name] = _Script(program, limits, figures)
-        self._accept(request)
+        if request_id := bytes(request.id):
+            calls = program.calls
+            if calls is None or len(calls) > _MOST_CALLS or sum(map(len, calls)) > _LONGEST_CALLS:
+                self._write(protocol.accepted(request_id))
+            else:
+                self._write(protocol.responded(request_id, msgspec.json.encode({"calls": sorted(calls)})))
 
     def _remove(self, request: protocol.Remove) -> None:
         self._script(request.script_name)

@@ -273,9 +273,9 @@ def main(arguments: list[str]) -> int:
 
     Args:
         arguments: the pid of the supervisor; the longest request, the largest output and the headroom of a
-            child, in bytes; and `debug` or nothing.
+            child, in bytes; the language; and `debug` or nothing.
     """
-    supervisor, max_input_size, max_output_size, headroom, *more = arguments
+    supervisor, max_input_size, max_output_size, headroom, language, *more = arguments
     _die_with(int(supervisor))
     # Ctrl-C is the supervisor's business. Deaths must be kept until they are reaped, and nothing may be
     # blocked: the supervisor may have been started with these set otherwise.
@@ -288,7 +288,7 @@ def main(arguments: list[str]) -> int:
     control = socket.socket(fileno=0)
     control.setblocking(True)
     room = Room(reserve(int(max_input_size), int(max_output_size)))
-    engines = load_engines(int(max_output_size), room)
+    engines = load_engines(int(max_output_size), room, language)
     try_out(engines)
     zygote = Zygote(
         control, engines, int(max_input_size), room=room, headroom=int(headroom), debug="debug" in more

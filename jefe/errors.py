@@ -157,15 +157,28 @@ _BY_REASON: dict[str, type[JefeError]] = {
 }
 
 
-def from_answer(answer: protocol.Answer) -> JefeError:
-    """The typed error for an answer with `"ok":false`."""
-    reason = answer.reason or "refused without a reason"
+def refusal_error(
+    reason: str,
+    detail: str = "",
+    kind: str | None = None,
+    line: int | None = None,
+    column: int | None = None,
+) -> JefeError:
+    """The typed error for a refusal.
+
+    Args:
+        reason: the text on the wires.
+        detail: a sentence about this very request; empty if there is none.
+        kind: the type of a syntax error.
+        line: of a syntax error, from 1.
+        column: of a syntax error, from 1.
+    """
     if reason.startswith(protocol.SYNTAX_ERROR):
-        place = f" at line {answer.line}, column {answer.column}"
+        place = f" at line {line}, column {column}"
         message = reason.removeprefix(protocol.SYNTAX_ERROR).removesuffix(place)
-        error = ScriptSyntaxError(answer.type or "SyntaxError", message, answer.line, answer.column)
+        error = ScriptSyntaxError(kind or "SyntaxError", message, line, column)
         error.reason = reason
         return error
     if reason == NO_CHILD:
         return ChildDied(reason, "see the log for why children do not start")
-    return _BY_REASON.get(reason, JefeError)(reason)
+    return _BY_REASON.get(reason, JefeError)(reason, detail or None)

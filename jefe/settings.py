@@ -133,6 +133,16 @@ class Settings(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=
             extra={"unit": "requests"},
         ),
     ] = 10_000
+    max_buffered: Annotated[
+        int,
+        Meta(
+            ge=1024,
+            le=2**40,
+            description="How much is held for all clients together: requests, answers, journals, what has "
+            "not been read or sent to its end. Clients that hold more than their share wait, or have to go.",
+            extra={"unit": "bytes"},
+        ),
+    ] = 256 * _MIB
     max_connections: Annotated[
         int,
         Meta(

@@ -8,9 +8,11 @@ While a script is compiled, or its own code runs, an engine makes the room narro
 that does not expect an allocation to fail must not run then.
 """
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Collection, Mapping
+from importlib import import_module
 from typing import Any, Final, Literal, Protocol
 
+from child.protocol import LANGUAGES
 from child.room import Room
 
 ValueOf = Literal["return", "expression"]
@@ -85,7 +87,14 @@ class Outcome(Protocol):
 
 
 class Program(Protocol):
-    """A compiled script. Its runs share nothing."""
+    """A compiled script. Its runs share nothing.
+
+    Attributes:
+        calls: the names of the host functions that it may call; None if they are not known.
+    """
+
+    @property
+    def calls(self) -> Collection[str] | None: ...  # noqa: D102 - see the class
 
     def run(self, sandbox: bytes | None, call: HostCall, value_of: ValueOf) -> Outcome:
         """Run the script.
@@ -128,14 +137,16 @@ Engines = Mapping[str, Engine]
 DEFAULT_MAX_OUTPUT_SIZE: Final = 32 * 1024 * 1024  # bytes
 
 
-def load_engines(max_output_size: int = DEFAULT_MAX_OUTPUT_SIZE, room: Room | None = None) -> Engines:
-    """Make every engine there is, ready for its first script.
+def load_engines(
+    max_output_size: int = DEFAULT_MAX_OUTPUT_SIZE, room: Room | None = None, language: str = "hexput"
+) -> Engines:
+    """Make the engine of a language, ready for its first script.
 
     Args:
         max_output_size: bytes that the JSON text of a result, or of a sandbox, may have; a run that
             would leave more behind fails.
-        room: what the engines are to make narrow while code of a script runs; none by default.
+        room: what the engine is to make narrow while code of a script runs; none by default.
+        language: its name, see `child.protocol.LANGUAGES`. Raises KeyError if there is none of that name.
     """
-    from child.engines.hexput import HexputEngine  # here, since engines import the names above
-
-    return {engine.name: engine for engine in (HexputEngine(max_output_size, room),)}
+    engine: Engine = import_module(LANGUAGES[language]).ENGINE(max_output_size, room)
+    return {engine.name: engine}

@@ -4,6 +4,7 @@ Nothing is kept from one `compile` to the next: whoever compiles what somebody e
 able to tell so by the time that it takes.
 """
 
+from collections.abc import Collection
 from typing import Any
 
 from child.engines import HostCall, HostCallFailed, HostFunctionNotFound, Outcome, ScriptFault, ValueOf
@@ -24,6 +25,11 @@ class HexputProgram:
     def __init__(self, script: Script, max_output_size: int) -> None:
         self._script = script
         self._max_output_size = max_output_size
+
+    @property
+    def calls(self) -> Collection[str] | None:
+        """The names that may turn out to be functions of the host; None if they are not known."""
+        return self._script.calls
 
     def run(self, sandbox: bytes | None, call: HostCall, value_of: ValueOf) -> Outcome:
         """Run the script, see `child.engines.Program`."""
@@ -97,3 +103,7 @@ def _options(options: dict[str, Any]) -> lang.Options:
 
 def _fault(error: lang.HexputError) -> ScriptFault:
     return ScriptFault(error.type, error.message, error.line, error.column)
+
+
+ENGINE = HexputEngine
+"""What `load_engines` looks for."""

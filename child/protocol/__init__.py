@@ -7,6 +7,7 @@ supervisor and its fork server say to each other) and `child.protocol.surrogates
 from msgspec import Raw
 
 from child.protocol.framing import CRLF, OVERSIZED, Framer, Oversized
+from child.protocol.languages import LANGUAGES
 from child.protocol.messages import (
     CHILD_DIED,
     DUPLICATE_RUN,
@@ -16,6 +17,7 @@ from child.protocol.messages import (
     MALFORMED_REQUEST,
     NO_SUCH_RUN,
     NO_SUCH_SCRIPT,
+    NOT_REPLAYABLE,
     OVERLOADED,
     SYNTAX_ERROR,
     TOO_MUCH_MEMORY,
@@ -42,7 +44,6 @@ from child.protocol.messages import (
     decode_answer,
     decode_object,
     decode_request,
-    decode_response,
     encode_request,
     finished,
     refused,
@@ -57,7 +58,9 @@ __all__ = [
     "FUNCTION_NOT_FOUND",
     "INPUT_TOO_LARGE",
     "INTERNAL_ERROR",
+    "LANGUAGES",
     "MALFORMED_REQUEST",
+    "NOT_REPLAYABLE",
     "NO_SUCH_RUN",
     "NO_SUCH_SCRIPT",
     "OVERLOADED",
@@ -90,7 +93,6 @@ __all__ = [
     "decode_answer",
     "decode_object",
     "decode_request",
-    "decode_response",
     "encode_request",
     "finished",
     "refused",

@@ -40,6 +40,7 @@ TOO_MUCH_TIME: Final = "killed: too much time taken"
 TOO_MUCH_MEMORY: Final = "killed: too much memory used"
 CHILD_DIED: Final = "child died while running script"
 OVERLOADED: Final = "overloaded"
+NOT_REPLAYABLE: Final = "the run cannot be replayed"
 
 # The one type of `resume` error that is no failure of a host function: there is no such function.
 FUNCTION_NOT_FOUND: Final = "FunctionNotFoundError"
@@ -155,38 +156,14 @@ class MalformedAnswer(Exception):
 # ---------------------------------------------------------------------------------------------- answers
 
 
-class HostCall(msgspec.Struct, frozen=True):
+class HostCall(msgspec.Struct, frozen=True, gc=False):
     """A host function, by name, and the JSON array of its arguments."""
 
     name: str
     arguments: Raw
 
 
-class Answer(msgspec.Struct, frozen=True, kw_only=True, rename="camel"):
-    """Any answer of a child.
-
-    Attributes:
-        id: the id of the request; for a host call, that of the run.
-        ok: whether the request was carried out; None only for a host call.
-        call: the host call, if this is one. The run waits for a `Resume` with its id.
-        response: a JSON object, see `Response`. Absent for `compile` and `remove`.
-        reason: why it was not carried out, if it was not.
-        time_taken: milliseconds of the run's own time.
-        type: of a syntax error; `line` and `column` (from 1) say where it is.
-    """
-
-    id: Raw = Raw()
-    ok: bool | None = None
-    call: HostCall | None = None
-    response: Raw = Raw()
-    reason: str | None = None
-    time_taken: float | None = None
-    type: str | None = None
-    line: int | None = None
-    column: int | None = None
-
-
-class Thrown(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):
+class Thrown(msgspec.Struct, frozen=True, gc=False, kw_only=True, omit_defaults=True):
     """A failure of a script: its type, a sentence, and where it happened (from 1) if that is known."""
 
     type: str
@@ -195,21 +172,65 @@ class Thrown(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):
     column: int | None = None
 
 
-class Response(msgspec.Struct, frozen=True, kw_only=True):
+class Response(msgspec.Struct, frozen=True, gc=False, kw_only=True):
     """What a `response` may hold.
 
     That is `exception` for a run that threw; `sandbox`, and `result` if it returned a value, for a run that
-    finished; `tree` for a parse. `lacking` is what the sandbox of a child lacks, in a sentence, if it lacks
-    anything, and `engines` its languages, each with whether its runs can be replayed; a child says so when
-    it is asked for its figures.
+    finished, and `log` and `fuel` for either; `tree` for a parse; `calls` for a script that was compiled.
+    What a child says of itself, when it is asked for its figures, is the rest.
+
+    Attributes:
+        sandbox: a JSON object, the variables that a run hands back.
+        result: JSON text, what a run returned.
+        exception: why a run threw.
+        log: a JSON array, what a run wrote to its log.
+        fuel: what the engine metered, in its own unit.
+        tree: JSON text, the tree of a source.
+        calls: the functions that a script calls and does not define.
+        lacking: what the confinement of a child lacks, in a sentence; empty for nothing.
+        engines: the languages of a child, each with whether its runs can be replayed.
     """
 
     sandbox: Raw = Raw()
     result: Raw = Raw()
     exception: Thrown | None = None
+    log: Raw = Raw()
+    fuel: int | None = None
     tree: Raw = Raw()
+    calls: tuple[str, ...] | None = None
     lacking: str = ""
     engines: dict[str, bool] = {}
+
+    @property
+    def is_replayable(self) -> bool:
+        """Whether runs of all languages of a child can be replayed."""
+        return all(self.engines.values())
+
+
+class Answer(msgspec.Struct, frozen=True, gc=False, kw_only=True, rename="camel"):
+    """Any answer of a child.
+
+    Attributes:
+        id: the id of the request; for a host call, that of the run.
+        ok: whether the request was carried out; None only for a host call.
+        call: the host call, if this is one. The run waits for a `Resume` with its id.
+        response: see `Response`. Absent for `compile` and `remove`.
+        reason: why it was not carried out, if it was not.
+        detail: a sentence about this very request, beside the reason.
+        time_taken: milliseconds of the run's own time.
+        type: of a syntax error; `line` and `column` (from 1) say where it is.
+    """
+
+    id: Raw = Raw()
+    ok: bool | None = None
+    call: HostCall | None = None
+    response: Response | None = None
+    reason: str | None = None
+    detail: str | None = None
+    time_taken: float | None = None
+    type: str | None = None
+    line: int | None = None
+    column: int | None = None
 
 
 # --------------------------------------------------------------------------------------------- decoding
@@ -223,14 +244,14 @@ class _IdOnly(msgspec.Struct, frozen=True):
 
 _request_decoder: Final[msgspec.json.Decoder[AnyRequest]] = msgspec.json.Decoder(AnyRequest)
 _answer_decoder: Final = msgspec.json.Decoder(Answer)
-_response_decoder: Final = msgspec.json.Decoder(Response)
 _object_decoder: Final = msgspec.json.Decoder(dict[str, Raw])
 _id_decoder: Final = msgspec.json.Decoder(_IdOnly)
+_OBJECT: Final = (b"{", b"")
 _FIRST_OF_ID: Final = frozenset(b'"-0123456789')
 
 # For the slow way of decoding, see `surrogates`: which members are raw, and which hold such members.
-_RAW_MEMBERS: Final = frozenset({"id", "sandbox", "result", "response", "arguments", "tree"})
-_NESTED_MEMBERS: Final = frozenset({"call"})
+_RAW_MEMBERS: Final = frozenset({"id", "sandbox", "result", "arguments", "tree", "log"})
+_NESTED_MEMBERS: Final = frozenset({"call", "response"})
 
 
 def decode_request(line: bytes) -> AnyRequest:
@@ -260,21 +281,15 @@ def decode_answer(line: bytes) -> Answer:
     try:
         answer = _decode(_answer_decoder, line)
         if answer.call is None:
-            if answer.ok is None or not _is_object(answer.response):
+            if answer.ok is None:
                 raise ValueError("neither an answer nor a host call")
+            if answer.response is not None and bytes(answer.response.sandbox)[:1] not in _OBJECT:
+                raise ValueError("Expected `object` - at `$.response.sandbox`")
         elif not bytes(answer.id) or bytes(answer.call.arguments)[:1] != b"[":
             raise ValueError("a host call without an id, or without an array of arguments")
     except (ValueError, RecursionError) as error:
         raise MalformedAnswer(_explain(error)) from None
     return answer
-
-
-def decode_response(response: Raw | bytes) -> Response:
-    """Decode an `Answer.response` one step further; `MalformedAnswer` if it is not of that shape."""
-    try:
-        return _decode(_response_decoder, bytes(response))
-    except (ValueError, RecursionError) as error:
-        raise MalformedAnswer(_explain(error)) from None
 
 
 def decode_object(text: bytes, known: Collection[str] | None = None) -> dict[str, Raw]:
@@ -304,7 +319,7 @@ def decode_object(text: bytes, known: Collection[str] | None = None) -> dict[str
 
 def _is_object(text: Raw) -> bool:
     """Whether raw JSON is an object, or absent."""
-    return bytes(text)[:1] in (b"", b"{")
+    return bytes(text)[:1] in _OBJECT
 
 
 def _find_id(line: bytes) -> bytes:
@@ -359,28 +374,53 @@ def responded(request_id: bytes, response: bytes) -> bytes:
     return _line(b'{"ok":true,"response":' + response + _id_member(request_id) + b"}")
 
 
-def finished(request_id: bytes, sandbox: bytes, result: bytes | None, time_taken: float) -> bytes:
+def finished(
+    request_id: bytes,
+    sandbox: bytes,
+    result: bytes | None,
+    time_taken: float,
+    *,
+    log: bytes = b"",
+    fuel: int | None = None,
+) -> bytes:
     """A run finished.
 
     Args:
         request_id: of the run, or empty.
-        sandbox: a JSON object, the variables it hands back.
+        sandbox: a JSON object, the variables it hands back; empty if its language hands none back.
         result: JSON text, the value it returned; None if it returned none.
         time_taken: its own time in milliseconds.
+        log: a JSON array, what it wrote to its log; empty for nothing.
+        fuel: what the engine metered.
     """
-    value = b"" if result is None else b',"result":' + result
-    return _line(
-        b'{"ok":true,"response":{"sandbox":%b%b},"timeTaken":%.3f%b}'
-        % (sandbox, value, time_taken, _id_member(request_id))
-    )
+    members = b',"sandbox":' + sandbox if sandbox else b""
+    if result is not None:
+        members += b',"result":' + result
+    if log or fuel is not None:
+        members += _beside(log, fuel)
+    return _ended(request_id, members, time_taken)
 
 
-def threw(request_id: bytes, exception: Thrown, time_taken: float) -> bytes:
+def threw(
+    request_id: bytes, exception: Thrown, time_taken: float, *, log: bytes = b"", fuel: int | None = None
+) -> bytes:
     """A run failed by its script's own fault, after `time_taken` milliseconds of its own time."""
-    return _line(
-        b'{"ok":true,"response":{"exception":%b},"timeTaken":%.3f%b}'
-        % (_encode(exception), time_taken, _id_member(request_id))
-    )
+    members = b',"exception":' + _encode(exception) + _beside(log, fuel)
+    return _ended(request_id, members, time_taken)
+
+
+def _beside(log: bytes, fuel: int | None) -> bytes:
+    """The members that few languages have, behind a comma each."""
+    members = b',"log":' + log if log else b""
+    return members if fuel is None else members + b',"fuel":%d' % fuel
+
+
+def _ended(request_id: bytes, members: bytes, time_taken: float) -> bytes:
+    """The line of a run that ended; the members stand behind a comma each."""
+    tail = b',"id":%b}' % request_id if request_id else b"}"
+    return (b'{"ok":true,"response":{%b},"timeTaken":%.3f%b' % (members[1:], time_taken, tail)).replace(
+        CRLF, b"  "
+    ) + CRLF
 
 
 def refused(request_id: bytes, reason: str, extra: Mapping[str, Any] | None = None) -> bytes:

@@ -56,6 +56,8 @@ class Ledger:
         names_around: what `MAX_NAMES_AROUND` bounds; known after `check`.
         names_handed: what `MAX_NAMES_HANDED` bounds.
         names_length: what `MAX_NAMES_LENGTH` bounds.
+        calls: the names that may turn out to be functions of the host.
+        has_computed_calls: whether there are calls whose names are known only when they are made.
     """
 
     def __init__(self, names_handed: int) -> None:
@@ -63,6 +65,8 @@ class Ledger:
         self.names_handed = names_handed
         self.names_length = 0
         self.functions: list[Function] = []
+        self.calls: set[str] = set()
+        self.has_computed_calls = False
         self._number = 0
 
     def add(self, function: Function) -> None:

@@ -16,7 +16,7 @@ from __future__ import annotations
 import ast
 from collections.abc import Callable
 from types import CodeType
-from typing import Any
+from typing import Any, NamedTuple
 
 from hexput.lang.bounds import MAX_LOOPS, MAX_SHARED, Function, Ledger, too_many_shared
 from hexput.lang.errors import ParseError
@@ -59,8 +59,21 @@ SCRIPT_FILENAME = "<script>"
 """The file name in the code objects of scripts, by which a traceback tells their frames from ours."""
 
 
-def build(program: Program, *, value_of_expression: bool) -> CodeType:
-    """The code object of the function `program(run, sandbox)`.
+class Built(NamedTuple):
+    """A compiled program.
+
+    Attributes:
+        code: of the function `program(run, sandbox)`.
+        calls: the names that may turn out to be functions of the host; None if some are known only when they
+            are called.
+    """
+
+    code: CodeType
+    calls: frozenset[str] | None
+
+
+def build(program: Program, *, value_of_expression: bool) -> Built:
+    """Compile a program, to the function `program(run, sandbox)`.
 
     It returns `(result, locals)`. The result is the value of the `return` that was reached; else, with
     `value_of_expression`, that of the last expression statement of the program; else what `NOTHING` names.
@@ -72,11 +85,13 @@ def build(program: Program, *, value_of_expression: bool) -> CodeType:
     making = _ProgramFunction(program, scopes, value_of_expression)
     try:
         function = making.define()
-        making.function.ledger.check()
+        ledger = making.function.ledger
+        ledger.check()
         module = compile(ast.Module([function], []), SCRIPT_FILENAME, "exec", dont_inherit=True)
     except (RecursionError, MemoryError, SyntaxError, OverflowError):
         raise ParseError("The script is too deep or too large to be compiled", 1, 1) from None
-    return next(constant for constant in module.co_consts if isinstance(constant, CodeType))
+    code = next(constant for constant in module.co_consts if isinstance(constant, CodeType))
+    return Built(code, None if ledger.has_computed_calls else frozenset(ledger.calls))
 
 
 class _Function(Expressions):

@@ -312,11 +312,13 @@ class Expressions:
         arguments = [self.value(argument) for argument in node.arguments]
         owner = self.scope.owner(name)
         if owner is None or name == SECRET_KEY:
+            self.function.ledger.calls.add(name)
             code = call("call_host", at, ours("run"), constant(name, at), *arguments)
             return Operand(code, effects=True)
         known = owner.known.get(name)
         if known is not None and len(arguments) == len(known.params):
             return Operand(call_local(f"${name}", at, self.deeper(at), *arguments), effects=True)
+        self.function.ledger.calls.add(name)
         code = call(
             "call_variable",
             at,
@@ -354,8 +356,11 @@ class Expressions:
         target = self._finished(value).code
         if node.property_expr is not None:
             # The object comes first in the source, and is evaluated first.
+            self.function.ledger.has_computed_calls = True
             function, middle = "call_computed", [target, self._key(node.property_expr)]
         else:
+            assert node.property is not None
+            self.function.ledger.calls.add(node.property)
             function, middle = "call_member", [target, constant(node.property, at)]
         arguments = [self.value(argument) for argument in node.arguments]
         return Operand(call(function, at, ours("run"), self.depth(at), *middle, *arguments), effects=True)

@@ -12,7 +12,7 @@ from typing import Any, Literal
 from msgspec import Struct
 
 from hexput.lang import methods, room, runtime
-from hexput.lang.compiler import SCRIPT_FILENAME, build
+from hexput.lang.compiler import SCRIPT_FILENAME, Built, build
 from hexput.lang.errors import ExecutionError
 from hexput.lang.features import Options
 from hexput.lang.nodes import Program
@@ -49,7 +49,9 @@ class Script:
         self._program = program
         self._end = program.statements[-1].span[:2] if program.statements else (1, 1)
         self._functions: dict[str, Callable[[Run, dict[str, Value]], tuple[Value, dict[str, Value]]]] = {}
-        self._function("return")
+        self.calls = self._build("return").calls
+        """The names that may turn out to be functions of the host; None if some are known only when they are
+        called."""
 
     def run(
         self,
@@ -113,11 +115,14 @@ class Script:
     def _function(
         self, value_of: ValueOf
     ) -> Callable[[Run, dict[str, Value]], tuple[Value, dict[str, Value]]]:
-        function = self._functions.get(value_of)
-        if function is None:
-            code = build(self._program, value_of_expression=value_of == "expression")
-            function = self._functions[value_of] = FunctionType(code, GLOBALS)
-        return function
+        if value_of not in self._functions:
+            self._build(value_of)
+        return self._functions[value_of]
+
+    def _build(self, value_of: ValueOf) -> Built:
+        built = build(self._program, value_of_expression=value_of == "expression")
+        self._functions[value_of] = FunctionType(built.code, GLOBALS)
+        return built
 
 
 def _take_in(sandbox: bytes | None, run: Run) -> dict[str, Value]:

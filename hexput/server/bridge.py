@@ -37,9 +37,6 @@ class Caller(Protocol):
     def resumed(self) -> None:
         """The client's reply has come, or does not count any more."""
 
-    def not_found(self, run: Run, name: str, arguments: bytes) -> None:
-        """The client has no such function."""
-
 
 class Question:
     """What the client has been asked: whether it has a function, or, if `is_call`, to call it."""
@@ -108,7 +105,7 @@ class Bridge:
             if message.exists:
                 self._call(question)
             else:
-                question.caller.not_found(question.run, question.name, question.arguments)
+                self._not_found(question)
         else:
             self._close(question)
             if messages.is_null(message.error):
@@ -150,9 +147,16 @@ class Bridge:
         )
         self._close(question)
         if question.is_call:
-            question.run.resume(error=f"Function '{question.name}' did not answer in time", not_found=True)
+            # It is there, so no script is looked for that has its name.
+            late = f"Function '{question.name}' did not answer in time"
+            question.run.answer_call(error=late, not_found=True)
         else:
-            question.caller.not_found(question.run, question.name, question.arguments)
+            self._not_found(question)
+
+    def _not_found(self, question: Question) -> None:
+        """The client has no such function; perhaps there is a script of that name."""
+        question.caller.resumed()
+        question.run.resume(error=f"Function '{question.name}' not found", not_found=True)
 
 
 def _expired(question: Question) -> None:

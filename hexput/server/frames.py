@@ -101,6 +101,7 @@ class Decoder:
     def __init__(self, largest: int) -> None:
         self._inbox = _Inbox()
         self._events = _decode(self._inbox, largest)
+        self._put_back: str | bytes | None = None
 
     def receive(self, data: bytes) -> None:
         """More bytes of the client. Take all events first: what waits is copied each time that more comes."""
@@ -109,12 +110,19 @@ class Decoder:
 
     @property
     def held(self) -> int:
-        """How many bytes of a message that has not ended are held."""
-        return len(self._inbox.message)
+        """How many bytes are held of a message that has not ended, or was put back."""
+        return len(self._inbox.message) + len(self._put_back or "")
 
     def next_event(self) -> Event | None:
         """The next event; None: there is none before more bytes have come, or ever."""
+        if self._put_back is not None:
+            event, self._put_back = self._put_back, None
+            return event
         return next(self._events, None)
+
+    def put_back(self, message: str | bytes) -> None:
+        """Make the message that was just taken the next event again: it is not its time yet."""
+        self._put_back = message
 
 
 class _Inbox:

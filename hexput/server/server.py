@@ -12,7 +12,7 @@ Invariants:
 - What comes in one piece is handled in one batch, in turns with what others send; messages only while the
   session is not heavy, and then the client is not read from.
 - A client that is not read from, too, is asked whether it is still there, and found out if it has ended.
-- The messages that have not ended are bounded for all clients together, too.
+- What is held for clients is bounded for all of them together, too (jefe/core/clients.py).
 - A client is answered a bounded number of bytes that it has not read (`max_outbox`, and one answer), pongs
   included. Then, or when it reads nothing for two heartbeats, or is silent for two, it is dropped.
 - When the end is asked for (`jefe.fronts.shutdown.Shutdown`), clients that have nothing in flight are told
@@ -40,7 +40,6 @@ from hexput.server.frames import GOING_AWAY, NO_CLOSE, Close, Decoder, Failure, 
 from hexput.server.sessions import Session
 from hexput.server.transport import NO_WEBSOCKET, Transport
 from jefe import Settings, Supervisor
-from jefe.core.functions import NamedScripts
 from jefe.core.namespaces import OPERATOR, Namespace
 from jefe.fronts.access import Token
 from jefe.fronts.front import Front
@@ -60,8 +59,9 @@ _TURN: Final = 64
 
 _TOO_MANY: Final = "This server has as many connections as it may have (JEFE_MAX_CONNECTIONS)."
 
-_UNFINISHED: Final = 256 * 1024 * 1024
-"""How many bytes of messages that have not ended are held for all clients together."""
+_ALL: Final = Close(NO_CLOSE, "all that has come is handled")
+_FULL: Final = Close(NO_CLOSE, "too much is in flight for the next message")
+"""Stand for no end: nothing is left, or a message has to wait."""
 
 
 async def serve_hexput(
@@ -103,12 +103,10 @@ class Server:
         self._settings = settings
         self._token = token
         self._shutdown = shutdown
-        self._named = NamedScripts(supervisor)
         self._timers = Timers(
-            settings.function_exists_timeout, settings.function_call_timeout, supervisor.settle
+            settings.function_exists_timeout, settings.function_call_timeout, supervisor.batch.touch
         )
         self._connections: set[_Connection] = set()
-        self._unfinished = 0  # bytes of messages that have not ended
         self._numbers = itertools.count(1)
 
     async def run(self) -> None:
@@ -135,6 +133,9 @@ class Server:
                         await self._talk(connection)
                 finally:
                     connection.transport.break_off()
+                    connection.client.close()
+                    if connection.client.namespace is not OPERATOR:
+                        self._supervisor.end_namespace(connection.client.namespace)
             nursery.cancel_scope.cancel()
 
     async def _shake_hands(self, connection: "_Connection", is_one_too_many: bool) -> bool:
@@ -178,12 +179,11 @@ class Server:
         """A client that was let in."""
         transport = connection.transport
         session = Session(
+            connection.client,
             connection.log,
             self._supervisor,
-            self._named,
             self._timers,
             self._settings,
-            connection.namespace,
             send=connection.say,
             waiting=lambda: transport.size,
         )
@@ -191,8 +191,7 @@ class Server:
         self._connections.add(connection)
         connection.log.info("a client connected")
         transport.is_open = True
-        transport.send_text(WELCOME)
-        self._supervisor.settle()
+        self._supervisor.batch.run(transport.send_text, WELCOME)
         end: Close | Failure | None = None  # None: it is the server that ends
         try:
             with self._shutdown.client(connection):
@@ -201,11 +200,7 @@ class Server:
             if self._shutdown.over.is_set():
                 self._shutdown.cancelled += session.count + bool(transport.size)
             self._connections.discard(connection)
-            self._hold(connection, 0)
-            session.close()
-            if connection.namespace is not OPERATOR:
-                self._supervisor.end_namespace(connection.namespace)
-            self._supervisor.settle()
+            self._supervisor.batch.run(session.close)
             code = None if end is None else end.code
             connection.log.info("a client disconnected", code=code, why=connection.dropped_for)
             farewell = end or Close(GOING_AWAY)
@@ -217,7 +212,7 @@ class Server:
     async def _converse(self, connection: "_Connection", session: Session) -> Close | Failure:
         """Handle messages until the client closes, or has gone, or breaks the protocol."""
         transport = connection.transport
-        settle = self._supervisor.settle
+        batch = self._supervisor.batch
         decoder = Decoder(self._settings.max_input_size)
         while True:
             data = await transport.receive()
@@ -225,36 +220,40 @@ class Server:
                 return Close(NO_CLOSE)
             decoder.receive(data)
             del data  # nothing is held for a client that is idle
-            handled = 0
-            while (event := decoder.next_event()) is not None:
-                if isinstance(event, str | bytes):
-                    if session.is_heavy:
-                        settle()
-                        await session.until_light()
-                        transport.heard_at = trio.current_time()  # nobody has listened
-                    session.handle(event)
-                elif isinstance(event, Ping):
-                    connection.answer_ping(event.payload)
-                elif not isinstance(event, Nothing):
-                    return event
-                handled += 1
-                if handled % _TURN == 0:
-                    settle()
+            while (end := batch.run(self._handle_some, connection, session, decoder)) is not _ALL:
+                if end is _FULL:
+                    connection.client.hold_input(decoder.held)
+                    await session.flow.until_light()
+                    transport.heard_at = trio.current_time()  # nobody has listened
+                elif end is None:
                     await trio.lowlevel.checkpoint()
-            self._hold(connection, decoder.held)
-            settle()
+                else:
+                    return end
+            connection.client.hold_input(decoder.held)
 
-    def _hold(self, connection: "_Connection", size: int) -> None:
-        """So many bytes of a message that has not ended are held for a client.
+    def _handle_some(
+        self, connection: "_Connection", session: Session, decoder: Decoder
+    ) -> Close | Failure | None:
+        """Handle what has come, as much as one turn may have, or until there is too much in flight.
 
-        If that is too much for all together, the client for which most is held has to go.
+        Returns the end of the conversation, `_ALL` if nothing is left, `_FULL` if the next message has to
+        wait, and None if there is more.
         """
-        more = size - connection.unfinished
-        connection.unfinished = size
-        self._unfinished += more
-        if more > 0 and self._unfinished > _UNFINISHED:
-            largest = max(self._connections, key=lambda each: each.unfinished)
-            largest.drop("too many messages that have not ended are held")
+        for _ in range(_TURN):
+            event = decoder.next_event()
+            if event is None:
+                return _ALL
+            if isinstance(event, str | bytes):
+                if session.flow.is_heavy:
+                    decoder.put_back(event)
+                    return _FULL
+                connection.client.hold_input(decoder.held)
+                session.handle(event)
+            elif isinstance(event, Ping):
+                connection.answer_ping(event.payload)
+            elif not isinstance(event, Nothing):
+                return event
+        return None
 
     async def _beat(self) -> None:
         """Ask the silent whether they are still there, and drop those that are not."""
@@ -264,7 +263,6 @@ class Server:
             now = trio.current_time()
             for connection in list(self._connections):
                 connection.beat(now, pause)
-            self._supervisor.settle()
 
 
 class _Connection:
@@ -281,15 +279,16 @@ class _Connection:
     ) -> None:
         self.local: str = socket_of(stream).getsockname()[0]
         self.log = _log.bind(connection=number, address=peer_of(stream))
-        self.namespace = namespace
+        self.client = supervisor.client(
+            peer_of(stream), namespace, is_proven=namespace is OPERATOR, relieve=self._relieve
+        )
         self.session: Session | None = None
         self.dropped_for: str | None = None
-        self.unfinished = 0  # bytes that are held of a message that has not ended
         self._pinged_at = 0.0
         self._is_leaving = False
         self._max_outbox = settings.max_outbox
         self._end = end
-        self.transport = Transport(stream, supervisor.pool.soon, self._sent, end)
+        self.transport = Transport(stream, supervisor.batch.soon, self._sent, end)
 
     def say(self, text: bytes) -> None:
         """A message for the client; if it has not read too many, that is the end of it."""
@@ -313,6 +312,9 @@ class _Connection:
             self.transport.is_open = False
             self._end()
 
+    def _relieve(self) -> None:
+        self.drop("too much is held for all clients (JEFE_MAX_BUFFERED)")
+
     def wind_up(self) -> None:
         """The end is asked for; see `jefe.fronts.shutdown.Client`."""
         assert self.session is not None
@@ -335,7 +337,7 @@ class _Connection:
         """Half a `pause` has gone by since the last time."""
         transport = self.transport
         silent = now - transport.heard_at
-        is_read = self.session is None or not self.session.is_paused
+        is_read = self.session is None or not self.session.flow.is_waiting
         if transport.size and now - transport.moved_at >= 2 * pause:
             self.drop("it took nothing for two heartbeats")
         elif is_read and silent >= 2 * pause:
@@ -347,7 +349,8 @@ class _Connection:
             transport.send_ping()
 
     def _sent(self) -> None:
+        self.client.hold_output(self.transport.size)
         if self.session is not None:
-            self.session.lighten()
+            self.session.flow.check()
         if self._is_leaving:
             self._leave()

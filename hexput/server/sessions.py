@@ -15,22 +15,21 @@ from collections.abc import Callable
 from functools import partial
 from typing import Final
 
-import structlog
-import trio
 from structlog.typing import FilteringBoundLogger
 
 from child import protocol
 from hexput import messages
 from hexput.messages import Message
 from hexput.server.bridge import Bridge, Question, Timers
-from jefe import JefeError, Outcome, Settings, Source, Supervisor
-from jefe.core.functions import NamedScripts
+from jefe.core.answers import Accepted, Answer, Finished, Parsed, Refused, Threw
+from jefe.core.clients import Client
 from jefe.core.jobs import Question as Asked
-from jefe.core.namespaces import Namespace
 from jefe.core.run import NO_SANDBOX, Run
-from jefe.core.values import outcome_of
-from jefe.errors import from_answer
+from jefe.core.scripts import Source
+from jefe.core.supervisor import Supervisor
+from jefe.fronts.flow import Flow
 from jefe.fronts.shutdown import CANCELLED, SHUTTING_DOWN
+from jefe.settings import Settings
 
 _HELD: Final = 64 * 1024 * 1024
 """How large the messages of all that a client has asked for may be together, in bytes; one may be larger."""
@@ -56,64 +55,51 @@ class Work:
 
     def secret_for(self, run: Run) -> bytes:
         """What is secret to this execution, as far as the script that makes a host call may send it along."""
-        return self.secret if self.session.namespace.hears(run.namespace) else b""
+        return self.secret if self.session.client.namespace.hears(run.namespace) else b""
 
     def resumed(self) -> None:
         """It waited for the client, and goes on."""
         self.session.resumed(self)
-
-    def not_found(self, run: Run, name: str, arguments: bytes) -> None:
-        """The client has no such function; perhaps there is a script of that name."""
-        self.session.resumed(self)
-        self.session.named.call(run, name, arguments)
 
 
 class Session:
     """One client.
 
     Args:
+        client: on whose account, and in whose namespace, things are done.
         log: where what is logged says which connection it is about.
         supervisor: carries the requests out.
-        named: the scripts that can be called as functions.
         timers: the timeouts of remote functions.
         settings: the limits.
-        namespace: whose the names and the sources of this client are.
         send: takes a message for the client.
         waiting: how many bytes wait for the client.
     """
 
     def __init__(
         self,
+        client: Client,
         log: FilteringBoundLogger,
         supervisor: Supervisor,
-        named: NamedScripts,
         timers: Timers,
         settings: Settings,
-        namespace: Namespace,
         *,
         send: Callable[[bytes], None],
         waiting: Callable[[], int],
     ) -> None:
-        self.named = named
-        self.is_paused = False
-        """Whether somebody waits in `until_light`."""
+        self.client = client
+        self.flow = Flow(client, settings.max_in_flight, waiting)
+        """How much is in flight: while it is heavy, no messages should be read."""
         self._supervisor = supervisor
         self._settings = settings
-        self.namespace = namespace
         self._send = send
-        self._waiting = waiting
         self._bridge = Bridge(send, timers, log)
         self._log = log
-        self._client = str(structlog.get_context(log).get("address", ""))
         self._works: dict[bytes, list[Work]] = {}  # by id
         self._count = 0  # works
         self._held = 0  # bytes of their messages
-        self._working = 0  # those of them that do not wait for the client
-        self._answer_size = 0.0  # what is to be expected of one, in bytes
         self._complaints = 0
         self._is_closed = False
         self._on_idle: Callable[[], None] | None = None  # if nothing new is taken on
-        self._light = trio.Event()
         self._actions: dict[str, Callable[[Message, int], None]] = {
             "parse": self._parse,
             "execute": self._execute,
@@ -126,7 +112,7 @@ class Session:
     # -------------------------------------------------------------------------------------- what comes in
 
     def handle(self, text: str | bytes) -> None:
-        """A message of the client. Whoever handled a batch of them settles the supervisor."""
+        """A message of the client."""
         try:
             message = messages.decode(text)
         except messages.Unreadable as error:
@@ -158,7 +144,7 @@ class Session:
         for work in works:
             self._drop(work)
         self._works.clear()
-        self._light.set()
+        self.flow.break_off()
 
     # -------------------------------------------------------------------------------------------- its end
 
@@ -180,37 +166,11 @@ class Session:
             self._drop(work)
             self._end(work, messages.failed(work.id, f"The request was {CANCELLED}", "Cancelled"))
         self.close()
-        self._supervisor.settle()
         return len(works)
-
-    # ------------------------------------------------------------------------------------------- its pace
-
-    @property
-    def is_heavy(self) -> bool:
-        """Whether no further messages should be read for now."""
-        room = self._settings.max_outbox // 4
-        return (
-            self._working >= self._settings.max_in_flight
-            or self._waiting() > room
-            or self._working * self._answer_size > room
-        )
-
-    async def until_light(self) -> None:
-        """Wait until it is not heavy, or closed."""
-        self.is_paused = True
-        while self.is_heavy and not self._is_closed:
-            self._light = trio.Event()
-            await self._light.wait()
-        self.is_paused = False
-
-    def lighten(self) -> None:
-        """It may have become less heavy."""
-        if self.is_paused and not self.is_heavy:
-            self._light.set()
 
     def resumed(self, work: Work) -> None:
         """It waited for the client, and is worked on again."""
-        self._working += 1
+        self.flow.began(work.size)
 
     # ----------------------------------------------------------------------------------------- requests
 
@@ -218,14 +178,17 @@ class Session:
         work = self._admit(message, size)
         if work is not None:
             request = protocol.Parse(script=message.code or "\n", options=message.choices)
-            work.asked = self._supervisor.submit_parse(request, partial(self._parsed, work))
+            work.asked = self._supervisor.submit_parse(self.client, request, partial(self._answered, work))
 
-    def _parsed(self, work: Work, answer: bytes) -> None:
-        decoded = protocol.decode_answer(answer)
-        if decoded.ok:
-            self._succeed(work, bytes(protocol.decode_response(decoded.response).tree))
+    def _answered(self, work: Work, answer: Answer) -> None:
+        """A request that is no run has been carried out, or not."""
+        if isinstance(answer, Parsed):
+            self._succeed(work, answer.tree)
+        elif isinstance(answer, Accepted):
+            self._succeed(work, b"null")
         else:
-            self._fail(work, from_answer(decoded))
+            assert isinstance(answer, Refused)
+            self._refuse(work, answer)
 
     def _execute(self, message: Message, size: int) -> None:
         self._begin(message, size, Source(message.code or "\n", options=message.choices))
@@ -238,39 +201,32 @@ class Session:
         if work is None:
             return
         context = NO_SANDBOX if messages.is_null(message.context) else messages.own(message.context)
-        run = self.named.submit(
-            script,
-            context,
-            on_done=self._done,
-            on_call=self._call,
-            namespace=self.namespace,
-            tag=work,
-            client=self._client,
+        work.run = self._supervisor.submit(
+            self.client, script, context, on_done=self._done, on_call=self._call, tag=work
         )
-        if run.answer is None:
-            work.run = run
 
     def _done(self, run: Run) -> None:
         work: Work = run.tag
         work.run = None
         self._withdraw(work)
-        assert run.answer is not None
-        try:
-            outcome = outcome_of(run.answer)
-        except JefeError as error:
-            self._fail(work, error)
-        except protocol.MalformedAnswer:
-            self._fail(work, JefeError("the child is broken"))
+        answer = run.answer
+        if isinstance(answer, Finished):
+            # A named script that returned nothing yields its sandbox.
+            value = answer.result or (answer.sandbox if work.is_sandbox_wanted else b"null")
+            self._succeed(work, value)
+        elif isinstance(answer, Threw):
+            self._fail(work, str(answer.error()), answer.type, answer.line, answer.column)
         else:
-            self._succeed(work, _result(outcome, work))
+            assert isinstance(answer, Refused)
+            self._refuse(work, answer)
 
     def _call(self, run: Run, name: str, arguments: bytes) -> None:
         """The script, or a named script that it called, makes a host call."""
         work: Work = run.tag
         self._withdraw(work)
-        self._working -= 1
+        self.flow.paused(work.size)
         self._bridge.call(work, run, name, arguments)
-        self.lighten()
+        self.flow.check()
 
     def _compile(self, message: Message, size: int) -> None:
         work = self._admit(message, size)
@@ -278,21 +234,12 @@ class Session:
             request = protocol.Compile(
                 script_name=message.name or "", script=message.code or "\n", options=message.choices
             )
-            self._supervisor.submit_compile(request, partial(self._changed, work), namespace=self.namespace)
+            self._supervisor.submit_compile(self.client, request, partial(self._answered, work))
 
     def _remove(self, message: Message, size: int) -> None:
         work = self._admit(message, size)
         if work is not None:
-            self._supervisor.submit_remove(
-                message.name or "", partial(self._changed, work), namespace=self.namespace
-            )
-
-    def _changed(self, work: Work, answer: bytes) -> None:
-        decoded = protocol.decode_answer(answer)
-        if decoded.ok:
-            self._succeed(work, b"null")
-        else:
-            self._fail(work, from_answer(decoded))
+            self._supervisor.submit_remove(self.client, message.name or "", partial(self._answered, work))
 
     def _cancel(self, message: Message, size: int) -> None:
         """The executions of that id end here, and are answered so."""
@@ -321,7 +268,7 @@ class Session:
             self._works.setdefault(bytes(work.id), []).append(work)
             self._count += 1
             self._held += size
-            self._working += 1
+            self.flow.began(size)
             return work
         self._log.warning("a request was refused", id=messages.shown(message.id), reason=refusal)
         self._send(messages.failed(message.id, f"{refusal}; wait for answers", "Overloaded"))
@@ -330,12 +277,15 @@ class Session:
     def _succeed(self, work: Work, result: bytes) -> None:
         self._end(work, messages.succeeded(work.id, result))
 
-    def _fail(self, work: Work, error: JefeError) -> None:
+    def _refuse(self, work: Work, refused: Refused) -> None:
+        error = refused.error()
         kind = getattr(error, "type", None) or type(error).__name__
-        place = (getattr(error, "line", None), getattr(error, "column", None))
-        self._end(work, messages.failed(work.id, str(error), kind, *place))
+        self._fail(work, str(error), kind, refused.line, refused.column)
 
-    def _end(self, work: Work, answer: bytes) -> None:
+    def _fail(self, work: Work, error: str, kind: str, line: int | None, column: int | None) -> None:
+        self._end(work, messages.failed(work.id, error, kind, line, column))
+
+    def _end(self, work: Work, text: bytes) -> None:
         if self._is_closed:
             return
         key = bytes(work.id)
@@ -345,10 +295,9 @@ class Session:
             del self._works[key]
         self._count -= 1
         self._held -= work.size
-        self._working -= 1
-        self._answer_size += (len(answer) - self._answer_size) * 0.05
-        self._send(answer)
-        self.lighten()
+        self.flow.ended(work.size, len(text))
+        self._send(text)
+        self.flow.check()
         if self._on_idle is not None and not self._count:
             self._on_idle()
 
@@ -356,10 +305,10 @@ class Session:
         """Nobody wants it any more, neither the children nor the client is to go on with it."""
         self._withdraw(work)
         if work.run is not None:
-            self.named.cancel(work.run)
+            work.run.cancel()
             work.run = None
         if work.asked is not None:
-            work.asked.dropped = True
+            work.asked.cancel()
 
     def _withdraw(self, work: Work) -> None:
         """It does not wait for the client any more. A run can end while it does: with a child that died, if
@@ -367,11 +316,4 @@ class Session:
         """
         if work.question is not None:
             self._bridge.withdraw(work.question)
-            self._working += 1
-
-
-def _result(outcome: Outcome, work: Work) -> bytes:
-    """What a client is told: the value, or for a named script that returned none, its sandbox."""
-    if outcome.result_json is not None:
-        return outcome.result_json
-    return outcome.sandbox_json if work.is_sandbox_wanted else b"null"
+            self.flow.began(work.size)

@@ -54,16 +54,16 @@ def tell_state(supervisor: "Supervisor", doors: "Doors | None" = None) -> None:
                 refused=connections.refused[door.name],
                 most=connections.most,
             )
-    children = [(child, child.taken) for child in supervisor.pool.children]
+    children = [(child, child.vitals) for pool in supervisor.pools.values() for child in pool.children]
     children.sort(key=lambda each: each[1].memory if each[1] else 0, reverse=True)
     for child, taken in children[:_MOST]:
         _log.warning(
             "state of a child",
             pid=child.pid,
-            age_s=round(now - child.born_at, 1),
+            age_s=round(now - child.started_at, 1),
             runs=child.runs,
             memory_kib=taken.memory if taken else None,
             cpu_ms=round(taken.time) if taken else None,
-            pending=len(child.pending),
-            waiting=len(child.waiting),
+            pending=len(child.dialogue.pending),
+            waiting=len(child.dialogue.waiting),
         )

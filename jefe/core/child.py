@@ -1,8 +1,8 @@
-"""One child seen from outside: what it has been asked, what it answers, whether it is alive.
+"""One child process: its pipes, whether it is alive, and whether it gets anything done.
 
-A child answers every line, in order; so the line at the head of `pending` is the one it is at, and
-everything behind that has not begun. A line that is no answer, or an answer to something else, means that
-the child is broken: it is killed, as one that answers nothing for too long.
+What it is asked and what it answers is its dialogue (jefe/core/dialogue.py); here bytes are read and written,
+and the process is watched and killed. A child whose dialogue is broken is killed, as one that answers
+nothing for too long.
 
 Three tasks a child: one receives chunks and handles all answers in them, one sends what does not fit into
 the pipe at once, one is the watchdog; a fourth passes on what the child says on stderr. They live inside
@@ -22,41 +22,28 @@ unanswered line. While a line stays the oldest, it is looked at every few millis
   runs begin again elsewhere. Runs of a child that gets little CPU time, on a busy machine, take longer.
 """
 
-import subprocess
-import sys
-from collections import deque
 from collections.abc import Awaitable, Callable
-from pathlib import Path
-from typing import Final, Protocol
+from typing import Final
 
 import structlog
 import trio
-from trio.abc import ReceiveStream, SendStream
 
-import child
 from child import protocol
-from jefe.core.jobs import Excess, Hello, Job
+from jefe.core.answers import Finished, Refused, Threw
+from jefe.core.batch import Batch
+from jefe.core.clients import Client
+from jefe.core.dialogue import MAX_ANSWER, Dialogue, TooLong
+from jefe.core.jobs import KILLS, Excess, Job
+from jefe.core.metrics import Metrics
 from jefe.core.outbox import Outbox, receive, widen
-from jefe.core.run import Run
+from jefe.core.process import Process
 from jefe.core.vitals import Meter, State, Vitals
 from jefe.core.watchdog import PERIOD, Stillness, Watchdog
-from jefe.settings import Settings
 
 _log = structlog.get_logger()
 
-_FOLDER = str(Path(child.__file__).resolve().parent.parent)
-
-MAX_ANSWER = 64 * 1024 * 1024
-"""The longest answer that is accepted from a child, in bytes; a child that says more has gone astray."""
-
-SLACK = 64 * 1024
-"""How many bytes more a child accepts than the supervisor does: a request grows a little on its way."""
-
 _UNKNOWN: Final = 2**60
 """So much memory as no process has: nothing is growth, measured from here."""
-
-_MS_PER_BYTE = 1e-5
-"""What a byte of a request is taken to cost a child, in milliseconds."""
 
 _SEEN = 20.0
 """So much CPU time between two looks at a line, in milliseconds, is work; many a system's clock ticks every
@@ -66,9 +53,6 @@ _ASLEEP: Final = 1.0
 """A child that owes an answer sleeps when it has taken no CPU time for so long, in seconds; or for as long as
 the run may hold it up, if that is shorter."""
 
-_MANY: Final = 100
-"""For so many jobs the CPU time that was spent on them is kept; then those that have ended are forgotten."""
-
 _GRACE = 1.0
 """How long a child that says no more may take to die, in seconds."""
 
@@ -77,63 +61,14 @@ _STDERR_LINE = 1000
 """How much a child may say on stderr: lines, and characters a line."""
 
 
-class Process(Protocol):
-    """A process with three pipes; a `trio.Process` is one."""
-
-    @property
-    def pid(self) -> int:
-        """Its number."""
-
-    @property
-    def stdin(self) -> SendStream | None:
-        """Where its requests go."""
-
-    @property
-    def stdout(self) -> ReceiveStream | None:
-        """Where its answers come from."""
-
-    @property
-    def stderr(self) -> ReceiveStream | None:
-        """Where its words to people come from; None if there is no such pipe."""
-
-    def kill(self) -> None:
-        """Kill it at once; nothing happens if it is dead."""
-
-    async def wait(self) -> int:
-        """Wait until it is dead and reaped; returns the exit status, negative for a signal."""
-
-
-async def spawn(settings: Settings) -> Process:
-    """Start `python -m child` in an environment that holds only what it needs.
-
-    Raises:
-        OSError: the system refuses another process.
-    """
-    environment = {
-        # The folder that holds the package: the child finds it also when it is run from a checkout, and the
-        # current directory is not searched (-P), whatever lies there.
-        "PYTHONPATH": _FOLDER,
-        "JEFE_MAX_INPUT_SIZE": str(settings.max_input_size + SLACK),
-        "JEFE_MAX_OUTPUT_SIZE": str(settings.max_output_size),
-    }
-    if settings.debug:
-        environment["JEFE_DEBUG"] = "true"
-    return await trio.lowlevel.open_process(
-        [sys.executable, "-P", "-s", "-m", "child"],
-        stdin=subprocess.PIPE,
-        stdout=subprocess.PIPE,
-        stderr=subprocess.PIPE,
-        env=environment,
-        start_new_session=True,
-    )
-
-
 class Child:
     """A child process and what it has been asked.
 
     Args:
         process: the running process; from now on it belongs to this object.
-        soon: called with a function that is to be called when the current batch of work is done.
+        batch: gathers what leaves.
+        own: the supervisor's own client.
+        metrics: counts.
         on_ready: called when the child has given its first sign of life.
         on_settled: called when a batch of answers has been handled.
     """
@@ -142,33 +77,26 @@ class Child:
         self,
         process: Process,
         *,
-        soon: Callable[[Callable[[], None]], None],
+        batch: Batch,
+        own: Client,
+        metrics: Metrics,
         on_ready: Callable[["Child"], None],
         on_settled: Callable[["Child"], None],
     ) -> None:
         assert process.stdin is not None
         assert process.stdout is not None
         self.pid = process.pid
-        self.pending: deque[Job] = deque()
-        """The jobs whose lines it has not answered, oldest first."""
-        self.waiting: dict[bytes, Run] = {}
-        """The runs that wait in it for the answer to a host call, by id."""
-        self.known: set[str] = set()
-        """The keys of the versions that it has been told."""
-        self.refusals: dict[str, bytes] = {}
-        """What it said about the versions that it refused."""
-        self.load = 0.0
-        """How long it is taken to be busy with its unanswered lines, in milliseconds."""
+        self._metrics = metrics
+        self._counted = 0  # bytes that left
+        self._out = Outbox(process.stdin, batch.soon, self._sent)
+        self.dialogue = Dialogue(self, self._out.write, own)
+        """What it was asked, knows and owes."""
         self.runs = 0
         """How many runs it has carried out."""
         self.is_condemned = False
         """Whether the supervisor has killed it."""
         self.is_suspect = False
         """Whether a run in it took too much memory, which may not have come back."""
-        self.lacking = ""
-        """What its sandbox lacks, a sentence; empty for nothing."""
-        self.engines: dict[str, bool] = {}
-        """Its languages, and whether runs of each can be replayed."""
         self.condemned: Job | None = None
         """The job because of which it was killed, if there is one."""
         self.reason = protocol.CHILD_DIED
@@ -183,63 +111,58 @@ class Child:
         """Whether it died with the process that forked it, and not of anything that it did."""
         self.ready_at: float | None = None
         """When it gave its first sign of life, in seconds of the trio clock."""
-        self.born_at = trio.current_time()
+        self.started_at = trio.current_time()
         self.exit_status: int | None = None
         self._process = process
         self._stdout = process.stdout
-        self._out = Outbox(process.stdin, soon)
+        self._batch = batch
         self._on_ready = on_ready
         self._on_settled = on_settled
         self._excess: Excess | None = None  # the limit that the condemned job broke
         self._watchdog = Watchdog(self._look)
         self._meter: Meter | None = None
-        self._batches = 0  # of answers; so the line that it is at is another one after each
-        self._looked = -1  # the number of batches when it was last looked at
+        self._looked = -1  # the number of the line that it was at when it was last looked at
         self._job: Job | None = None  # the job that it was at then
-        self._spent: dict[Job, float] = {}  # the CPU time that it was seen to spend on jobs, in milliseconds
-        self._at_birth = self._last = Vitals(0.0, _UNKNOWN)
+        self._at_start = self._last = Vitals(0.0, _UNKNOWN)
         self._before = _UNKNOWN  # the memory that it held before that job
         self._since = 0.0  # how long it has been at that line, in seconds
         self._stillness = Stillness()
 
     @property
-    def is_empty(self) -> bool:
-        """Whether it has nothing to do, and nothing waits in it."""
-        return not self.pending and not self.waiting
-
-    @property
     def is_at_work(self) -> bool:
         """Whether it has been seen to spend CPU time on the line that it is at."""
-        return bool(self.pending) and self._spent.get(self.pending[0], 0.0) >= _SEEN
+        head = self.dialogue.head
+        return head is not None and head.spent >= _SEEN
 
-    def ask(self, job: Job, line: bytes) -> None:
-        """Send a line, which this job is about."""
-        if not self.pending:
+    def begin(self, job: Job) -> None:
+        """Send a job."""
+        if not self.dialogue.pending:
             self._watchdog.start()
-        self.pending.append(job)
-        job.charge = job.cost + len(line) * _MS_PER_BYTE
-        self.load += job.charge
-        self._out.write(line)
+        self.dialogue.begin(job)
+
+    def resume(self, job: Job, line: bytes) -> None:
+        """Send a line for a run that waits in it."""
+        self.dialogue.resume(job, line)
+        self._watchdog.start()
 
     def hurry(self, job: Job) -> None:
         """The limits of a job have become narrower, and count from now on."""
-        if self.pending and self.pending[0] is job:
+        if self.dialogue.head is job:
             self._looked = -1
-            self._spent.pop(job, None)
+            job.spent = 0.0
 
     @property
     def growth(self) -> int:
-        """How much more memory it holds than at its birth, in KiB; 0 if that is not known."""
-        vitals = self._vitals()
-        return 0 if vitals is None else max(0, vitals.memory - self._at_birth.memory)
+        """How much more memory it holds than at its start, in KiB; 0 if that is not known."""
+        vitals = self.vitals
+        return 0 if vitals is None else max(0, vitals.memory - self._at_start.memory)
 
     def excess(self, job: Job, reason: str) -> Excess:
         """What the child itself stopped a job for, which it is about to have answered."""
-        vitals = self._vitals() if job is self._job and self._looked == self._batches else None
+        vitals = self.vitals if self._looked == self.dialogue.answered else None
         if reason == protocol.TOO_MUCH_TIME:
             limit, unit = job.limits.time, "ms"
-            since = 0.0 if vitals is None else vitals.time - self._last.time
-            taken = self._spent.get(job, 0.0) + since
+            taken = job.spent + (0.0 if vitals is None else vitals.time - self._last.time)
         else:
             limit, unit = job.limits.memory, "KiB"
             taken = 0 if vitals is None else vitals.memory - self._before
@@ -248,17 +171,10 @@ class Child:
             f"{limit:g} {unit}", f"{taken:.0f} {unit}" if taken > limit else f"more than {limit:g} {unit}"
         )
 
-    @property
-    def taken(self) -> Vitals | None:
-        """What it has taken so far; None if that is not known."""
-        return self._vitals()
-
-    def is_ready(self, lacking: str, engines: dict[str, bool]) -> None:
-        """It has given its first sign of life, and said what its sandbox lacks, and which engines it has."""
-        self.lacking = lacking
-        self.engines = engines
+    def _greeted(self, _: protocol.Response) -> None:
+        """It has given its first sign of life, and said what it is."""
         self.ready_at = trio.current_time()
-        self._at_birth = self._last = self._vitals() or self._at_birth
+        self._at_start = self._last = self.vitals or self._at_start
         self._on_ready(self)
 
     def kill(
@@ -286,13 +202,13 @@ class Child:
             self.why = why
             self.is_broken = is_broken
             self._excess = excess
-            if why and self.pending:
-                self.at = self.pending[0].label
+            if why and self.dialogue.head is not None:
+                self.at = self.dialogue.head.label
             self._process.kill()
 
     def blame(self) -> None:
         """It is dead: end the job because of which it was killed."""
-        if self.condemned is not None:
+        if self.condemned is not None and not self.condemned.is_over:
             self.condemned.killed(self.reason, self._excess)
 
     async def live(self) -> None:
@@ -334,7 +250,8 @@ class Child:
         self._meter = Meter(self.pid)
         for stream in (self._process.stdin, self._process.stdout):
             widen(stream)
-        Hello().send(self)
+        self.dialogue.greet(self._greeted)
+        self._watchdog.start()
         self._out.flush()
 
     async def _send(self) -> None:
@@ -344,68 +261,71 @@ class Child:
             await self._process.wait()
         self._process.kill()
 
+    def _sent(self) -> None:
+        left = self._out.left
+        self._metrics.sent += left - self._counted
+        self._counted = left
+
     async def _read(self) -> None:
-        framer = protocol.Framer(MAX_ANSWER)
         while data := await receive(self._stdout):
-            lines = framer.feed(data)
-            for line in lines:
-                try:
-                    self._take(line)
-                except protocol.MalformedAnswer as error:
-                    self.kill(self._blamed(), why=str(error), is_broken=True)
-                    return
-            if lines:
-                self._batches += 1
-            if not self.pending:
-                self.load = 0.0  # what rounding left behind
-            self._on_settled(self)
+            self._metrics.received += len(data)
+            if not self._batch.run(self._take, data):
+                return
 
-    def _take(self, line: bytes | protocol.Oversized) -> None:
-        if isinstance(line, protocol.Oversized):
-            why = f"an answer of more than {MAX_ANSWER} bytes"
-            excess = Excess(f"{MAX_ANSWER // 1024} KiB", f"an answer of more than {MAX_ANSWER // 1024} KiB")
-            self.kill(self._blamed(), protocol.TOO_MUCH_MEMORY, why=why, is_broken=True, excess=excess)
-            raise protocol.MalformedAnswer(why)
-        if not self.pending:
-            raise protocol.MalformedAnswer("an answer to nothing")
-        job = self.pending[0]
-        answer = protocol.decode_answer(line)
-        if answer.reason in (protocol.MALFORMED_REQUEST, protocol.INPUT_TOO_LARGE):
-            raise protocol.MalformedAnswer(f"it quits: {answer.reason}")
-        self.pending.popleft()
-        self.load -= job.charge
+    def _take(self, data: bytes) -> bool:
+        """Handle what it says. Returns whether it goes on."""
+        job: Job | None = None
         try:
-            job.answered(self, answer, line)
+            for job, outcome in self.dialogue.receive(data):
+                job.heard(outcome, self)
+                kind = type(outcome)
+                if kind is Finished or kind is Threw:
+                    self.runs += 1
+                elif isinstance(outcome, Refused) and outcome.reason in KILLS:
+                    self.runs += 1
+                    self.is_suspect = self.is_suspect or outcome.reason == protocol.TOO_MUCH_MEMORY
+                job = None
+        except protocol.MalformedAnswer as error:
+            excess = None
+            reason = protocol.CHILD_DIED
+            if isinstance(error, TooLong):
+                reason = protocol.TOO_MUCH_MEMORY
+                size = MAX_ANSWER // 1024
+                excess = Excess(f"{size} KiB", f"an answer of more than {size} KiB")
+            self.kill(job or self.dialogue.blamed, reason, why=str(error), is_broken=True, excess=excess)
+            return False
         except Exception:
-            self.pending.appendleft(job)
+            if job is not None and not job.is_over:
+                self.dialogue.pending.appendleft(job)
             raise
+        self._on_settled(self)
+        return True
 
-    def _vitals(self) -> Vitals | None:
+    @property
+    def vitals(self) -> Vitals | None:
+        """What it takes now, and how it is; None if that is not known."""
         return self._meter.read() if self._meter is not None else None
 
     def _look(self, elapsed: float) -> bool:
         """See how it is, so many seconds after the last look; returns whether to look again."""
-        if self.is_condemned or not self.pending:
+        dialogue = self.dialogue
+        job = dialogue.head
+        if self.is_condemned or job is None:
             return False
-        vitals = self._vitals()
-        job = self.pending[0]
-        is_same_line = self._looked == self._batches
+        vitals = self.vitals
+        is_same_line = self._looked == dialogue.answered
         if not is_same_line:
-            self._looked = self._batches
+            self._looked = dialogue.answered
             self._since = 0.0
             self._stillness.reset()
         if job is not self._job:
             # Its memory is measured from when another job was looked at, its time only from now on.
             self._job = job
             self._before = self._last.memory
-            if len(self._spent) > _MANY:  # most of them have ended
-                kept = {*self.pending, *self.waiting.values()}
-                self._spent = {job: spent for job, spent in self._spent.items() if job in kept}
         elif vitals is not None:
             # Between two lines of the same job it may have been at others.
             spent = vitals.time - self._last.time
-            spent = spent if is_same_line else min(spent, elapsed * 1000)
-            self._spent[job] = self._spent.get(job, 0.0) + spent
+            job.spent += spent if is_same_line else min(spent, elapsed * 1000)
         self._since += elapsed
         if vitals is not None:
             self._last = vitals
@@ -418,15 +338,16 @@ class Child:
         """Kill it if it takes too much for the job that it is at, or cannot work."""
         trouble = self._stillness.look(vitals, elapsed)
         outer = job.outer
-        spent = self._spent.get(job, 0.0)
         memory = vitals.memory - self._before
         if trouble:
             self.kill(why=trouble)
         elif outer.memory and memory > outer.memory:
             excess = Excess(f"{job.limits.memory} KiB", f"{memory} KiB")
-            self.kill(self._blamed(), protocol.TOO_MUCH_MEMORY, why=protocol.TOO_MUCH_MEMORY, excess=excess)
-        elif outer.time and spent > outer.time:
-            self._overran(job, job.limits.time, spent)
+            self.kill(
+                self.dialogue.blamed, protocol.TOO_MUCH_MEMORY, why=protocol.TOO_MUCH_MEMORY, excess=excess
+            )
+        elif outer.time and job.spent > outer.time:
+            self._overran(job, job.limits.time, job.spent)
         elif (
             vitals.state is State.SLEEPING
             and self._since >= job.limit - PERIOD / 2
@@ -436,12 +357,9 @@ class Child:
 
     def _overran(self, job: Job, limit: float, taken: float) -> None:
         """It took too much time, in milliseconds."""
-        job.overran(self)
+        job.overran()
         excess = Excess(f"{limit:.0f} ms", f"{taken:.0f} ms")
-        self.kill(self._blamed(), protocol.TOO_MUCH_TIME, why=protocol.TOO_MUCH_TIME, excess=excess)
-
-    def _blamed(self) -> Job | None:
-        return self.pending[0].blamed if self.pending else None
+        self.kill(self.dialogue.blamed, protocol.TOO_MUCH_TIME, why=protocol.TOO_MUCH_TIME, excess=excess)
 
     async def _listen(self) -> None:
         """Pass on what the child says on stderr: so many lines of so many characters, as text without
@@ -469,10 +387,3 @@ class Child:
 def _printable(line: bytes) -> str:
     text = line[:_STDERR_LINE].rstrip(b"\r").decode(errors="replace")
     return "".join(c if c.isprintable() else "\ufffd" for c in text)
-
-
-def died_of(status: int | None) -> str:
-    """An exit status in words."""
-    if status is None or status >= 0:
-        return f"exit status {status}"
-    return f"signal {-status}"

@@ -1,25 +1,22 @@
-"""What a child is asked to do, as plain objects: the base of all jobs, and those that are about a source.
+"""What a child can be asked, as plain objects: the base of all jobs, and those that are about a source.
 
-No tasks here and nothing to wait for: a job is put into the pool's queue, is sent down the pipe of a child,
-is answered by one line, and says so with a function call. Invariants:
+No tasks here, nothing to wait for, and no child: a job waits in the pool's queue, is sent by a dialogue
+(jefe/core/dialogue.py), hears what came of it, and says so with a function call. Invariants:
 
-- A job in a child is either among the child's unanswered lines or, a run at a host call, among its waiting
-  runs.
-- Every job ends exactly once, with the line of JSON that answers it, a refusal included; a job that was
-  dropped ends as well, but tells nobody. What ended is forgotten by the child.
+- Every job ends exactly once, with an answer (jefe/core/answers.py); one that nobody wants any more ends as
+  well, but tells nobody.
+- A job knows of the child that has it no more than `Place`.
 """
 
 from collections.abc import Callable
-from typing import TYPE_CHECKING, Final, NamedTuple
+from typing import ClassVar, Final, NamedTuple, Protocol
 
 import structlog
-from msgspec import Raw
 
 from child import protocol
+from jefe.core.answers import Accepted, Answer, Parsed, Refused
+from jefe.core.clients import Client
 from jefe.core.version import OUTER_READING, READING, VERSION_ID, Limits, Version, digest_of
-
-if TYPE_CHECKING:
-    from jefe.core.child import Child
 
 _log = structlog.get_logger()
 
@@ -29,10 +26,8 @@ UNKNOWN_COST: Final = 1.0
 _READ_LIMIT: Final = 12.0
 """How long a child may take to read (compile, parse) a source, in seconds of real time, if it sleeps."""
 
-_HELLO_LIMIT: Final = 21.0
-"""How long a child may take to give its first sign of life, in seconds of real time, if it sleeps."""
-
-_KILLS: Final = (protocol.TOO_MUCH_TIME, protocol.TOO_MUCH_MEMORY)
+KILLS: Final = (protocol.TOO_MUCH_TIME, protocol.TOO_MUCH_MEMORY)
+"""The reasons for which a child itself ends what it is at."""
 
 
 class Excess(NamedTuple):
@@ -51,28 +46,52 @@ READING_EXCESS: Final = Excess(f"{READING.time:g} ms", f"more than {READING.time
 """When a child itself found that a source is too much to read."""
 
 
+class Place(Protocol):
+    """The child that has a job, as far as the job needs it."""
+
+    def resume(self, job: "Job", line: bytes) -> None:
+        """Send a line for a job that waits in the child."""
+
+    def hurry(self, job: "Job") -> None:
+        """The limits of a job have become narrower, and count from now on."""
+
+    def excess(self, job: "Job", reason: str) -> Excess:
+        """What the child itself stopped a job for, which it has just said."""
+
+
 class Job:
-    """Something that a child is asked, in one line, and answers, in one line."""
+    """Something that a child is asked, in one line, and answers, in one line.
 
-    __slots__ = ("charge", "deaths", "dropped")
+    Attributes:
+        id: the id of its line, JSON text; empty for none.
+        client: for whom it is done.
+        charge: what the child that has it is taken to be busy with it, in milliseconds.
+        deaths: how many children died while they were at it; a fraction if others are suspected.
+        spent: how much CPU time its child has been seen to spend on it, in milliseconds.
+        is_over: whether it has ended, or nobody wants it any more and no child has it.
+        version: the version that a child must know for it; None if there is none.
+        compiles: the version that it makes known to the child; None if there is none.
+        is_internal: whether it is the dialogue's own, and nobody waits for what comes of it.
+    """
 
-    def __init__(self) -> None:
+    __slots__ = ("charge", "client", "deaths", "id", "is_over", "spent")
+
+    version: Version | None = None
+    compiles: Version | None = None
+    is_internal: ClassVar[bool] = False
+
+    def __init__(self, client: Client, request_id: bytes = VERSION_ID) -> None:
+        self.client = client
+        self.id = request_id
         self.charge = 0.0
-        """What the child that has it is taken to be busy with it, in milliseconds."""
         self.deaths = 0.0
-        """How many children died while they were at it; a fraction if others are suspected."""
-        self.dropped = False
-        """Whether nobody wants the answer any more."""
+        self.spent = 0.0
+        self.is_over = False
 
     @property
     def cost(self) -> float:
         """What it is expected to take, in milliseconds."""
         return UNKNOWN_COST
-
-    @property
-    def key(self) -> str:
-        """The key of the version that a child should know for it; empty if there is none."""
-        return ""
 
     @property
     def limit(self) -> float:
@@ -95,21 +114,18 @@ class Job:
         return ""
 
     @property
-    def blamed(self) -> "Job | None":
-        """The job that is to blame when a child dies while it is at this one; None if nobody is."""
-        return self
-
-    def send(self, child: "Child") -> None:
-        """Send it down the child's pipe."""
+    def request(self) -> bytes:
+        """The line that asks for it."""
         raise NotImplementedError
 
-    def answered(self, child: "Child", answer: protocol.Answer, line: bytes) -> None:
-        """The child answered. Raises `protocol.MalformedAnswer` if it cannot have answered that; whatever is
-        raised, the job has not ended.
-        """
+    def sent(self, place: Place, *, is_replayable: bool) -> None:
+        """A child has it now."""
+
+    def heard(self, outcome: Answer | protocol.HostCall, place: Place) -> None:
+        """The child answered. Raises `protocol.MalformedAnswer` if it cannot have answered that."""
         raise NotImplementedError
 
-    def overran(self, child: "Child") -> None:
+    def overran(self) -> None:
         """The child is about to be killed because it took too much while it was at this."""
 
     def killed(self, reason: str, excess: Excess | None = None) -> None:
@@ -119,7 +135,7 @@ class Job:
             reason: why, as the answer says it.
             excess: the limit that was broken, if it was one.
         """
-        self.end(refusal(reason))
+        self.end(Refused(reason))
 
     def may_begin_again(self, *, was_at_it: bool) -> bool:
         """Its child is gone. Whether it can be sent to another one; if not, it has ended now.
@@ -129,104 +145,9 @@ class Job:
         """
         return False
 
-    def end(self, line: bytes) -> None:
-        """It is over, with this answer: JSON text without an id."""
-
-
-class Hello(Job):
-    """The first line for a child; its answer says that the child is there."""
-
-    __slots__ = ()
-
-    @property
-    def blamed(self) -> None:
-        """Nobody."""
-        return
-
-    @property
-    def limit(self) -> float:
-        """Longer than for others: its process may still be starting."""
-        return _HELLO_LIMIT
-
-    def send(self, child: "Child") -> None:
-        """Ask for something harmless."""
-        child.ask(self, protocol.encode_request(protocol.Stats()))
-
-    def answered(self, child: "Child", answer: protocol.Answer, line: bytes) -> None:
-        """The child is there."""
-        if not answer.ok:
-            raise protocol.MalformedAnswer(f"at its start: {answer.reason}")
-        response = protocol.decode_response(answer.response)
-        child.is_ready(response.lacking, response.engines)
-
-
-class Load(Job):
-    """Makes a version known to a child, in the same write as the first run there, and on its account."""
-
-    __slots__ = ("_for", "_version")
-
-    def __init__(self, version: Version, job: Job) -> None:
-        super().__init__()
-        self._version = version
-        self._for = job
-
-    @property
-    def blamed(self) -> Job:
-        """The run on whose account the script is compiled: it stands behind it in the pipe."""
-        return self._for
-
-    @property
-    def label(self) -> str:
-        """The version's."""
-        return self._version.label
-
-    def send(self, child: "Child") -> None:
-        """Send the script."""
-        child.known.add(self._version.key)
-        child.ask(self, self._version.line)
-
-    def answered(self, child: "Child", answer: protocol.Answer, line: bytes) -> None:
-        """If it is refused, then so is every run that stands behind it."""
-        version = self._version
-        line = without_id(line, VERSION_ID)
-        if answer.ok:
-            child.refusals.pop(version.key, None)
-        else:
-            child.known.discard(version.key)
-            child.refusals[version.key] = line
-            if (answer.reason or "").startswith((protocol.SYNTAX_ERROR, protocol.UNKNOWN_LANGUAGE)):
-                version.refused = line
-            elif answer.reason == protocol.TOO_MUCH_TIME:
-                version.overruns += 1
-
-    def overran(self, child: "Child") -> None:
-        """Count it: after a few times it is not tried again."""
-        self._version.overruns += 1
-
-
-class Unload(Job):
-    """Removes a version from a child."""
-
-    __slots__ = ("_version",)
-
-    def __init__(self, version: Version) -> None:
-        super().__init__()
-        self._version = version
-
-    @property
-    def blamed(self) -> None:
-        """Nobody."""
-        return
-
-    def send(self, child: "Child") -> None:
-        """Ask the child to forget the version."""
-        child.known.remove(self._version.key)
-        child.ask(
-            self, protocol.encode_request(protocol.Remove(id=Raw(VERSION_ID), script_name=self._version.key))
-        )
-
-    def answered(self, child: "Child", answer: protocol.Answer, line: bytes) -> None:
-        """Nothing hangs on it: a version that the child refused was never known there."""
+    def end(self, answer: Answer) -> None:
+        """It is over, with this answer."""
+        raise NotImplementedError
 
 
 class Question(Job):
@@ -235,72 +156,91 @@ class Question(Job):
     A source does nothing, so a child's death while reading it says little: it is tried twice.
 
     Args:
+        client: who asks.
         line: the request.
-        on_answer: called with the answer, JSON text without an id.
-        version: the version that the line makes known, if it compiles one.
+        on_answer: called with the answer.
+        compiles: the version that the line makes known, if it compiles one.
     """
 
-    __slots__ = ("_line", "_on_answer", "_version")
+    __slots__ = ("_is_wanted", "_on_answer", "compiles", "line")
 
     def __init__(
-        self, line: bytes, on_answer: Callable[[bytes], None], version: Version | None = None
+        self,
+        client: Client,
+        line: bytes,
+        on_answer: Callable[[Answer], object],
+        compiles: Version | None = None,
     ) -> None:
-        super().__init__()
-        self._line = line
+        super().__init__(client)
+        self.line = line
+        self.compiles = compiles
         self._on_answer = on_answer
-        self._version = version
+        self._is_wanted = True
+        client.hold(len(line))
+
+    @property
+    def request(self) -> bytes:
+        """As it was given."""
+        return self.line
 
     @property
     def label(self) -> str:
         """The version's, or the digest of the source."""
-        return self._version.label if self._version is not None else digest_of(self._line)
+        return self.compiles.label if self.compiles is not None else digest_of(self.line)
 
-    def send(self, child: "Child") -> None:
-        """Send the source."""
-        if self._version is not None:
-            child.known.add(self._version.key)
-        child.ask(self, self._line)
-
-    def answered(self, child: "Child", answer: protocol.Answer, line: bytes) -> None:
+    def heard(self, outcome: Answer | protocol.HostCall, place: Place) -> None:
         """Pass the answer on."""
-        line = without_id(line, VERSION_ID)
-        if self._version is not None and not answer.ok:
-            child.known.discard(self._version.key)
-        if answer.reason in _KILLS:
-            self._was_killed(answer.reason, READING_EXCESS)
-        self.end(line)
+        if isinstance(outcome, Refused):
+            if outcome.reason in KILLS:
+                self._was_killed(outcome.reason, READING_EXCESS)
+        elif not isinstance(outcome, Accepted if self.compiles is not None else Parsed):
+            raise protocol.MalformedAnswer("an answer to something else than a source")
+        assert not isinstance(outcome, protocol.HostCall)
+        self.end(outcome)
+
+    def cancel(self) -> None:
+        """Nobody wants the answer any more."""
+        self._is_wanted = False
 
     def killed(self, reason: str, excess: Excess | None = None) -> None:
         """Log it, too."""
         self._was_killed(reason, excess)
-        self.end(refusal(reason))
+        self.end(Refused(reason))
 
     def _was_killed(self, reason: str, excess: Excess | None) -> None:
-        if not self.dropped:
-            _log.warning("the reading of a script was killed", **told(self.label, reason, excess))
+        if self._is_wanted:
+            _log.warning(
+                "the reading of a script was killed", **told(self.label, reason, excess, self.client.label)
+            )
 
     def may_begin_again(self, *, was_at_it: bool) -> bool:
         """Once more, unless nobody wants the answer."""
-        if self.dropped:
-            return False
-        if self.deaths > 1:
+        if not self._is_wanted:
+            self.end(Refused(protocol.CHILD_DIED))
+        elif self.deaths > 1:
             self.killed(protocol.CHILD_DIED)
-            return False
-        return True
+        return not self.is_over
 
-    def end(self, line: bytes) -> None:
+    def end(self, answer: Answer) -> None:
         """Tell the answer."""
-        if not self.dropped:
-            try:
-                self._on_answer(line)
-            except Exception as error:  # noqa: BLE001 - whatever it is, it concerns one client
-                callback_failed(error)
+        if self.is_over:
+            return
+        self.is_over = True
+        self.client.hold(-len(self.line))
+        if self._is_wanted:
+            call(self._on_answer, answer)
 
 
-def callback_failed(error: Exception) -> None:
-    """Log what a callback raised, which must harm nobody but the one who is called."""
-    _log.error("a callback failed", error=f"{type(error).__name__}: {error}")
-    _log.debug("a callback failed", exc_info=error)
+def call(function: Callable[..., object], *arguments: object) -> bool:
+    """Call back; what that raises is logged, since it must harm nobody but the one who is called. Returns
+    whether it went well.
+    """
+    try:
+        function(*arguments)
+    except Exception as error:  # noqa: BLE001 - whatever it is, it concerns one client
+        _log.error("a callback failed", error=f"{type(error).__name__}: {error}", exc_info=error)
+        return False
+    return True
 
 
 def told(label: str, reason: str, excess: Excess | None, client: str = "") -> dict[str, str]:
@@ -309,18 +249,3 @@ def told(label: str, reason: str, excess: Excess | None, client: str = "") -> di
     if excess is not None:
         facts |= excess._asdict()
     return {name: fact for name, fact in facts.items() if fact}
-
-
-def refusal(reason: str, **extra: object) -> bytes:
-    """The JSON text, without an id, that says why a request could not be carried out."""
-    return protocol.refused(b"", reason, extra)[:-2]
-
-
-def without_id(line: bytes, request_id: bytes) -> bytes:
-    """Take the id out of a child's answer; `protocol.MalformedAnswer` if it does not stand where a child puts
-    it.
-    """
-    tail = b',"id":' + request_id + b"}"
-    if not line.endswith(tail):
-        raise protocol.MalformedAnswer("an answer without its id")
-    return line[: -len(tail)] + b"}"

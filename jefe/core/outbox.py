@@ -91,6 +91,7 @@ class Outbox:
         "_stream",
         "_wake",
         "broken",
+        "left",
     )
 
     def __init__(
@@ -109,6 +110,8 @@ class Outbox:
         self._wake = trio.Event()
         self.broken = False
         """Whether the other side has gone; then what is written is thrown away."""
+        self.left = 0
+        """How many bytes have left."""
 
     @property
     def size(self) -> int:
@@ -137,6 +140,7 @@ class Outbox:
                     self.break_off()
                     return
                 del self._buffer[:sent]
+                self.left += sent
             if self._buffer:
                 self._wake.set()
         if self._on_sent is not None:
@@ -154,6 +158,7 @@ class Outbox:
                     self._sending = len(data)
                     await self._stream.send_all(data)
                     self._sending = 0
+                    self.left += len(data)
                     if self._on_sent is not None:
                         self._on_sent()
             except (trio.BrokenResourceError, trio.ClosedResourceError):

@@ -1,50 +1,41 @@
 """A run of a script, from the request to the answer.
 
-A run is queued, is sent to a child, perhaps waits there for the answers to its host calls, and ends. When
-its child dies it begins again in another one: it does there what it did before, and its journal answers the
-host calls that were answered, so that no host function is called twice.
+A run waits in the queue, is sent to a child, perhaps waits there for the answers to its host calls, and ends.
+When its child dies it begins again in another one: it does there what it did before, and its journal answers
+the host calls that were answered, so that no host function is called twice.
 
-Invariant: `on_call` is called once for each host call of the run, and `on_done` once, as the last; neither
-is called after the run was cancelled.
+Where a run is, is its `state`, and what may happen to it there is a table, `NEXT`: what is not in it cannot
+happen. Invariants:
+
+- `on_call` is called once for each host call of the run, and `on_done` once, as the last; neither is called
+  after the run was cancelled, and neither inside `submit`.
+- There is one way to end (`end`): the version is released, the client's account is settled, the answer told.
 """
 
-from collections.abc import Callable
-from typing import TYPE_CHECKING, Any, Final, Literal
+import enum
+import time
+from collections.abc import Callable, Mapping
+from typing import Any, Final, Literal, Protocol
 
 import structlog
 from msgspec import Raw
 
 from child import protocol
-from jefe.core.jobs import (
-    READING_EXCESS,
-    UNKNOWN_COST,
-    Excess,
-    Job,
-    Load,
-    callback_failed,
-    refusal,
-    told,
-    without_id,
-)
-from jefe.core.journal import Journal
+from child.protocol import HostCall
+from jefe.core.answers import Answer, Ended, Finished, Refused, Threw
+from jefe.core.clients import Client
+from jefe.core.jobs import KILLS, READING_EXCESS, UNKNOWN_COST, Excess, Job, Place, call, told
+from jefe.core.journal import Diverged, Journal, check_same, digest
+from jefe.core.metrics import Metrics
 from jefe.core.namespaces import Namespace
 from jefe.core.version import Limits, Version
-
-if TYPE_CHECKING:
-    from jefe.core.child import Child
 
 _log = structlog.get_logger()
 
 ValueOf = Literal["return", "expression"]
 
-_TOO_HEAVY: Final = refusal(protocol.TOO_MUCH_TIME)
-"""What a child answers that found a source to be too much to read."""
-
 MAX_DEATHS: Final = 2
 """A run that was on the CPU at so many deaths of a child, which nobody asked for, fails."""
-
-_LONGEST: Final = 1e10
-"""The longest time that a child may say a run took, in milliseconds."""
 
 _LEAST_COST: Final = 0.02
 """What a run costs besides the script's own time, in milliseconds: decoding, encoding, reading, writing."""
@@ -52,34 +43,114 @@ _LEAST_COST: Final = 0.02
 _FAREWELL: Final = 0.05
 """How long a run that was cancelled may stay on the CPU before its child is killed, in seconds."""
 
+_UNKNOWN_ANSWER: Final = 1024 * 1024
+"""How large the answer of a script that never ran is expected to be, in bytes."""
+
 NO_ID: Final = protocol.Run(script_name="-").id
 NO_SANDBOX: Final = protocol.Run(script_name="-").sandbox
 """What a request holds that was built without them: only these very objects are left out when it is
 encoded."""
 
 
+class State(enum.Enum):
+    """Where a run is."""
+
+    HELD = "held"
+    """Its script is not known yet: the name is about to change."""
+    QUEUED = "queued"
+    """It waits for a child, for the first time or again."""
+    RUNNING = "running"
+    """A child has it, and owes its next line."""
+    ASKING = "asking"
+    """A child has it, and it waits there for the answer to a host call."""
+    CANCELLED = "cancelled"
+    """A child has it, and nobody wants it any more."""
+    ENDED = "ended"
+
+    __hash__ = object.__hash__  # that of an enum is a function of Python, and costs more than the lookup
+
+
+NEXT: Final[Mapping[State, Mapping[str, State]]] = {
+    State.HELD: {"begin": State.QUEUED, "cancel": State.ENDED, "end": State.ENDED},
+    State.QUEUED: {"send": State.RUNNING, "cancel": State.ENDED, "end": State.ENDED},
+    State.RUNNING: {
+        "call": State.ASKING,
+        "lose": State.QUEUED,
+        "cancel": State.CANCELLED,
+        "end": State.ENDED,
+    },
+    State.ASKING: {
+        "resume": State.RUNNING,
+        "lose": State.QUEUED,
+        "cancel": State.CANCELLED,
+        "end": State.ENDED,
+    },
+    State.CANCELLED: {"call": State.CANCELLED, "lose": State.ENDED, "end": State.ENDED},
+    State.ENDED: {},
+}
+"""What may happen to a run in a state, and in which state it is then."""
+
+
+class Calls:
+    """What a run has called by name, and what called it; see jefe/core/functions.py.
+
+    Args:
+        depth: how many runs stand above it.
+        budget: how many more such calls those may make together, in a list of one.
+    """
+
+    __slots__ = ("budget", "callee", "depth")
+
+    def __init__(self, depth: int, budget: list[int]) -> None:
+        self.depth = depth
+        self.budget = budget
+        self.callee: Run | None = None
+        """What it has called and waits for."""
+
+
+class Functions(Protocol):
+    """What a run can call besides the functions of who asked for it."""
+
+    def call(self, run: "Run", name: str, arguments: bytes) -> bool:
+        """Answer a call, now or later, by `Run.answer_call`. Returns False if it has no such function."""
+
+    def ended(self, run: "Run") -> None:
+        """The run has ended, or was cancelled."""
+
+
+OnDone = Callable[["Run"], object]
+OnCall = Callable[["Run", str, bytes], object]
+
+
 class Run(Job):
     """One run of a version of a script; what `Supervisor.submit` returns.
 
     Attributes:
-        answer: once it has ended, the JSON text that answers it, without an id.
-        client: what whoever asked for it is called in the log; empty if that is not known.
+        version: the version that it runs; None while that is not known.
+        answer: once it has ended, what it came to; None if it was cancelled.
         tag: whatever the front wants to keep with it.
+        calls: what it has called by name, and what called it; see jefe/core/functions.py.
     """
 
     __slots__ = (
-        "_asked",
-        "_child",
+        "_asked_at",
+        "_call",
+        "_expected",
+        "_functions",
         "_has_called",
-        "_id",
+        "_held",
+        "_is_offered",
         "_is_replayable",
         "_journal",
+        "_metrics",
         "_on_call",
         "_on_done",
-        "_parked",
+        "_place",
+        "_queued_at",
         "answer",
-        "client",
+        "calls",
         "sandbox",
+        "state",
         "tag",
         "value_of",
         "version",
@@ -87,45 +158,46 @@ class Run(Job):
 
     def __init__(
         self,
+        client: Client,
         sandbox: Raw,
         value_of: ValueOf,
-        on_done: "Callable[[Run], None]",
-        on_call: "Callable[[Run, str, bytes], None] | None",
-        tag: Any,
-        number: Raw,
-        journal: Journal | None,
-        client: str = "",
+        *,
+        on_done: OnDone,
+        on_call: OnCall | None,
+        functions: Functions,
+        metrics: Metrics,
+        tag: Any = None,
     ) -> None:
+        self.client = client
+        self.id = b""
         self.charge = 0.0
         self.deaths = 0.0
-        self.dropped = False
-        self.client = client
+        self.spent = 0.0
+        self.is_over = False
         self.sandbox = sandbox
         self.value_of: ValueOf = value_of
         self.tag = tag
-        self.answer: bytes | None = None
+        self.answer: Ended | None = None
+        self.state = State.HELD
+        self.calls: Calls | None = None
         self.version: Version | None = None
         self._on_done = on_done
         self._on_call = on_call
-        self._id = number  # `NO_ID` if nobody answers host calls: then the child needs no id
-        self._journal = journal  # None if nobody answers host calls
-        self._child: Child | None = None
-        self._asked: tuple[str, bytes] | None = None  # the host call that the host has not answered yet
-        self._has_called = False  # whether it has made a host call
+        self._functions = functions
+        self._metrics = metrics
+        self._journal: Journal | None = None  # None if it may make no host calls
+        self._place: Place | None = None  # the child that has it
+        self._call: tuple[str, bytes, bytes] | None = None  # the host call that is open, and its digest
+        self._is_offered = False  # whether that one waits for `on_call`
+        self._asked_at = 0.0
+        self._has_called = False
         self._is_replayable = True
-        self._parked = False  # whether the child waits for the answer to a host call
+        self._expected = 0  # bytes, of the answer
+        self._held = len(sandbox)  # bytes on the client's account
+        self._queued_at = 0.0
+        client.hold(self._held)
 
-    @property
-    def cost(self) -> float:
-        """By experience with the script."""
-        assert self.version is not None
-        return self.version.cost or UNKNOWN_COST
-
-    @property
-    def key(self) -> str:
-        """The version's."""
-        assert self.version is not None
-        return self.version.key
+    # ---------------------------------------------------------------------------------- what it is about
 
     @property
     def namespace(self) -> Namespace:
@@ -134,10 +206,16 @@ class Run(Job):
         return self.version.namespace
 
     @property
+    def cost(self) -> float:
+        """By experience with the script, or else with the client."""
+        assert self.version is not None
+        return self.version.cost or self.client.cost or UNKNOWN_COST
+
+    @property
     def limit(self) -> float:
         """The script's; a short one if nobody waits for the end."""
         assert self.version is not None
-        return _FAREWELL if self.dropped else self.version.limit
+        return _FAREWELL if self.state is State.CANCELLED else self.version.limit
 
     @property
     def limits(self) -> Limits:
@@ -150,7 +228,7 @@ class Run(Job):
         """The script's; little time if nobody waits for the end."""
         assert self.version is not None
         outer = self.version.outer
-        return outer._replace(time=_FAREWELL * 1000) if self.dropped else outer
+        return outer._replace(time=_FAREWELL * 1000) if self.state is State.CANCELLED else outer
 
     @property
     def label(self) -> str:
@@ -159,182 +237,315 @@ class Run(Job):
 
     @property
     def is_waiting(self) -> bool:
-        """Whether the host has been asked something, and has not answered."""
-        return self._asked is not None
+        """Whether `on_call` was asked something, and `resume` has not answered."""
+        return self._is_offered
 
-    def begin(self, version: Version) -> None:
-        """It has been found out which version is to be run."""
-        self.version = version
-        version.users += 1
+    @property
+    def on_call(self) -> OnCall | None:
+        """What serves its host calls."""
+        return self._on_call
 
-    def send(self, child: "Child") -> None:
-        """Send it; the script goes before it if the child does not know it."""
-        version = self.version
-        assert version is not None
-        if version.refused is not None:
-            self.end(version.refused)
-            return
-        if version.key not in child.known:
-            if version.is_too_heavy:
-                self.killed(protocol.TOO_MUCH_TIME, READING_EXCESS)
-                return
-            Load(version, self).send(child)
-        request = protocol.Run(
-            id=self._id,
-            script_name=version.key,
-            sandbox=self.sandbox,
-            calls=self._journal is not None,
-            value_of=self.value_of,
-        )
-        self._child = child
-        self._is_replayable = child.engines.get(version.language, True)
-        child.ask(self, protocol.encode_request(request))
+    def asking(self) -> "Run | None":
+        """The run that waits for `resume`: this one, or a script that it called by name; None if none."""
+        if self._is_offered:
+            return self
+        callee = None if self.calls is None else self.calls.callee
+        return None if callee is None else callee.asking()
 
-    def answered(self, child: "Child", answer: protocol.Answer, line: bytes) -> None:
-        """It ended, or makes a host call."""
-        if self._journal is not None:
-            if bytes(answer.id) != bytes(self._id):
-                raise protocol.MalformedAnswer("an answer to another run")
-            if answer.call is not None:
-                self._calls(child, answer.call)
-                return
-            line = without_id(line, bytes(self._id))
-        elif answer.call is not None:
-            raise protocol.MalformedAnswer("a host call of a run that may not make any")
-        version = self.version
-        assert version is not None
-        taken = answer.time_taken
-        if taken is not None:
-            if not 0 <= taken <= _LONGEST:
-                raise protocol.MalformedAnswer("a run that took no time that there is")
-            cost = version.cost
-            version.cost = cost + (taken + _LEAST_COST - cost) * 0.1 if cost else taken + _LEAST_COST
-            version.counters.ran(taken)
-            child.runs += 1
-        elif answer.reason in (protocol.TOO_MUCH_TIME, protocol.TOO_MUCH_MEMORY):
-            self._was_killed(answer.reason, child.excess(self, answer.reason))
-            child.runs += 1
-            child.is_suspect = child.is_suspect or answer.reason == protocol.TOO_MUCH_MEMORY
-        elif answer.reason == protocol.NO_SUCH_SCRIPT:
-            # The child refused the script that went before it, and what it said about that is the answer.
-            line = child.refusals.get(version.key, line)
-            if line == _TOO_HEAVY:
-                self._was_killed(protocol.TOO_MUCH_TIME, READING_EXCESS)
-        self.end(line)
+    def _to(self, event: str) -> None:
+        self.state = NEXT[self.state][event]
 
-    def _calls(self, child: "Child", call: protocol.HostCall) -> None:
-        assert self._journal is not None
-        made = (call.name, bytes(call.arguments))
-        self._has_called = True
-        child.waiting[bytes(self._id)] = self
-        self._parked = True
-        if self.dropped:
-            self._abandon()
-            return
-        try:
-            known = self._journal.replay(*made)
-            if known is None and self._asked is not None and self._asked != made:
-                raise ValueError("the replayed run makes another host call than before")
-        except ValueError as error:
-            raise protocol.MalformedAnswer(str(error)) from None
-        if known is not None:
-            self._go_on(known)
-        elif self._asked is None:
-            self._asked = made
-            assert self._on_call is not None
-            try:
-                self._on_call(self, *made)
-            except Exception as error:  # noqa: BLE001 - whatever it is, it concerns one client
-                callback_failed(error)
-                self.resume(error="the host failed")
-        # Else the host was asked before the run was replayed, and has not answered yet.
+    # -------------------------------------------------------------------------------------- on its way
 
-    def resume(
-        self, result: Raw | bytes = b"null", *, error: str | None = None, not_found: bool = False
-    ) -> bool:
-        """Answer the host call that the run waits for.
+    def begin(self, version: Version, number: int) -> None:
+        """It has been found out which version is to be run.
 
         Args:
-            result: JSON text of a value; it does not count if there is an error.
-            error: what went wrong instead, for a person.
-            not_found: whether that is that there is no such function.
-
-        Returns whether the run did wait for an answer; if it did not, nothing happens.
+            version: that one.
+            number: its id, if it may make host calls; else 0.
         """
-        if self._asked is None or self._journal is None:
-            return False
-        kind = protocol.FUNCTION_NOT_FOUND if not_found else None
-        if error is None:
-            line = protocol.encode_request(protocol.Resume(id=self._id, result=Raw(result)))
+        self.state = NEXT[self.state]["begin"]
+        self.version = version
+        self._queued_at = time.perf_counter()
+        version.users += 1
+        if number:
+            self.id = b"%d" % number
+            self._journal = Journal(version.max_journal)
+
+    @property
+    def request(self) -> bytes:
+        """Run the version."""
+        assert self.version is not None
+        return protocol.encode_request(
+            protocol.Run(
+                id=Raw(self.id) if self.id else NO_ID,
+                script_name=self.version.key,
+                sandbox=self.sandbox,
+                calls=self._journal is not None,
+                value_of=self.value_of,
+            )
+        )
+
+    def sent(self, place: Place, *, is_replayable: bool) -> None:
+        """A child has it."""
+        assert self.version is not None
+        self.state = NEXT[self.state]["send"]
+        self._place = place
+        self._is_replayable = is_replayable
+        self._expected = size = self.version.answer_size or _UNKNOWN_ANSWER
+        self._held += size
+        self.client.expect(size)
+        if self._queued_at:
+            self._metrics.queue_time.add(time.perf_counter() - self._queued_at)
+            self._queued_at = 0.0
+
+    def heard(self, outcome: Answer | HostCall, place: Place) -> None:
+        """It ended, or makes a host call."""
+        if type(outcome) is HostCall:
+            if self._journal is None:
+                raise protocol.MalformedAnswer("a host call of a run that may not make any")
+            self._called(outcome.name, bytes(outcome.arguments))
+            return
+        version = self.version
+        assert version is not None
+        if type(outcome) is Finished or type(outcome) is Threw:
+            taken = outcome.time_taken
+            size = len(outcome.log)
+            if type(outcome) is Finished:
+                size += len(outcome.sandbox) + len(outcome.result or b"")
+            version.ran(taken + _LEAST_COST, size)
+            self.client.ran(taken + _LEAST_COST)
+            if self.state is not State.CANCELLED:
+                version.counters.ran(taken)
+        elif type(outcome) is Refused:
+            if outcome.reason in KILLS:
+                # With a detail, it is the reading of the source that was too much.
+                excess = READING_EXCESS if outcome.detail else place.excess(self, outcome.reason)
+                self._was_killed(outcome.reason, excess)
         else:
-            line = protocol.encode_request(protocol.Resume(id=self._id, error=error, type=kind))
-        self._journal.record(*self._asked, line, is_delivered=self._parked)
-        self._asked = None
-        if self._parked:  # else its child died meanwhile, and the journal will tell the next one
-            self._go_on(line)
-        return True
+            raise protocol.MalformedAnswer("an answer to something else than a run")
+        self.end(outcome)
 
-    def _go_on(self, line: bytes) -> None:
-        assert self._child is not None
-        self._parked = False
-        del self._child.waiting[bytes(self._id)]
-        self._child.ask(self, line)
-
-    def cancel(self) -> None:
-        """Nobody wants the answer any more: `on_done` and `on_call` are not called again.
-
-        A run that waits for a child or for a host call ends at once; one that is on the CPU may have a moment
-        to come to its end.
-        """
-        if not self.dropped and self.answer is None:
-            self.dropped = True
-            self._asked = None
-            if self._parked:
-                self._abandon()
-            elif self._child is not None:
-                self._child.hurry(self)
-
-    def _abandon(self) -> None:
-        # The child keeps the run until it is answered; an error ends it there.
-        self._go_on(protocol.encode_request(protocol.Resume(id=self._id, error="the run was cancelled")))
+    def overran(self) -> None:
+        """Nothing more to note: it is killed."""
 
     def killed(self, reason: str, excess: Excess | None = None) -> None:
         """Count it, and log it, too."""
         self._was_killed(reason, excess)
-        self.end(refusal(reason))
+        self.end(Refused(reason))
 
     def _was_killed(self, reason: str, excess: Excess | None) -> None:
         """It broke a limit, or ends with its child: the one place where that is counted and logged."""
-        if self.version is not None:
-            self.version.counters.killed(reason)
-        if not self.dropped:
-            _log.warning("a run was killed", **told(self.label, reason, excess, self.client))
+        version = self.version
+        is_wanted = self.state is not State.CANCELLED
+        if version is not None:
+            limit = version.limits.time if reason == protocol.TOO_MUCH_TIME else 0.0
+            version.cost = max(version.cost, limit)
+            self.client.ran(version.cost)
+            if is_wanted:
+                version.counters.killed(reason)
+                self._metrics.kills[version.language, reason] += 1
+        if is_wanted:
+            _log.warning("a run was killed", **told(self.label, reason, excess, self.client.label))
 
     def may_begin_again(self, *, was_at_it: bool) -> bool:
         """From its beginning; what the host answered before is in the journal."""
-        self._child = None
-        self._parked = False
-        if self.dropped:
-            self.end(b"")
+        self._place = None
+        self.spent = 0.0
+        self._expect(0)
+        was_cancelled = self.state is State.CANCELLED
+        self._to("lose")
+        if was_cancelled:
+            self._release()
             return False
         is_lost = (was_at_it or self._has_called) and not self._is_replayable
-        is_lost = is_lost or (self._journal is not None and not self._journal.complete)
+        is_lost = is_lost or (self._journal is not None and not self._journal.is_complete)
         if self.deaths >= MAX_DEATHS or is_lost:
             self.killed(protocol.CHILD_DIED)
             return False
         if self._journal is not None:
             self._journal.restart()
+        if self.version is not None:
+            self._metrics.replays[self.version.language] += 1
         return True
 
-    def end(self, line: bytes) -> None:
-        """Release the version, and tell the answer."""
-        self._child = None
-        self._asked = None
+    # ------------------------------------------------------------------------------------------ host calls
+
+    def _called(self, name: str, arguments: bytes) -> None:
+        assert self._journal is not None
+        assert self._place is not None
+        self._has_called = True
+        self._expect(0)
+        self._to("call")
+        if self.state is State.CANCELLED:
+            self._abandon()
+            return
+        made = (name, digest(arguments))
+        try:
+            known = self._journal.replay(made)
+            if known is None and self._call is not None:
+                check_same((self._call[0], self._call[2]), made)
+        except Diverged as error:
+            self.fail(Refused(protocol.NOT_REPLAYABLE, str(error)))
+            return
+        if known is not None:
+            self._go_on(known)
+        elif self._call is None:
+            self._call = (name, arguments, made[1])
+            self._asked_at = time.perf_counter()
+            self._hold(len(arguments))
+            self._offer(name, arguments)
+        # Else the host was asked before the run was replayed, and has not answered yet.
+
+    def _offer(self, name: str, arguments: bytes) -> None:
+        """Ask who asked for the run, or else look among the named scripts."""
+        if self._on_call is None:
+            self.resume(error=f"Function '{name}' not found", not_found=True, is_inner=True)
+            return
+        self._is_offered = True
+        if not call(self._on_call, self, name, arguments):
+            self.resume(error="the host failed")
+
+    def resume(
+        self,
+        result: Raw | bytes = b"null",
+        *,
+        error: str | None = None,
+        not_found: bool = False,
+        is_inner: bool = False,
+    ) -> bool:
+        """Answer the host call that `on_call` was called with.
+
+        Args:
+            result: JSON text of a value; it does not count if there is an error.
+            error: what went wrong instead, for a person.
+            not_found: whether that is that there is no such function: then a named script may be it.
+            is_inner: for the core alone: nobody was asked.
+
+        Returns whether the run did wait for an answer; if it did not, nothing happens.
+        """
+        if self._call is None or self._is_offered == is_inner:
+            return False
+        self._is_offered = False
+        name, arguments, _ = self._call
+        if not_found and self._functions.call(self, name, arguments):
+            return True
+        self.answer_call(result, error=error, not_found=not_found)
+        return True
+
+    def answer_call(
+        self, result: Raw | bytes = b"null", *, error: str | None = None, not_found: bool = False
+    ) -> None:
+        """Answer the open host call, whoever was asked, and look no further; see `resume`."""
+        if self._call is None or self._journal is None:
+            return
+        self._is_offered = False
+        name, arguments, arguments_digest = self._call
+        self._call = None
+        self._metrics.host_call_time.add(time.perf_counter() - self._asked_at)
+        if error is None:
+            line = protocol.encode_request(protocol.Resume(id=Raw(self.id), result=Raw(result)))
+        else:
+            kind = protocol.FUNCTION_NOT_FOUND if not_found else None
+            line = protocol.encode_request(protocol.Resume(id=Raw(self.id), error=error, type=kind))
+        is_here = self.state is State.ASKING
+        before = self._journal.size
+        self._journal.record((name, arguments_digest), line, is_delivered=is_here)
+        self._hold(self._journal.size - before - len(arguments))
+        if is_here:  # else its child died meanwhile, and the journal will tell the next one
+            self._go_on(line)
+
+    def _go_on(self, line: bytes) -> None:
+        assert self._place is not None
+        assert self.version is not None
+        self._to("resume")
+        self._expect(self.version.answer_size or _UNKNOWN_ANSWER)
+        self._place.resume(self, line)
+
+    # ---------------------------------------------------------------------------------------------- its end
+
+    def cancel(self) -> None:
+        """Nobody wants the answer any more: `on_done` and `on_call` are not called again.
+
+        A run that waits for a child ends at once, one that waits for a host call as soon as its child hears
+        of it; one that is on the CPU may have a moment to come to its end.
+        """
+        if self.state in (State.CANCELLED, State.ENDED):
+            return
+        was_asking = self.state is State.ASKING
+        has_child = self.state in (State.RUNNING, State.ASKING)
+        self._to("cancel")
+        self._call = None
+        self._is_offered = False
+        self._functions.ended(self)
+        if self.version is not None:
+            self._metrics.runs[self.version.language, "cancelled"] += 1
+        if not has_child:
+            self._release()
+        elif was_asking:
+            self._abandon()
+        elif self._place is not None:
+            self._place.hurry(self)
+
+    def _abandon(self) -> None:
+        # The child keeps the run until it is answered; an error ends it there.
+        assert self._place is not None
+        error = protocol.Resume(id=Raw(self.id), error="the run was cancelled")
+        self._place.resume(self, protocol.encode_request(error))
+
+    def fail(self, answer: Refused) -> None:
+        """End it here, for a reason that is none of its own, wherever it is."""
+        if self.state in (State.CANCELLED, State.ENDED):
+            return
+        self.cancel()
+        self.answer = answer
+        call(self._on_done, self)
+
+    def end(self, answer: Answer) -> None:
+        """It is over: release the version, settle the account, tell the answer."""
+        if self.state is State.ENDED:
+            return
+        is_wanted = self.state is not State.CANCELLED
+        self.state = NEXT[self.state]["end"]
+        self._call = None
+        self._is_offered = False
+        if not is_wanted:
+            self._release()
+            return
+        if self.calls is not None:
+            self._functions.ended(self)
+        assert type(answer) is Finished or type(answer) is Threw or type(answer) is Refused
+        self.answer = answer
+        self._count(answer)
+        self._release()
+        call(self._on_done, self)
+
+    def _release(self) -> None:
+        self.is_over = True
+        self._place = None
+        self.client.hold(-self._held)
+        self._held = 0
         if self.version is not None:
             self.version.released()
-        if not self.dropped:
-            self.answer = line
-            try:
-                self._on_done(self)
-            except Exception as error:  # noqa: BLE001 - whatever it is, it concerns one client
-                callback_failed(error)
+
+    def _count(self, answer: Ended) -> None:
+        if isinstance(answer, Refused):
+            outcome = "killed" if answer.reason in (*KILLS, protocol.CHILD_DIED) else "refused"
+            if outcome == "refused":
+                self._metrics.refusals[answer.reason] += 1
+        else:
+            outcome = "finished" if type(answer) is Finished else "threw"
+            self._metrics.run_time.add(answer.time_taken / 1000)
+        if self.version is not None:
+            self._metrics.runs[self.version.language, outcome] += 1
+
+    def _expect(self, size: int) -> None:
+        """It is on its way to an answer of so many bytes, as far as is known."""
+        if size != self._expected:
+            more, self._expected = size - self._expected, size
+            self._held += more
+            self.client.expect(more)
+
+    def _hold(self, size: int) -> None:
+        self._held += size
+        self.client.hold(size)

@@ -49,22 +49,26 @@ class Entry:
     Args:
         name: the name.
         namespace: whose name it is.
-        whole: the counters of all scripts.
     """
 
     __slots__ = ("backlog", "counters", "is_changing", "is_forgotten", "name", "namespace", "version")
 
-    def __init__(self, name: str, namespace: Namespace, whole: Counters) -> None:
+    def __init__(self, name: str, namespace: Namespace) -> None:
         self.name = name
         self.namespace = namespace
         self.is_forgotten = False
         """Whether the namespace has ended: then the name never means anything again."""
         self.version: Version | None = None
-        self.counters = Counters(whole)
+        self.counters = Counters()
         self.is_changing = False
         """Whether a new source is being looked at."""
-        self.backlog: deque[Callable[[], None]] = deque()
+        self.backlog: deque[Callable[[], object]] = deque()
         """What waits for that, in order."""
+
+    @property
+    def is_held(self) -> bool:
+        """Whether what is asked of the name has to wait."""
+        return self.is_changing or bool(self.backlog)
 
 
 _Key = tuple[Namespace, str, bytes, str]
@@ -90,8 +94,6 @@ class Scripts:
     """
 
     def __init__(self, settings: Settings, unused: Callable[[Version], None]) -> None:
-        self.counters = Counters()
-        """Of all scripts together."""
         self.held = 0
         """How many requests wait in backlogs."""
         self._settings = settings
@@ -109,7 +111,8 @@ class Scripts:
         """What a name means as seen from a namespace, be it its own name or the operator's; None if it means
         nothing, and nobody is about to change that.
         """
-        own = self.own_entry(name, namespace)
+        owned = self._possessions.get(namespace)
+        own = None if owned is None else owned.names.get(name)
         return own if own is not None or namespace is OPERATOR else self.own_entry(name, OPERATOR)
 
     def own_entry(self, name: str, namespace: Namespace) -> Entry | None:
@@ -122,7 +125,7 @@ class Scripts:
         owned = self._possessions_of(namespace)
         entry = owned.names.get(name)
         if entry is None:
-            entry = owned.names[name] = Entry(name, namespace, self.counters)
+            entry = owned.names[name] = Entry(name, namespace)
         return entry
 
     def _possessions_of(self, namespace: Namespace) -> _Possessions:
@@ -154,10 +157,28 @@ class Scripts:
         for key in owned.sources:
             self._retire(self._sources.pop(key))
 
-    def hold(self, entry: Entry, action: Callable[[], None]) -> None:
-        """Have something done as soon as what was asked of that name before has been done."""
+    def hold(self, entry: Entry, action: Callable[[], object]) -> bool:
+        """Have something done as soon as what was asked of that name before has been done. Returns False if
+        too much waits for that already.
+        """
+        if len(entry.backlog) >= self._settings.max_queue:
+            return False
         self.held += 1
         entry.backlog.append(action)
+        return True
+
+    def may_reach(self, version: Version) -> bool:
+        """Whether a script may call another one by name, as far as is known of either."""
+        namespace = version.namespace
+        if version.calls is not None:
+            if not version.calls:
+                return False
+            return any(self.entry(name, namespace) is not None for name in version.calls)
+        return any(
+            bool(owned.names)
+            for owned in (self._possessions.get(namespace), self._possessions.get(OPERATOR))
+            if owned is not None
+        )
 
     def changed(self, entry: Entry) -> None:
         """A new source has been looked at: go on with what waited for that, as far as the next change."""
@@ -198,7 +219,7 @@ class Scripts:
         request = protocol.Compile(
             script_name="", script=source.text, language=source.language, options=dict(source.options)
         )
-        version = self._sources[key] = self.make(request, Counters(self.counters), namespace)
+        version = self._sources[key] = self.make(request, Counters(), namespace)
         self._possessions_of(namespace).sources.add(key)
         self._source_bytes += version.size
         while len(self._sources) > 1 and (

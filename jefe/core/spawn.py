@@ -27,17 +27,15 @@ import subprocess
 import sys
 from collections.abc import AsyncIterator, Callable
 from contextlib import ExitStack, asynccontextmanager
-from pathlib import Path
 from typing import Final, Protocol
 
 import structlog
 import trio
 
-import child
 from child.protocol import births as packets
 from child.protocol.births import Kind
 from jefe.core.backoff import backoff
-from jefe.core.child import SLACK, Process, died_of, spawn
+from jefe.core.process import FOLDER, SLACK, Process, died_of, start_interpreter
 from jefe.core.vitals import Meter, State
 from jefe.core.watchdog import Stillness, Watchdog
 from jefe.settings import Settings
@@ -89,11 +87,12 @@ class Births(Protocol):
 
 
 @asynccontextmanager
-async def open_births(settings: Settings) -> AsyncIterator[Births]:
+async def open_births(settings: Settings, language: str = "hexput") -> AsyncIterator[Births]:
     """A source of children, for the length of a block: a zygote, or without one, an interpreter a child.
 
     Args:
         settings: what children are told: `max_input_size` and `debug`.
+        language: the one that they run.
 
     Example:
         async with open_births(settings) as births:
@@ -101,11 +100,11 @@ async def open_births(settings: Settings) -> AsyncIterator[Births]:
     """
     if not can_fork():
         _log.info("this system has no fork server: each child is a new interpreter, which is slower")
-        yield _Interpreters(settings)
+        yield _Interpreters(settings, language)
         return
     failure: BaseException | None = None
     async with trio.open_nursery() as nursery:
-        births = _Zygotes(settings)
+        births = _Zygotes(settings, language)
         nursery.start_soon(births.keep)
         try:
             yield births
@@ -132,18 +131,20 @@ def can_fork() -> bool:
 class _Interpreters:
     """Births without a zygote."""
 
-    def __init__(self, settings: Settings) -> None:
+    def __init__(self, settings: Settings, language: str) -> None:
         self._settings = settings
+        self._language = language
 
     async def spawn(self) -> Process:
-        return await spawn(self._settings)
+        return await start_interpreter(self._settings, self._language)
 
 
 class _Zygotes:
     """Births by one zygote after the other."""
 
-    def __init__(self, settings: Settings) -> None:
+    def __init__(self, settings: Settings, language: str) -> None:
         self._settings = settings
+        self._language = language
         self._zygote: _Zygote | None = None
         self._turn = trio.Event()  # the next start, even if nothing comes of it
         self._is_closed = False
@@ -187,7 +188,7 @@ class _Zygotes:
                 started = trio.current_time()
                 failures += 1
                 try:
-                    self._zygote = zygote = _Zygote(self._settings)
+                    self._zygote = zygote = _Zygote(self._settings, self._language)
                 except Exception as error:  # noqa: BLE001 - whatever it is, there is no zygote
                     self._zygote = None
                     _log.error("the zygote cannot be started", why=str(error), in_a_row=failures)
@@ -309,7 +310,7 @@ class _Zygote:
         OSError: it cannot be started.
     """
 
-    def __init__(self, settings: Settings) -> None:
+    def __init__(self, settings: Settings, language: str) -> None:
         self.is_warm = False
         """Whether it has loaded everything."""
         self.is_ending = False
@@ -331,7 +332,7 @@ class _Zygote:
             with other:
                 # From this thread, not from a helper's: the zygote dies with the thread that started it.
                 self._process = subprocess.Popen(
-                    _command(settings),
+                    _command(settings, language),
                     stdin=other.fileno(),
                     stdout=subprocess.DEVNULL,
                     stderr=subprocess.PIPE,
@@ -501,15 +502,15 @@ class _Zygote:
         self._children.clear()
 
 
-def _command(settings: Settings) -> list[str]:
+def _command(settings: Settings, language: str) -> list[str]:
     """The program of a zygote, and what it is told."""
-    folder = Path(child.__file__).resolve().parent.parent  # the one that holds the package
     return [
-        *(sys.executable, "-I", "-c", _BOOTSTRAP, str(folder)),
+        *(sys.executable, "-I", "-c", _BOOTSTRAP, FOLDER),
         str(os.getpid()),
         str(settings.max_input_size + SLACK),
         str(settings.max_output_size),
         str(headroom(settings)),
+        language,
         *(["debug"] if settings.debug else []),
     ]
 

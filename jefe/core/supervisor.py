@@ -1,19 +1,20 @@
 """The supervisor: compile, run, remove, parse, stats, for whoever asks.
 
 Two ways to ask. A front, which handles many requests at a time, uses the synchronous core: `submit` and its
-sisters return at once and call back, and `settle` ends the batch. Everybody else uses the coroutines, which
-are thin wrappers. The core speaks JSON text: an answer is the object that goes over the wire, without an
-id, a refusal included; only the coroutines turn it into values and typed errors.
+sisters return at once and call back later, never before they return. Everybody else uses the coroutines,
+which are thin wrappers. The core answers with values (jefe/core/answers.py), a refusal included; the
+coroutines turn them into results and typed errors.
 
 Invariants: a callback is called exactly once for what was asked, never after it was cancelled, and it may
-ask for more; requests about one name take effect in the order in which they were made.
+ask for more; requests about one name take effect in the order in which they were made; what was asked leaves
+at the end of the batch, without anybody's doing (jefe/core/batch.py).
 """
 
 import inspect
 import json
 import sys
-from collections.abc import AsyncIterator, Awaitable, Callable, Mapping
-from contextlib import AsyncExitStack, asynccontextmanager
+from collections.abc import AsyncIterator, Awaitable, Callable, Mapping, Sequence
+from contextlib import asynccontextmanager
 from functools import partial
 from typing import Any, Final, get_args
 
@@ -22,12 +23,16 @@ import trio
 from msgspec import Raw
 
 from child import protocol
-from jefe.core.child import SLACK, Process
-from jefe.core.jobs import Question, refusal
-from jefe.core.journal import Journal
+from jefe.core.answers import ACCEPTED, Answer, Parsed, Refused
+from jefe.core.batch import Batch
+from jefe.core.clients import Budget, Client
+from jefe.core.functions import NamedFunctions
+from jefe.core.jobs import Question
+from jefe.core.metrics import Metrics
 from jefe.core.namespaces import OPERATOR, Namespace
 from jefe.core.pool import Pool
-from jefe.core.run import NO_ID, NO_SANDBOX, Run, ValueOf
+from jefe.core.process import SLACK, Process
+from jefe.core.run import NO_SANDBOX, OnCall, OnDone, Run, ValueOf
 from jefe.core.scripts import Entry, Scripts, Source
 from jefe.core.spawn import open_births
 from jefe.core.values import Outcome, Sandbox, encode, outcome_of, sandbox_text
@@ -38,7 +43,6 @@ from jefe.errors import (
     MalformedRequest,
     NoSuchScript,
     SandboxMissing,
-    from_answer,
 )
 from jefe.logs import configure_unless_done
 from jefe.settings import Settings
@@ -46,9 +50,13 @@ from jefe.settings import Settings
 HostCall = Callable[[str, list[Any]], Any]
 """What an application serves a script's host calls with: `(name, arguments) -> value`, plain or async."""
 
+OnAnswer = Callable[[Answer], object]
+
+Spawn = Callable[[Settings, str], Awaitable[Process]]
+"""Starts a child for a language."""
+
 _log = structlog.get_logger()
 
-_ACCEPTED: Final = protocol.accepted(b"")[:-2]
 _QUESTION_ID: Final = Raw(VERSION_ID)
 _ERROR_TEXT: Final = 10_000
 """How much of the text of a host call's exception reaches the script, in characters."""
@@ -59,132 +67,189 @@ class Supervisor:
 
     Args:
         settings: the limits.
-        spawn: starts a process that speaks the child protocol.
+        start: starts the pool of a language, in the supervisor's own nursery.
     """
 
-    def __init__(self, settings: Settings, spawn: Callable[[], Awaitable[Process]]) -> None:
+    def __init__(self, settings: Settings, start: Callable[["Supervisor", str], Pool]) -> None:
         self.settings = settings
-        self.pool = Pool(settings, spawn)
-        self._scripts = Scripts(settings, self.pool.forget)
+        self.metrics = Metrics()
+        """What has happened."""
+        self.budget = Budget(settings.max_buffered)
+        """What is held for all clients."""
+        self.batch = Batch(self._dispatch)
+        """Gathers what leaves."""
+        self.own = Client("", budget=self.budget)
+        """The client for what is done for nobody else; it is the Python program's, too."""
+        self.pools: dict[str, Pool] = {}
+        """The pools of the languages that have been used."""
+        self._start = start
+        self._scripts = Scripts(settings, self._forget)
+        self._functions = NamedFunctions(self, settings.max_input_size)
         self._number = 0
         self.started_at = trio.current_time()
         """When it was made, in seconds of the trio clock."""
+        self.is_closed = False
+        """Whether it is over."""
+
+    def client(
+        self,
+        label: str,
+        namespace: Namespace = OPERATOR,
+        *,
+        is_proven: bool = True,
+        relieve: Callable[[], object] | None = None,
+    ) -> Client:
+        """A client, on whose account, and in whose turn, things are done until it is closed.
+
+        Args:
+            label: what the log calls it, such as its address.
+            namespace: where the names that it uses are looked up, and whose what it makes is.
+            is_proven: whether it has shown a token, or needs none.
+            relieve: drops the client, since too much is held for all together; None if it cannot be dropped.
+        """
+        return Client(label, namespace, budget=self.budget, is_proven=is_proven, relieve=relieve)
+
+    def pool(self, language: str) -> Pool:
+        """The children of a language; they are started when it is first used."""
+        pool = self.pools.get(language)
+        if pool is None:
+            pool = self.pools[language] = self._start(self, language)
+        return pool
+
+    def _dispatch(self) -> None:
+        for pool in self.pools.values():
+            pool.dispatch()
+
+    def _forget(self, version: Version) -> None:
+        if version.language in self.pools:
+            self.pools[version.language].forget(version)
 
     # --------------------------------------------------------------- the synchronous core, for fronts
 
     def submit(
         self,
+        client: Client,
         script: str | Source,
         sandbox: Raw = NO_SANDBOX,
         *,
-        on_done: Callable[[Run], None],
-        on_call: Callable[[Run, str, bytes], None] | None = None,
+        on_done: OnDone,
+        on_call: OnCall | None = None,
         value_of: ValueOf = "return",
-        namespace: Namespace = OPERATOR,
         tag: Any = None,
-        client: str = "",
     ) -> Run:
         """Have a script run.
 
         Args:
+            client: who asks; in its namespace a name is looked up, and its a source is.
             script: the name of a script, or a source.
             sandbox: JSON text of an object, which is not looked into; `NO_SANDBOX` for none.
-            on_done: called with the run when it has ended; `answer` then says how. Perhaps before this
-                returns.
+            on_done: called with the run when it has ended; `answer` then says how.
             on_call: called with the run, the name of a function and JSON text of an array of arguments,
-                when the script makes a host call; `Run.resume` answers it. If None, a script has no host
-                functions.
+                when the script makes a host call; `Run.resume` answers it. If None, a script can only call
+                named scripts.
             value_of: what the run yields, see docs/protocols.md.
-            namespace: who asks: where a name is looked up, and whose a source is.
             tag: kept at the run, for the front.
-            client: what whoever asks is called in the log, such as an address.
 
         Returns the run, which can be cancelled.
         """
-        if on_call is None:
-            run = Run(sandbox, value_of, on_done, None, tag, NO_ID, None, client)
-        else:
-            self._number += 1
-            journal = Journal(self.settings.max_input_size)
-            run = Run(sandbox, value_of, on_done, on_call, tag, Raw(b"%d" % self._number), journal, client)
-        if self._is_full():
-            run.end(self._overloaded())
+        run = Run(
+            client,
+            sandbox,
+            value_of,
+            on_done=on_done,
+            on_call=on_call,
+            functions=self._functions,
+            metrics=self.metrics,
+            tag=tag,
+        )
+        if client.must_wait:
+            self._end(run, self._overloaded(client))
         elif isinstance(script, str):
-            self._submit_named(run, self._scripts.entry(script, namespace))
+            self._submit_named(run, self._scripts.entry(script, client.namespace))
+        elif script.language not in protocol.LANGUAGES:
+            self._end(run, _unknown_language(script.language))
         else:
-            version = self._scripts.version_of(script, namespace)
+            version = self._scripts.version_of(script, client.namespace)
             if version.size > self._largest:
-                run.end(refusal(protocol.INPUT_TOO_LARGE))
+                self._end(run, Refused(protocol.INPUT_TOO_LARGE))
             else:
                 self._begin(run, version)
         return run
 
-    def submit_compile(
-        self,
-        request: protocol.Compile,
-        on_answer: Callable[[bytes], None],
-        *,
-        namespace: Namespace = OPERATOR,
-    ) -> None:
-        """Compile a script under a name of a namespace, once a child has found that the source is a script.
+    def call_script(
+        self, name: str, namespace: Namespace, sandbox: Raw, caller: Run, *, on_done: OnDone
+    ) -> Run:
+        """Have a script run for the client of another run, with that one's host functions."""
+        run = Run(
+            caller.client,
+            sandbox,
+            "return",
+            on_done=on_done,
+            on_call=caller.on_call,
+            functions=self._functions,
+            metrics=self.metrics,
+            tag=caller.tag,
+        )
+        self._submit_named(run, self._scripts.entry(name, namespace))
+        return run
 
-        Later requests about this name wait for that. If the source is not a script, the name keeps the script
-        that it had.
+    def submit_compile(self, client: Client, request: protocol.Compile, on_answer: OnAnswer) -> None:
+        """Give a name a new meaning in the client's namespace, once a child has found that the source is a
+        script.
+
+        What is asked of that name after this waits for it. If the source is no script, the name keeps its
+        meaning.
         """
-        if self._is_full():
-            on_answer(self._overloaded())
-            return
-        entry = self._scripts.make_entry(request.script_name, namespace)
-        if entry.is_changing or entry.backlog:
-            self._scripts.hold(entry, partial(self._compile, request, entry, on_answer))
+        if client.must_wait:
+            self._soon(on_answer, self._overloaded(client))
+        elif request.language not in protocol.LANGUAGES:
+            self._soon(on_answer, _unknown_language(request.language))
         else:
-            self._compile(request, entry, on_answer)
+            entry = self._scripts.make_entry(request.script_name, client.namespace)
+            self._in_turn(entry, client, partial(self._compile, client, request, entry, on_answer), on_answer)
 
-    def submit_remove(
-        self, name: str, on_answer: Callable[[bytes], None], *, namespace: Namespace = OPERATOR
-    ) -> None:
-        """Remove a script of a namespace. Runs already submitted finish on it."""
-        entry = self._scripts.own_entry(name, namespace)
+    def submit_remove(self, client: Client, name: str, on_answer: OnAnswer) -> None:
+        """Remove a script of the client's namespace. Runs already submitted finish on it."""
+        entry = self._scripts.own_entry(name, client.namespace)
         if entry is None:
-            on_answer(refusal(protocol.NO_SUCH_SCRIPT))
-        elif entry.is_changing or entry.backlog:
-            self._scripts.hold(entry, partial(self._remove, entry, on_answer))
+            self._soon(on_answer, Refused(protocol.NO_SUCH_SCRIPT))
         else:
-            self._remove(entry, on_answer)
+            self._in_turn(entry, client, partial(self._remove, entry, on_answer), on_answer)
 
-    def submit_parse(self, request: protocol.Parse, on_answer: Callable[[bytes], None]) -> Question | None:
-        """Ask for the syntax tree of a source. Returns what can be dropped; None if it was answered at
-        once.
-        """
+    def submit_parse(self, client: Client, request: protocol.Parse, on_answer: OnAnswer) -> Question | None:
+        """Ask for the syntax tree of a source. Returns what can be cancelled; None if it is refused."""
+        if client.must_wait:
+            self._soon(on_answer, self._overloaded(client))
+            return None
+        if request.language not in protocol.LANGUAGES:
+            self._soon(on_answer, _unknown_language(request.language))
+            return None
         line = protocol.encode_request(
             protocol.Parse(
                 id=_QUESTION_ID, script=request.script, language=request.language, options=request.options
             )
         )
-        if self._is_full() or len(line) > self._largest:
-            on_answer(self._overloaded() if self._is_full() else refusal(protocol.INPUT_TOO_LARGE))
+        if len(line) > self._largest:
+            self._soon(on_answer, Refused(protocol.INPUT_TOO_LARGE))
             return None
-        question = Question(line, on_answer)
-        self.pool.put(question)
+        question = Question(client, line, on_answer)
+        self.pool(request.language).put(question)
         return question
 
-    def knows(self, script: str, namespace: Namespace = OPERATOR) -> bool:
+    def knows(self, name: str, namespace: Namespace = OPERATOR) -> bool:
         """Whether a script has that name, or is about to have it, as seen from a namespace."""
-        return self._scripts.entry(script, namespace) is not None
+        return self._scripts.entry(name, namespace) is not None
 
     def end_namespace(self, namespace: Namespace) -> None:
         """Forget the names and the sources of a namespace. Runs already submitted finish on them."""
         self._scripts.forget(namespace)
-
-    def settle(self) -> None:
-        """End a batch: let everything that was asked, or answered, leave."""
-        self.pool.settle()
+        self.batch.touch()
 
     def stats(self, script: str | None = None, namespace: Namespace = OPERATOR) -> dict[str, Any]:
-        """The figures of one script, or of everything; docs/protocols.md, "Figures", has the table.
+        """Figures: of one script, or of everything.
 
-        Always `runs`, `timeTaken` and `maxTimeTaken` (ms) and `kills` (runs, by reason); for everything also
-        `scripts`, `queued` and `pool`.
+        Always `runs`, `timeTaken` (ms of the scripts' own time), `maxTimeTaken` (ms, of one run) and `kills`
+        (runs, by reason); for everything also what docs/protocols.md, *Figures*, says.
 
         Raises:
             NoSuchScript: nobody compiled a script of that name.
@@ -194,69 +259,105 @@ class Supervisor:
             if entry is None:
                 raise NoSuchScript
             return entry.counters.figures()
+        pools = [pool.figures() for pool in self.pools.values()]
         return {
-            **self._scripts.counters.figures(),
+            **self.metrics.figures(),
             "scripts": len(self._scripts),
-            "queued": self.pool.queued + self._scripts.held,
-            "pool": self.pool.figures(),
+            "queued": sum(pool.queued for pool in self.pools.values()) + self._scripts.held,
+            "held": self.budget.held,
+            "pool": {
+                name: sum(pool[name] for pool in pools)
+                for name in ("children", "starting", "busy", "waiting")
+            },
         }
-
-    def _is_full(self) -> bool:
-        return self.pool.queued + self._scripts.held >= self.settings.max_queue
-
-    def _overloaded(self) -> bytes:
-        """The refusal for a request that comes when it is full; the log tells who runs this, too."""
-        _log.warning("a request was refused: too many runs wait (JEFE_MAX_QUEUE)")
-        return refusal(protocol.OVERLOADED)
 
     @property
     def _largest(self) -> int:
         """The longest line that a child takes, in bytes."""
         return self.settings.max_input_size + SLACK
 
+    def _soon(self, on_answer: OnAnswer, answer: Answer) -> None:
+        self.batch.soon(partial(on_answer, answer))
+
+    def _end(self, run: Run, answer: Refused) -> None:
+        """End a run, but not inside the call that asked for it."""
+        self.batch.soon(partial(run.end, answer))
+
+    def _overloaded(self, client: Client) -> Refused:
+        """The refusal for a client that holds too much; the log tells who runs this, too."""
+        _log.warning("a request was refused: too much is held (JEFE_MAX_BUFFERED)", client=client.label)
+        return Refused(
+            protocol.OVERLOADED,
+            f"{client.held} bytes are held for this client, and {self.budget.held} of {self.budget.bound} "
+            "for all (JEFE_MAX_BUFFERED)",
+        )
+
     def _submit_named(self, run: Run, entry: Entry | None) -> None:
         if entry is None:
-            run.end(refusal(protocol.NO_SUCH_SCRIPT))
-        elif entry.is_changing or entry.backlog:
-            self._scripts.hold(entry, partial(self._begin_named, run, entry))
-        else:
-            self._begin_named(run, entry)
+            self._end(run, Refused(protocol.NO_SUCH_SCRIPT))
+        elif not entry.is_changing and not entry.backlog:
+            if entry.version is not None:
+                self._begin(run, entry.version)
+            else:
+                self._begin_named(run, entry)
+        elif not self._scripts.hold(entry, partial(self._begin_named, run, entry)):
+            self._end(run, self._too_many_held())
+
+    def _too_many_held(self) -> Refused:
+        detail = (
+            f"{self.settings.max_queue} requests wait for a script that is being compiled (JEFE_MAX_QUEUE)"
+        )
+        return Refused(protocol.OVERLOADED, detail)
+
+    def _in_turn(
+        self, entry: Entry, client: Client, action: Callable[[], object], on_answer: OnAnswer
+    ) -> None:
+        """Change a name, when all that was asked of it before has begun."""
+        if not entry.is_held:
+            action()
+        elif not self._scripts.hold(entry, action):
+            self._soon(on_answer, self._too_many_held())
 
     def _begin_named(self, run: Run, entry: Entry) -> None:
+        if run.is_over:
+            return
         if entry.version is not None:
             self._begin(run, entry.version)
         elif entry.namespace is not OPERATOR:  # it was to get a meaning of its own, and did not
             self._submit_named(run, self._scripts.own_entry(entry.name, OPERATOR))
         else:
-            run.end(refusal(protocol.NO_SUCH_SCRIPT))
+            self._end(run, Refused(protocol.NO_SUCH_SCRIPT))
 
     def _begin(self, run: Run, version: Version) -> None:
-        run.begin(version)
-        self.pool.put(run)
+        number = 0
+        if run.on_call is not None or self._scripts.may_reach(version):
+            self._number = number = self._number + 1
+        run.begin(version, number)
+        self.pool(version.language).put(run)
 
-    def _compile(self, request: protocol.Compile, entry: Entry, on_answer: Callable[[bytes], None]) -> None:
+    def _compile(self, client: Client, request: protocol.Compile, entry: Entry, on_answer: OnAnswer) -> None:
         version = self._scripts.make(request, entry.counters, entry.namespace)
         if version.size > self._largest:
             self._scripts.tidy(entry)
-            on_answer(refusal(protocol.INPUT_TOO_LARGE))
+            self._soon(on_answer, Refused(protocol.INPUT_TOO_LARGE))
             return
 
-        def proved(answer: bytes) -> None:
-            if answer == _ACCEPTED:
+        def proved(answer: Answer) -> None:
+            if answer == ACCEPTED:
                 self._scripts.put(entry, version)
             on_answer(answer)
             self._scripts.changed(entry)
 
         entry.is_changing = True
-        self.pool.put(Question(version.line, proved, version))
+        self.pool(version.language).put(Question(client, version.line, proved, version))
 
-    def _remove(self, entry: Entry, on_answer: Callable[[bytes], None]) -> None:
+    def _remove(self, entry: Entry, on_answer: OnAnswer) -> None:
         if entry.version is None:
-            on_answer(refusal(protocol.NO_SUCH_SCRIPT))
+            self._soon(on_answer, Refused(protocol.NO_SUCH_SCRIPT))
         else:
             self._scripts.put(entry, None)
             self._scripts.tidy(entry)
-            on_answer(_ACCEPTED)
+            self._soon(on_answer, ACCEPTED)
 
     # ----------------------------------------------------------------------- coroutines, for everybody
 
@@ -302,11 +403,11 @@ class Supervisor:
             max_mem=max_mem,
             max_mem_percent=max_mem_percent,
         )
-        await self._ask(partial(self.submit_compile, request))
+        await self._ask(partial(self.submit_compile, self.own, request))
 
     async def remove(self, name: str) -> None:
         """Remove the script of a name. Runs already submitted finish on it. Raises NoSuchScript."""
-        await self._ask(partial(self.submit_remove, name))
+        await self._ask(partial(self.submit_remove, self.own, name))
 
     async def parse(
         self, source: str, *, language: str = "hexput", options: Mapping[str, Any] | None = None
@@ -320,8 +421,9 @@ class Supervisor:
         request = protocol.Parse(
             script=source, language=language, options=self._checked(source, language, options)
         )
-        answer = await self._ask(partial(self.submit_parse, request))
-        return protocol.decode_response(answer.response).tree
+        answer = await self._ask(partial(self.submit_parse, self.own, request))
+        assert isinstance(answer, Parsed)
+        return Raw(answer.tree)
 
     async def run(
         self,
@@ -358,14 +460,15 @@ class Supervisor:
         if value_of not in get_args(ValueOf):
             raise MalformedRequest(advice=f"value_of is one of {', '.join(get_args(ValueOf))}")
         caller = _Caller()
-        run = self.submit(
+        run = self.batch.run(
+            self.submit,
+            self.own,
             script,
             text,
             on_done=caller.on_done,
             on_call=caller.on_call if call is not None else None,
             value_of=value_of,
         )
-        self.settle()
         try:
             while True:
                 await caller.turn.wait()
@@ -374,11 +477,9 @@ class Supervisor:
                 caller.turn = trio.Event()
                 assert call is not None
                 await self._serve(run, call, *caller.asked)
-                self.settle()
         finally:
             if run.answer is None:
-                run.cancel()
-                self.settle()
+                self.batch.run(run.cancel)
 
     async def _serve(self, run: Run, call: HostCall, name: str, arguments: bytes) -> None:
         try:
@@ -389,33 +490,30 @@ class Supervisor:
             if len(result) > self.settings.max_input_size:
                 raise ValueError(f"the result is larger than {self.settings.max_input_size} bytes")
         except FunctionNotFound:
-            run.resume(error=f"Function '{name}' not found", not_found=True)
+            self.batch.run(run.resume, error=f"Function '{name}' not found", not_found=True)
         except Exception as error:  # noqa: BLE001  # whatever the application raises is the script's to hear
-            run.resume(error=(str(error) or type(error).__name__)[:_ERROR_TEXT])
+            self.batch.run(run.resume, error=(str(error) or type(error).__name__)[:_ERROR_TEXT])
         else:
-            run.resume(result)
+            self.batch.run(run.resume, result)
 
-    async def _ask(self, ask: Callable[[Callable[[bytes], None]], object]) -> protocol.Answer:
-        """Ask for something that is answered by JSON text, and wait for the answer. Raises what it
-        refuses.
-        """
+    async def _ask(self, ask: Callable[[OnAnswer], object]) -> Answer:
+        """Ask for something, and wait for the answer. Raises what it refuses."""
         done = trio.Event()
-        answers: list[bytes] = []
+        answers: list[Answer] = []
 
-        def on_answer(answer: bytes) -> None:
+        def on_answer(answer: Answer) -> None:
             answers.append(answer)
             done.set()
 
-        question = ask(on_answer)
-        self.settle()
+        question = self.batch.run(ask, on_answer)
         try:
             await done.wait()
         finally:
             if not answers and isinstance(question, Question):
-                question.dropped = True
-        answer = protocol.decode_answer(answers[0])
-        if not answer.ok:
-            raise from_answer(answer)
+                question.cancel()
+        answer = answers[0]
+        if isinstance(answer, Refused):
+            raise answer.error()
         return answer
 
     def _checked(self, source: str, language: str, options: Mapping[str, Any] | None) -> dict[str, Any]:
@@ -464,16 +562,22 @@ class _Caller:
         self.turn.set()
 
 
+def _unknown_language(language: str) -> Refused:
+    known = ", ".join(sorted(protocol.LANGUAGES))
+    return Refused(f"{protocol.UNKNOWN_LANGUAGE}'{language[:40]}' (known: {known})")
+
+
 @asynccontextmanager
 async def open_supervisor(
-    settings: Settings | None = None, *, spawn: Callable[[Settings], Awaitable[Process]] | None = None
+    settings: Settings | None = None, *, warm: Sequence[str] = ("hexput",), spawn: Spawn | None = None
 ) -> AsyncIterator[Supervisor]:
     """A supervisor, for the length of a block. After it nothing is left: no child, no task, no file
     descriptor.
 
     Args:
         settings: the limits; all defaults if None.
-        spawn: starts a child; for tests. None: see jefe/core/spawn.py.
+        warm: the languages whose children are started at once; others are started when they are first used.
+        spawn: starts a child of a language; for tests. None: see jefe/core/spawn.py.
 
     Raises:
         SandboxMissing: at the beginning, if the settings require a sandbox, and a part of it is missing.
@@ -486,23 +590,40 @@ async def open_supervisor(
     settings = settings or Settings()
     configure_unless_done(settings)
     failure: BaseException | None = None
-    async with AsyncExitStack() as stack:
-        if spawn is None:
-            births = await stack.enter_async_context(open_births(settings))
-            boss = Supervisor(settings, births.spawn)
-        else:
-            boss = Supervisor(settings, partial(spawn, settings))
-        nursery = await stack.enter_async_context(trio.open_nursery())
-        await nursery.start(boss.pool.run)
+    async with trio.open_nursery() as nursery:
+        boss = Supervisor(settings, partial(_start_pool, nursery, spawn))
+        nursery.start_soon(boss.batch.keep)
         try:
+            for language in warm:
+                boss.pool(language)
             if settings.require_sandbox:
-                await boss.pool.is_proved.wait()
-                if boss.pool.lacking:
-                    raise SandboxMissing(advice=boss.pool.lacking)
+                for pool in boss.pools.values():
+                    await pool.is_proved.wait()
+                    if pool.lacking:
+                        raise SandboxMissing(advice=pool.lacking)
             yield boss
         except (Exception, KeyboardInterrupt) as error:  # noqa: BLE001
             failure = error  # raised below as it is: the nursery is nothing that the block knows about
         finally:
+            boss.is_closed = True
             nursery.cancel_scope.cancel()
     if failure is not None:
         raise failure
+
+
+def _start_pool(nursery: trio.Nursery, spawn: Spawn | None, boss: Supervisor, language: str) -> Pool:
+    """The pool of a language, whose children are being started."""
+    pool = Pool(language, boss.settings, batch=boss.batch, own=boss.own, metrics=boss.metrics)
+    if boss.is_closed:
+        pool.is_closed = True
+    else:
+        nursery.start_soon(_keep_pool, pool, boss.settings, language, spawn)
+    return pool
+
+
+async def _keep_pool(pool: Pool, settings: Settings, language: str, spawn: Spawn | None) -> None:
+    if spawn is not None:
+        await pool.run(partial(spawn, settings, language))
+        return
+    async with open_births(settings, language) as births:
+        await pool.run(births.spawn)

@@ -11,9 +11,9 @@ from typing import Any, Final
 import msgspec
 from msgspec import Raw
 
-from child import protocol
+from jefe.core.answers import Ended, Finished
 from jefe.core.run import NO_SANDBOX
-from jefe.errors import InputTooLarge, MalformedRequest, ScriptError, from_answer
+from jefe.errors import InputTooLarge, MalformedRequest
 from jefe.logs import harmless
 
 Sandbox = Mapping[str, Any] | Raw | bytes
@@ -79,17 +79,11 @@ def _shown(text: bytes) -> str:
     return beginning if len(text) <= _SHOWN else beginning + "..."
 
 
-def outcome_of(answer: bytes) -> Outcome:
-    """What an answer to a run says. Raises what it says went wrong."""
-    decoded = protocol.decode_answer(answer)
-    if not decoded.ok:
-        raise from_answer(decoded)
-    response = protocol.decode_response(decoded.response)
-    thrown = response.exception
-    if thrown is not None:
-        raise ScriptError(thrown.type, thrown.message, thrown.line, thrown.column)
-    result = bytes(response.result)
-    return Outcome(bytes(response.sandbox), result or None, decoded.time_taken or 0.0)
+def outcome_of(answer: Ended) -> Outcome:
+    """What a run came to. Raises what went wrong."""
+    if isinstance(answer, Finished):
+        return Outcome(answer.sandbox, answer.result, answer.time_taken)
+    raise answer.error()
 
 
 def encode(value: object) -> bytes:

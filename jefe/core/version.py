@@ -12,6 +12,7 @@ import psutil
 from msgspec import Raw
 
 from child import protocol
+from jefe.core.answers import Refused
 from jefe.core.namespaces import Namespace
 from jefe.logs import harmless
 from jefe.settings import Settings
@@ -26,16 +27,19 @@ _UNLIMITED: Final = 1e9
 _LONGEST_LABEL: Final = 100
 """How many characters of a name stand in the log."""
 
+_WEIGHT: Final = 0.1
+"""How much the newest run counts for what is expected of the next."""
+
 _MACHINE: Final = psutil.virtual_memory().total
 """The machine's memory in bytes, asked for once: it does not change, and asking takes a descriptor."""
 
 
 class Counters:
-    """What has been run: of one script, or in all."""
+    """What has been run of one script."""
 
-    __slots__ = ("kills", "longest", "runs", "time", "whole")
+    __slots__ = ("kills", "longest", "runs", "time")
 
-    def __init__(self, whole: "Counters | None" = None) -> None:
+    def __init__(self) -> None:
         self.runs = 0
         """How many runs ended, in whatever way."""
         self.time = 0.0
@@ -44,8 +48,6 @@ class Counters:
         """The longest time that one run took, in milliseconds."""
         self.kills: dict[str, int] = {}
         """How many runs were killed, by reason."""
-        self.whole = whole
-        """The counters that count everything counted here as well."""
 
     def ran(self, taken: float) -> None:
         """Count a run that a child answered after so many milliseconds of the script's own time."""
@@ -53,15 +55,11 @@ class Counters:
         self.time += taken
         if taken > self.longest:
             self.longest = taken
-        if self.whole is not None:
-            self.whole.ran(taken)
 
     def killed(self, reason: str) -> None:
         """Count a run that broke a limit, or ended with its child."""
         self.runs += 1
         self.kills[reason] = self.kills.get(reason, 0) + 1
-        if self.whole is not None:
-            self.whole.killed(reason)
 
     def figures(self) -> dict[str, Any]:
         """As they are told to clients."""
@@ -82,6 +80,12 @@ class Limits(NamedTuple):
 
 READING: Final = Limits(5000.0, 0)
 """What a child may take to read (compile, parse) a source: there its own guard ends it (child/loop.py)."""
+
+TOO_HEAVY: Final = Refused(
+    protocol.TOO_MUCH_TIME,
+    f"the source takes more than {READING.time:g} ms of CPU time to read; make it smaller",
+)
+"""What is answered for a source that was too much to read."""
 
 _LEEWAY: Final = Limits(time=250.0, memory=16 * 1024)
 _READINGS: Final = 2
@@ -128,7 +132,10 @@ class Version:
     """
 
     __slots__ = (
+        "_overruns",
         "_unused",
+        "answer_size",
+        "calls",
         "cost",
         "counters",
         "key",
@@ -136,10 +143,10 @@ class Version:
         "limit",
         "limits",
         "line",
+        "max_journal",
         "name",
         "namespace",
         "outer",
-        "overruns",
         "refused",
         "retired",
         "size",
@@ -157,10 +164,10 @@ class Version:
         unused: "Callable[[Version], None]",
     ) -> None:
         self.key = str(number)
-        self.namespace = namespace
-        """Whose script it is: what it calls by name is looked up there."""
         self.name = request.script_name
         """The name that it was compiled under; empty for a source without a name."""
+        self.namespace = namespace
+        """Whose script it is: what it calls by name is looked up there."""
         self.language = request.language
         self.limits = limits_of(request, settings)
         self.outer = outer_limits(self.limits)
@@ -178,18 +185,23 @@ class Version:
         )
         """The line that makes a child know this version."""
         self.size = len(self.line)
+        self.max_journal = settings.max_input_size
+        """How many bytes of answers to host calls are kept for a replay."""
         self.limit = self.limits.time * 4 / 1000 + 1 if self.limits.time else _UNLIMITED
         """How long a run may hold a child up, in seconds of real time, before the child is killed."""
         self.cost = 0.0
         """What a run costs a child, in milliseconds, by experience; 0 as long as there is none."""
+        self.answer_size = 0
+        """How large its answers are, in bytes, by experience; 0 as long as there is none."""
         self.counters = counters
-        self.refused: bytes | None = None
-        """The answer of a child which found that this is no script."""
-        self.overruns = 0
-        """How many times it was too much to read."""
+        self.calls: frozenset[str] | None = None
+        """The functions that it calls and does not define; None as long as they are not known."""
+        self.refused: Refused | None = None
+        """What is answered instead of a run: it is no script, or cannot be read."""
         self.users = 0
         """How many runs have been given this version and have not ended."""
         self.retired = False
+        self._overruns = 0
         self._unused = unused
 
     @property
@@ -197,10 +209,30 @@ class Version:
         """What it is called in the log: its name, or the beginning of the SHA-256 of a source without one."""
         return harmless(self.name[:_LONGEST_LABEL]) or digest_of(self.line)
 
-    @property
-    def is_too_heavy(self) -> bool:
-        """Whether it was too much to read so many times that no child is asked to read it again."""
-        return self.overruns >= _READINGS
+    def loaded(self, response: protocol.Response | None) -> None:
+        """A child knows it, and has told what it found out about it."""
+        if response is not None and response.calls is not None:
+            self.calls = frozenset(response.calls)
+
+    def overran(self) -> None:
+        """It was too much to read; after a few times it is not tried again."""
+        self._overruns += 1
+        if self._overruns >= _READINGS:
+            self.refused = TOO_HEAVY
+
+    def ran(self, cost: float, size: int) -> None:
+        """A run of it ended.
+
+        Args:
+            cost: what it cost the child, in milliseconds.
+            size: of what it yielded, in bytes.
+        """
+        self.cost += (cost - self.cost) * _WEIGHT if self.cost else cost
+        # The largest of late: what is expected has to be enough.
+        if size >= self.answer_size:
+            self.answer_size = size + 1
+        else:
+            self.answer_size -= (self.answer_size - size) // 10
 
     def retire(self) -> None:
         """No further runs will be given this version."""

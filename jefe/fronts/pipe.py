@@ -9,15 +9,13 @@ function calls. Invariants:
 - Answers to requests without an id leave in the order of the requests; a request with an id is answered
   when it has been carried out.
 - Whatever a client sends, it gets an answer, and the next request works.
-- Memory is bounded. Requests are not read while `max_in_flight` of them are worked on, or while too many
-  bytes have not been taken by the client. Runs that wait for the client's own answer to a host call are not
-  among those, or the client could never send it; of them there are at most `max_queue`.
+- Memory is bounded by flow control (jefe/fronts/flow.py). Runs that wait for the client's own answer to a
+  host call do not count there; of them there are at most `max_queue`.
 - It ends at the end of input, or when it is asked to (`jefe.fronts.shutdown.Shutdown`): what is in flight is
   finished and answered, within the grace time, or else refused. From a signal to then the client is still
   listened to, for its answers to host calls; new requests are refused.
 """
 
-from collections import deque
 from collections.abc import Callable
 from functools import partial
 from typing import Any, Final
@@ -28,35 +26,28 @@ import trio
 from trio.abc import ReceiveStream, SendStream
 
 from child import protocol
-from jefe.core import outbox as streams
-from jefe.core.jobs import refusal
+from jefe.core import outbox
+from jefe.core.answers import Accepted, Answer, Refused
 from jefe.core.run import Run
 from jefe.core.supervisor import Supervisor
 from jefe.errors import NoSuchScript
+from jefe.fronts.flow import Flow
+from jefe.fronts.objects import line_of
+from jefe.fronts.ordered import Ordered, Place
 from jefe.fronts.shutdown import CANCELLED, SHUTTING_DOWN, Shutdown
 from jefe.settings import Settings
 
 _log = structlog.get_logger()
 
-_MIB: Final = 1024 * 1024
-_UNTAKEN: Final = 1 * _MIB
-"""So many bytes of answers may wait for the client before no further requests are read."""
+_PARKED: Final = 64 * 1024 * 1024
+"""How large the requests of all runs that wait for the client may be together, in bytes, before another one
+is refused."""
 
-_EXPECTED: Final = 8 * _MIB
-"""... and so many are expected, going by the answers before, of the requests that are being carried out."""
-
-_ASKED: Final = 16 * _MIB
-"""... and so large the requests that are being carried out may be together. One may always be larger."""
-
-_PARKED: Final = 64 * _MIB
-"""How large the requests of all runs that wait for the client may be together, before another one is
-refused."""
-
-_REPLY: Final = 100
-"""What the place of an answer costs, in bytes, besides the answer."""
+_TURN: Final = 256
+"""How many requests are handled in one batch."""
 
 _COMPLAINTS: Final = 20
-"""How many malformed requests of one client are explained on stderr."""
+"""How many malformed requests of one client are explained in the log."""
 
 END_OF_INPUT: Final = "the host call cannot be answered: end of input"
 TOO_LATE: Final = "cancelled: the input ended, and for JEFE_GRACE seconds no request did"
@@ -94,16 +85,16 @@ async def serve_pipe(
         front.drop()
 
 
-class _Reply:
-    """The place of an answer: one of those in order, if its request had no id."""
+class _Request:
+    """A request that has not been answered."""
 
-    __slots__ = ("id", "may_call", "size", "text")
+    __slots__ = ("id", "may_call", "place", "size")
 
     def __init__(self, request_id: bytes, size: int) -> None:
         self.id = request_id
-        self.size = size  # of the request, in bytes
+        self.size = size  # in bytes
+        self.place: Place | None = None  # of its answer, if it has no id
         self.may_call = False  # whether it is a run whose host calls the client answers
-        self.text: bytes | None = None  # the line, empty if nothing is said; None as long as it is not known
 
 
 class _Front:
@@ -113,26 +104,23 @@ class _Front:
         self, supervisor: Supervisor, send: SendStream, settings: Settings, shutdown: Shutdown
     ) -> None:
         self._supervisor = supervisor
+        self._batch = supervisor.batch
         self._settings = settings
         self._shutdown = shutdown
-        self._out = streams.Outbox(send, supervisor.pool.soon, self._check)
-        streams.widen(send)
-        self._ordered: deque[_Reply] = deque()  # what leaves in order and has not left
-        self._held = 0  # what those of them cost that are known, in bytes
-        self._working = 0  # requests that are being carried out ...
-        self._asked = 0  # ... and their bytes
-        self._answer_size = 0.0  # what is to be expected of one of them, in bytes
+        self._client = supervisor.client("pipe")
+        self._out = outbox.Outbox(send, supervisor.batch.soon, self._sent)
+        outbox.widen(send)
+        self._ordered = Ordered(self._out.write)
+        self._flow = Flow(self._client, settings.max_in_flight, lambda: self._out.size + self._ordered.held)
         self._calling: dict[bytes, Run] = {}  # the runs whose host calls the client answers, by id
         self._parked = 0  # bytes of the requests of those that wait for it
         self._runs: set[Run] = set()  # all runs under way
-        self._questions: set[_Reply] = set()  # ... and everything else that is under way
+        self._questions: set[_Request] = set()  # ... and everything else that is under way
         self._is_at_end = False  # of the input
         self._reading = trio.CancelScope()  # while it waits for requests
         self._patience = trio.CancelScope()  # while it waits for answers after the end of input
         self._complaints = 0
-        self._awaited: Callable[[], bool] | None = None  # what `_until` waits for
-        self._happened = trio.Event()
-        self._handlers: dict[type[protocol.Request], Callable[[Any, _Reply], None]] = {
+        self._handlers: dict[type[protocol.Request], Callable[[Any, _Request], None]] = {
             protocol.Compile: self._compile,
             protocol.Run: self._run,
             protocol.Remove: self._remove,
@@ -146,36 +134,51 @@ class _Front:
     async def read(self, stream: ReceiveStream) -> None:
         """Handle requests until the input ends."""
         framer = protocol.Framer(self._settings.max_input_size)
-        most = self._settings.max_in_flight
+        flow = self._flow
         while not self._out.broken and (data := await self._receive(stream)):
-            for line in framer.feed(data):
-                if self._working >= most or self._is_heavy():
-                    self._supervisor.settle()
-                    await self._until(self._has_room)
-                self._handle(line)
-            self._supervisor.settle()
+            lines = framer.feed(data)
+            self._client.hold_input(framer.held)
+            done = 0
+            while done < len(lines):
+                if flow.is_heavy:
+                    await flow.until_light()
+                done += self._batch.run(self._handle_some, lines, done)
+                if done < len(lines):
+                    await trio.lowlevel.checkpoint()
         self._is_at_end = True
-        if framer.unfinished and not self._is_done:
+        self._batch.run(self._end_input, framer.unfinished)
+
+    def _handle_some(self, lines: list[bytes | protocol.Oversized], start: int) -> int:
+        """Handle lines, as many as one turn may have; returns how many."""
+        flow = self._flow
+        end = min(len(lines), start + _TURN)
+        for number in range(start, end):
+            if flow.is_heavy and number > start:
+                return number - start
+            self._handle(lines[number])
+        return end - start
+
+    def _end_input(self, rest: bytes) -> None:
+        if rest and not self._is_done:
             self._refuse_line("the input ended inside a request; a request ends with CRLF", b"")
         for run in list(self._calling.values()):
             if run.is_waiting:
-                self._give_up(run, END_OF_INPUT, is_parked=True)
-        self._supervisor.settle()
+                self._give_up(run, END_OF_INPUT)
 
     async def _receive(self, stream: ReceiveStream) -> bytes:
         """The next bytes; empty when there are none, or none are wanted any more."""
         if not self._is_done:
             with trio.CancelScope() as self._reading:
-                return await streams.receive(stream)
+                return await outbox.receive(stream)
         return b""
 
     async def finish(self) -> None:
         """Wait until everything is answered, and every answer has left."""
         with trio.CancelScope(deadline=self._late()) as self._patience:
-            await self._until(lambda: not self._working)
+            await self._flow.until(lambda: not self._flow.working)
         if self._patience.cancelled_caught:
             self._shutdown.cancelled += self.abandon(TOO_LATE)
-        await self._until(lambda: not self._out.size)
+        await self._flow.until(lambda: not self._out.size)
 
     def wind_up(self) -> None:
         """Take nothing new on, and end when everything is answered; see `jefe.fronts.shutdown.Client`."""
@@ -186,12 +189,14 @@ class _Front:
         count = len(self._runs) + len(self._questions)
         if count:
             _log.warning("requests were cancelled", count=count, why=reason)
-        for run in list(self._runs):
-            self._give_up(run, reason, is_parked=run.is_waiting)
-        for reply in list(self._questions):
-            self._answer(reply, refusal(reason))
-        self._supervisor.settle()
+        self._batch.run(self._abandon, reason)
         return count
+
+    def _abandon(self, reason: str) -> None:
+        for run in list(self._runs):
+            self._give_up(run, reason)
+        for request in list(self._questions):
+            self._answer(request, Refused(reason))
 
     @property
     def is_heard(self) -> bool:
@@ -201,7 +206,7 @@ class _Front:
     @property
     def _is_done(self) -> bool:
         """Whether the end was asked for, and nothing is in flight any more."""
-        return bool(self._shutdown.signal) and not self._working and not self._calling
+        return bool(self._shutdown.signal) and not self._flow.working and not self._calling
 
     def _late(self) -> float:
         return trio.current_time() + self._settings.grace
@@ -209,6 +214,7 @@ class _Front:
     async def send(self, scope: trio.CancelScope) -> None:
         """Send answers for ever; a client that takes none any more has ended the conversation."""
         await self._out.send()
+        self._flow.break_off()
         scope.cancel()
 
     def drop(self) -> None:
@@ -216,212 +222,192 @@ class _Front:
         if self._shutdown.over.is_set():
             self._shutdown.cancelled += len(self._runs) + len(self._questions) + bool(self._out.size)
         self._out.break_off()
+        self._batch.run(self._cancel_all)
+        self._client.close()
+
+    def _cancel_all(self) -> None:
         for run in self._runs:
             run.cancel()
-        self._supervisor.settle()
 
-    def _is_heavy(self) -> bool:
-        return (
-            self._out.size + self._held > _UNTAKEN
-            or self._asked > _ASKED
-            or self._working * self._answer_size > _EXPECTED
-        )
-
-    def _has_room(self) -> bool:
-        """Whether reading can go on, with some distance from the bounds: for a batch, not for a line."""
-        return (
-            self._working <= self._settings.max_in_flight * 3 // 4
-            and (self._out.size + self._held) * 2 <= _UNTAKEN
-            and (not self._working or self._asked * 2 <= _ASKED)
-            and self._working * self._answer_size * 2 <= _EXPECTED
-        )
-
-    async def _until(self, condition: Callable[[], bool]) -> None:
-        if not condition() and not self._out.broken:
-            self._awaited = condition
-            self._happened = trio.Event()
-            try:
-                await self._happened.wait()
-            finally:
-                self._awaited = None
+    def _sent(self) -> None:
+        """Answers have left, or cannot."""
+        self._client.hold_output(self._out.size)
+        if self._out.broken:
+            self._flow.break_off()
+        self._check()
 
     def _check(self) -> None:
-        if self._awaited is not None and (self._out.broken or self._awaited()):
-            self._happened.set()
+        self._flow.check()
         if self._is_done:
             self._reading.cancel()
 
     # ----------------------------------------------------------------------------------------- answers
 
-    def _work(self, reply: _Reply) -> None:
-        self._working += 1
-        self._asked += reply.size
-
-    def _pause(self, reply: _Reply) -> None:
-        self._working -= 1
-        self._asked -= reply.size
-
-    def _end(self, reply: _Reply, answer: bytes) -> None:
-        """A request that was being carried out has been; the answer has no id."""
-        self._pause(reply)
-        self._answer_size += (len(answer) - self._answer_size) * 0.05
-        self._say(reply, answer)
+    def _end(self, request: _Request, text: bytes) -> None:
+        """A request that was being carried out has been; its answer is a line, or empty."""
+        flow = self._flow
+        flow.ended(request.size, len(text))
+        self._say(request, text)
         if self._is_at_end:
             self._patience.deadline = self._late()
-        if self._awaited is not None or self._shutdown.signal:
+        if flow.is_waiting or self._shutdown.signal:
             self._check()
 
-    def _answer(self, reply: _Reply, answer: bytes) -> None:
+    def _answer(self, request: _Request, answer: Answer) -> None:
         """The same, for what is no run; what was refused meanwhile has been answered."""
-        if reply in self._questions:
-            self._questions.remove(reply)
-            self._end(reply, answer)
+        if request in self._questions:
+            self._questions.remove(request)
+            self._end(request, line_of(answer, request.id))
 
-    def _answer_silently(self, reply: _Reply, answer: bytes) -> None:
+    def _answer_change(self, request: _Request, answer: Answer) -> None:
         """The same, for `compile` and `remove`: they do not speak of success unless they are asked to."""
-        self._answer(reply, answer if reply.id or not answer.startswith(b'{"ok":true') else b"")
+        if request.id or not isinstance(answer, Accepted):
+            self._answer(request, answer)
+        elif request in self._questions:
+            self._questions.remove(request)
+            self._end(request, b"")
 
-    def _say(self, reply: _Reply, answer: bytes) -> None:
-        if reply.id:
-            self._out.write(b'%b,"id":%b}\r\n' % (answer[:-1], reply.id))
-            return
-        reply.text = answer + protocol.CRLF if answer else b""
-        self._held += len(reply.text) + _REPLY
-        ordered = self._ordered
-        while ordered and (text := ordered[0].text) is not None:
-            ordered.popleft()
-            self._held -= len(text) + _REPLY
-            if text:
-                self._out.write(text)
+    def _say(self, request: _Request, text: bytes) -> None:
+        if request.place is not None:
+            self._ordered.fill(request.place, text)
+        elif text:
+            self._out.write(text)
+
+    def _refuse(self, request: _Request, reason: str, detail: str = "") -> None:
+        self._end(request, line_of(Refused(reason, detail), request.id))
 
     # ---------------------------------------------------------------------------------------- requests
 
     def _handle(self, line: bytes | protocol.Oversized) -> None:
-        if line is protocol.OVERSIZED:
+        if isinstance(line, protocol.Oversized):
             limit = self._settings.max_input_size
-            self._refuse_line(f"more than {limit} bytes without a CRLF", b"", protocol.INPUT_TOO_LARGE)
+            detail = f"more than {limit} bytes (JEFE_MAX_INPUT_SIZE) without a CRLF"
+            self._refuse_line(detail, b"", protocol.INPUT_TOO_LARGE)
             return
         try:
-            request = protocol.decode_request(line)
+            message = protocol.decode_request(line)
         except protocol.MalformedRequest as error:
             self._refuse_line(error.detail, error.id)
             return
-        reply = _Reply(bytes(request.id), len(line))
-        if type(request) is not protocol.Resume:
-            if not reply.id:
-                self._ordered.append(reply)
+        request = _Request(bytes(message.id), len(line))
+        if type(message) is not protocol.Resume:
+            if not request.id:
+                request.place = self._ordered.place()
             if self._shutdown.signal:
-                self._say(reply, refusal(SHUTTING_DOWN))
+                self._say(request, line_of(Refused(SHUTTING_DOWN), request.id))
                 return
-            self._work(reply)
-        self._handlers[type(request)](request, reply)
+            self._flow.began(request.size)
+        self._handlers[type(message)](message, request)
 
     def _refuse_line(self, detail: str, request_id: bytes, reason: str = protocol.MALFORMED_REQUEST) -> None:
         """Answer what is no request."""
-        if self._complaints < _COMPLAINTS:
-            self._complaints += 1
-            _log.warning(reason, detail=detail)
-        reply = _Reply(request_id, 0)
+        self._complain(detail, reason)
+        request = _Request(request_id, 0)
         if not request_id:
-            self._ordered.append(reply)
-        self._say(reply, refusal(reason))
+            request.place = self._ordered.place()
+        self._say(request, line_of(Refused(reason, detail), request_id))
 
-    def _compile(self, request: protocol.Compile, reply: _Reply) -> None:
-        self._questions.add(reply)
-        self._supervisor.submit_compile(request, partial(self._answer_silently, reply))
+    def _complain(self, detail: str, reason: str = protocol.MALFORMED_REQUEST) -> None:
+        self._complaints += 1
+        if self._complaints <= _COMPLAINTS:
+            _log.warning(reason, detail=detail)
 
-    def _remove(self, request: protocol.Remove, reply: _Reply) -> None:
-        self._questions.add(reply)
-        self._supervisor.submit_remove(request.script_name, partial(self._answer_silently, reply))
+    def _compile(self, message: protocol.Compile, request: _Request) -> None:
+        self._questions.add(request)
+        self._supervisor.submit_compile(self._client, message, partial(self._answer_change, request))
 
-    def _parse(self, request: protocol.Parse, reply: _Reply) -> None:
-        self._questions.add(reply)
-        self._supervisor.submit_parse(request, partial(self._answer, reply))
+    def _remove(self, message: protocol.Remove, request: _Request) -> None:
+        self._questions.add(request)
+        self._supervisor.submit_remove(
+            self._client, message.script_name, partial(self._answer_change, request)
+        )
 
-    def _stats(self, request: protocol.Stats, reply: _Reply) -> None:
+    def _parse(self, message: protocol.Parse, request: _Request) -> None:
+        self._questions.add(request)
+        self._supervisor.submit_parse(self._client, message, partial(self._answer, request))
+
+    def _stats(self, message: protocol.Stats, request: _Request) -> None:
         try:
-            figures = msgspec.json.encode(self._supervisor.stats(request.script_name))
+            figures = msgspec.json.encode(self._supervisor.stats(message.script_name))
         except NoSuchScript as error:
-            self._end(reply, refusal(error.reason))
+            self._refuse(request, error.reason)
         else:
-            self._end(reply, protocol.responded(b"", figures)[:-2])
+            self._end(request, protocol.responded(request.id, figures))
 
-    def _run(self, request: protocol.Run, reply: _Reply) -> None:
-        if request.calls:
-            reply.may_call = self._may_call(reply)
-            if not reply.may_call:
+    def _run(self, message: protocol.Run, request: _Request) -> None:
+        if message.calls:
+            request.may_call = self._may_call(request)
+            if not request.may_call:
                 return
         run = self._supervisor.submit(
-            request.script_name,
-            request.sandbox,
+            self._client,
+            message.script_name,
+            message.sandbox,
             on_done=self._done,
-            on_call=self._call if request.calls else None,
-            value_of=request.value_of,
-            tag=reply,
-            client="pipe",
+            on_call=self._call if message.calls else None,
+            value_of=message.value_of,
+            tag=request,
         )
-        if run.answer is None:
-            self._runs.add(run)
-            if request.calls:
-                self._calling[reply.id] = run
+        self._runs.add(run)
+        if message.calls:
+            self._calling[request.id] = run
 
-    def _may_call(self, reply: _Reply) -> bool:
+    def _may_call(self, request: _Request) -> bool:
         """Whether a run may make host calls; if not, that has been answered."""
-        if not reply.id:
-            self._complaints += 1
-            if self._complaints <= _COMPLAINTS:
-                _log.warning(protocol.MALFORMED_REQUEST, detail='a run with "calls" needs an "id"')
-            self._end(reply, refusal(protocol.MALFORMED_REQUEST))
-        elif reply.id in self._calling:
-            self._end(reply, refusal(protocol.DUPLICATE_RUN))
+        if not request.id:
+            detail = 'a run with "calls" needs an "id"'
+            self._complain(detail)
+            self._refuse(request, protocol.MALFORMED_REQUEST, detail)
+        elif request.id in self._calling:
+            self._refuse(request, protocol.DUPLICATE_RUN)
         elif len(self._calling) >= self._settings.max_queue or self._parked > _PARKED:
-            self._end(reply, refusal(protocol.OVERLOADED))
+            self._refuse(request, protocol.OVERLOADED, f"{len(self._calling)} runs make host calls already")
         else:
             return True
         return False
 
     def _done(self, run: Run) -> None:
-        reply: _Reply = run.tag
+        request: _Request = run.tag
         self._runs.discard(run)
-        if reply.may_call:
-            self._calling.pop(reply.id, None)
+        if request.may_call:
+            self._calling.pop(request.id, None)
         assert run.answer is not None
-        self._end(reply, run.answer)
+        self._end(request, line_of(run.answer, request.id))
 
     def _call(self, run: Run, name: str, arguments: bytes) -> None:
         """A run asks the client something, and is not counted among the requests until it is answered."""
+        request: _Request = run.tag
+        self._flow.paused(request.size)
+        self._parked += request.size
         if self._is_at_end:
-            self._give_up(run, END_OF_INPUT, is_parked=False)
+            self._give_up(run, END_OF_INPUT)
             return
-        reply: _Reply = run.tag
-        self._pause(reply)
-        self._parked += reply.size
-        self._out.write(protocol.called(reply.id, name, arguments))
+        self._out.write(protocol.called(request.id, name, arguments))
         self._check()
 
-    def _resume(self, request: protocol.Resume, reply: _Reply) -> None:
-        run = self._calling.get(reply.id)
-        if run is None or not run.is_waiting:
-            if not reply.id:
+    def _resume(self, message: protocol.Resume, request: _Request) -> None:
+        run = self._asking(request.id)
+        if run is None:
+            if not request.id:
                 self._refuse_line('a resume needs the "id" of a run', b"")
             else:
-                self._say(reply, refusal(protocol.NO_SUCH_RUN))
+                self._say(request, line_of(Refused(protocol.NO_SUCH_RUN), request.id))
             return
         self._unpark(run)
-        run.resume(request.result, error=request.error, not_found=request.type == protocol.FUNCTION_NOT_FOUND)
+        run.resume(message.result, error=message.error, not_found=message.type == protocol.FUNCTION_NOT_FOUND)
+
+    def _asking(self, request_id: bytes) -> Run | None:
+        """The run of that id, or a script that it called by name, if it waits for the client."""
+        run = self._calling.get(request_id)
+        return None if run is None else run.asking()
 
     def _unpark(self, run: Run) -> None:
-        reply: _Reply = run.tag
-        self._parked -= reply.size
-        self._work(reply)
+        request: _Request = run.tag
+        self._parked -= request.size
+        self._flow.began(request.size)
 
-    def _give_up(self, run: Run, reason: str, *, is_parked: bool) -> None:
-        """End a run here, for a reason that is none of its own.
-
-        `is_parked`: whether the client has been told of the host call that it waits for.
-        """
-        if is_parked:
+    def _give_up(self, run: Run, reason: str) -> None:
+        """End a run here, for a reason that is none of its own."""
+        if run.asking() is not None:
             self._unpark(run)
-        run.cancel()
-        run.answer = refusal(reason)
-        self._done(run)
+        run.fail(Refused(reason))

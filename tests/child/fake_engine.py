@@ -17,6 +17,8 @@ Body = Callable[[bytes | None, HostCall], bytes | None]
 class FakeProgram:
     """Runs a function of the sandbox and the host call; what it returns is the result."""
 
+    calls = None
+
     def __init__(self, body: Body) -> None:
         self.body = body
 

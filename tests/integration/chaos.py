@@ -11,6 +11,8 @@ from collections import Counter
 import trio
 from msgspec import Raw
 
+from tests.jefe.answers import told
+
 PLAIN = "let total = 0; loop k in [1, 2, 3] { total = total + n * k; } return total;"
 CALLING = "let total = 0; loop k in [1, 2, 3] { total = total + f(n, k); } return total;"
 IN_FLIGHT = 1000
@@ -49,7 +51,7 @@ class Load:
             nursery.start_soon(self._host)
             for _ in range(min(self._count, IN_FLIGHT)):
                 self._begin()
-            self._boss.settle()
+            self._boss.batch.flush()
             await self._ended.wait()
             nursery.cancel_scope.cancel()
 
@@ -72,6 +74,7 @@ class Load:
         n, self._begun = self._begun, self._begun + 1
         calling = n % 3 == 0
         self._boss.submit(
+            self._boss.own,
             "calling" if calling else "plain",
             Raw(b'{"n":%d}' % n),
             on_done=self._done,
@@ -90,13 +93,13 @@ class Load:
             for _ in range(self._open_calls.statistics().current_buffer_used):
                 run, value = self._open_calls.receive_nowait()
                 run.resume(b"%d" % value)
-            self._boss.settle()
+            self._boss.batch.flush()
 
     def _done(self, run):
         n = run.tag
         self.answers += 1
         self.answered[n] += 1
-        answer = json.loads(run.answer)
+        answer = told(run)
         if answer.get("response", {}).get("result") != 6 * n:
             self.wrong.append((n, run.answer))
         if self._begun < self._count:

@@ -4,7 +4,6 @@
 the answers, so that a slow machine sees as many deaths as a fast one.
 """
 
-import json
 import os
 import random
 
@@ -17,6 +16,7 @@ from jefe import ChildDied, ScriptError, Settings, Source, open_supervisor
 from jefe.core.spawn import can_fork
 from tests.integration import tree
 from tests.integration.chaos import Load
+from tests.jefe.answers import told
 from tests.jefe.conftest import Family
 
 pytestmark = pytest.mark.skipif(not can_fork(), reason="this system has no fork server")
@@ -115,7 +115,7 @@ async def test_a_run_that_was_told_more_than_a_journal_holds_fails_with_its_chil
     async def host(name, arguments):
         asked.extend(arguments)
         if arguments == [9]:
-            tree.kill(boss.pool.pids[0], tree.zygote())
+            tree.kill(boss.pools["hexput"].pids[0], tree.zygote())
         return "x" * 500
 
     source = Source(
@@ -140,13 +140,13 @@ async def test_a_run_at_work_at_two_deaths_fails_and_no_other_does():
         run.resume(b"null")
 
     def done(run):
-        ended[run.tag] = json.loads(run.answer)
+        ended[run.tag] = told(run)
 
     async with open_supervisor(settings) as boss:
-        boss.submit(Source(f"begin(); {ENDLESS}"), on_done=done, on_call=call, tag="endless")
+        boss.submit(boss.own, Source(f"begin(); {ENDLESS}"), on_done=done, on_call=call, tag="endless")
         for n in range(10):
-            boss.submit(Source("return n;"), Raw(b'{"n":%d}' % n), on_done=done, tag=n)
-        boss.settle()
+            boss.submit(boss.own, Source("return n;"), Raw(b'{"n":%d}' % n), on_done=done, tag=n)
+        boss.batch.flush()
         for _ in range(2):
             pid = await tree.busy_child()
             assert "endless" not in ended

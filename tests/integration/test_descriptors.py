@@ -82,9 +82,9 @@ async def test_runs_go_on_without_descriptors_and_everything_recovers():
             await boss.run(Source("return 1;"))
             with none_left() as thief:
                 # One child dies, and what it leaves behind is stolen; the other one is to be recycled.
-                os.kill(boss.pool.pids[0], signal.SIGKILL)
+                os.kill(boss.pools["hexput"].pids[0], signal.SIGKILL)
                 n = 0
-                while not any(entry["event"] == "a start came to nothing" for entry in logs) or n < 50:
+                while not any(entry["event"] == "a child could not be started" for entry in logs) or n < 50:
                     assert (await boss.run(Source("return n + 1;"), {"n": n})).result == n + 1
                     thief.steal()
                     n += 1

@@ -45,9 +45,9 @@ async def test_a_child_that_is_stopped_at_work_is_replaced_and_its_run_is_replay
                 nursery.start_soon(run, k)
             for _ in range(4):  # more often than a run may be at a death
                 os.kill(await tree.busy_child(), signal.SIGSTOP)
-                pid = boss.pool.pids
+                pid = boss.pools["hexput"].pids
                 with a_moment():
-                    while boss.pool.pids in (pid, []):  # noqa: ASYNC110 - nobody tells
+                    while boss.pools["hexput"].pids in (pid, []):  # noqa: ASYNC110 - nobody tells
                         await trio.sleep(0.01)
             with a_moment():
                 while len(ended) < 3:  # noqa: ASYNC110
@@ -60,7 +60,7 @@ async def test_a_child_that_is_stopped_at_work_is_replaced_and_its_run_is_replay
 async def test_a_child_that_was_stopped_while_it_idled_costs_a_moment():
     async with open_supervisor(ONE) as boss:
         await boss.run(Source("return 1;"))
-        os.kill(boss.pool.pids[0], signal.SIGSTOP)
+        os.kill(boss.pools["hexput"].pids[0], signal.SIGSTOP)
         with a_moment():
             assert (await boss.run(Source("return 2;"))).result == 2
         assert boss.stats()["kills"] == {}
@@ -69,7 +69,7 @@ async def test_a_child_that_was_stopped_while_it_idled_costs_a_moment():
 async def test_a_spare_that_was_stopped_before_its_birth_costs_a_moment():
     async with open_supervisor(ONE) as boss:
         await boss.run(Source("return 1;"))
-        (used,) = boss.pool.pids
+        (used,) = boss.pools["hexput"].pids
         with a_moment():
             while len(tree.children()) < 2:  # noqa: ASYNC110 - until there is a spare
                 await trio.sleep(0.01)
@@ -78,7 +78,7 @@ async def test_a_spare_that_was_stopped_before_its_birth_costs_a_moment():
         assert tree.kill(used, tree.zygote())
         with a_moment():
             assert (await boss.run(Source("return 2;"))).result == 2
-        assert boss.pool.pids != [spare]
+        assert boss.pools["hexput"].pids != [spare]
 
 
 @pytest.mark.parametrize("does_a_child_die", [True, False])
@@ -88,9 +88,9 @@ async def test_a_stopped_zygote_is_noticed_when_it_is_needed(does_a_child_die):
             await boss.run(Source("return 1;"))
             os.kill(tree.zygote(), signal.SIGSTOP)
             if does_a_child_die:
-                os.kill(boss.pool.pids[0], signal.SIGKILL)
+                os.kill(boss.pools["hexput"].pids[0], signal.SIGKILL)
             else:
-                os.kill(boss.pool.pids[0], signal.SIGSTOP)
+                os.kill(boss.pools["hexput"].pids[0], signal.SIGSTOP)
             with a_moment():
                 assert (await boss.run(Source("return 2;"))).result == 2
             assert boss.stats()["kills"] == {}

@@ -4,7 +4,6 @@ Each offender is told its reason, and no neighbour notices more than a wait of k
 those that were asked for before it, and each of those is stopped at its limits.
 """
 
-import json
 import os
 import subprocess
 import sys
@@ -19,6 +18,7 @@ from jefe.core import jobs
 from jefe.core.spawn import can_fork
 from jefe.core.version import Limits
 from tests.integration import tree
+from tests.jefe.answers import told
 
 ROOT = Path(__file__).resolve().parents[2]
 
@@ -70,7 +70,7 @@ OFFENDERS = {
         "let a = s + s; a = a + a; a = a.split('').join(a); let b = []; loop i in s { b.push(a); } return b;",
         [TIME, MEMORY, LARGE],
     ),
-    "a result in a circle": ("let a = []; a.push(a); return a;", ["The value contains itself"]),
+    "a result in a circle": ("let a = []; a.push(a); return a;", ["The value contains itself", TIME]),
 }
 
 NEIGHBOURS = 20
@@ -87,11 +87,11 @@ async def test_every_offender_is_told_its_reason_and_no_neighbour_is_harmed():
     done = trio.Event()
 
     def offender_done(run):
-        offenders[run.tag] = json.loads(run.answer)
+        offenders[run.tag] = told(run)
         finish()
 
     def good_done(run):
-        good[run.tag] = json.loads(run.answer)
+        good[run.tag] = told(run)
         finish()
 
     def finish():
@@ -105,16 +105,21 @@ async def test_every_offender_is_told_its_reason_and_no_neighbour_is_harmed():
         await boss.run(GOOD, {"items": []})
         text = Raw(b'{"s":"%s"}' % (b"x" * 100))
         for place, (name, (source, _)) in enumerate(OFFENDERS.items()):
-            boss.submit(Source(source), text, on_done=offender_done, on_call=answer, tag=name)
+            boss.submit(boss.own, Source(source), text, on_done=offender_done, on_call=answer, tag=name)
             for n in range(NEIGHBOURS):
                 boss.submit(
-                    GOOD, Raw(b'{"items":[1,2,%d]}' % n), on_done=good_done, on_call=answer, tag=(place, n)
+                    boss.own,
+                    GOOD,
+                    Raw(b'{"items":[1,2,%d]}' % n),
+                    on_done=good_done,
+                    on_call=answer,
+                    tag=(place, n),
                 )
-        boss.settle()
+        boss.batch.flush()
         await done.wait()
         for name, (_, endings) in OFFENDERS.items():
-            told = _told(offenders[name])
-            assert any(ending in told for ending in endings), (name, told)
+            how = _told(offenders[name])
+            assert any(ending in how for ending in endings), (name, how)
         for (_, n), given in good.items():
             assert given["response"]["result"] == 2 * (1 + 2 + n)
         await tree.calm(boss, CHILDREN)
@@ -141,6 +146,8 @@ class Outcome:
     sandbox = b"{}"
 
 class Program:
+    calls = None
+
     def __init__(self, source):
         self.operation = OPERATIONS[source]
 
@@ -163,7 +170,7 @@ sys.exit(serve({"hexput": Engine()}, 2**20, 0, 1))
 Python handles is handled."""
 
 
-async def _spawn_stuck(settings):
+async def _spawn_stuck(settings, language):
     return await trio.lowlevel.open_process(
         [sys.executable, "-c", STUCK], stdin=subprocess.PIPE, stdout=subprocess.PIPE, cwd=ROOT
     )
@@ -181,13 +188,13 @@ async def test_one_long_operation_is_ended_from_outside(operation, limits, reaso
     ended = {}
 
     def done(run):
-        ended[run.tag] = json.loads(run.answer)
+        ended[run.tag] = told(run)
 
     async with open_supervisor(settings, spawn=_spawn_stuck) as boss:
-        boss.submit(Source("nothing"), on_done=done, tag="before")
-        boss.submit(Source(operation), on_done=done, tag="stuck")
-        boss.submit(Source("nothing"), on_done=done, tag="behind")
-        boss.settle()
+        boss.submit(boss.own, Source("nothing"), on_done=done, tag="before")
+        boss.submit(boss.own, Source(operation), on_done=done, tag="stuck")
+        boss.submit(boss.own, Source("nothing"), on_done=done, tag="behind")
+        boss.batch.flush()
         with pytest.raises(Killed, match=reason):
             await boss.run(Source(operation))
         await boss.run(Source("nothing"))
@@ -201,8 +208,8 @@ async def test_one_long_operation_of_a_compiler_is_ended_from_outside_and_not_tr
     monkeypatch.setattr(jobs, "OUTER_READING", Limits(200, 0))
     started = []
 
-    async def spawn(settings):
-        started.append(await _spawn_stuck(settings))
+    async def spawn(settings, language):
+        started.append(await _spawn_stuck(settings, language))
         return started[-1]
 
     async with open_supervisor(Settings(min_procs=1, max_procs=1), spawn=spawn) as boss:

@@ -40,24 +40,24 @@ async def test_a_result_larger_than_the_setting_is_an_error_and_the_child_lives_
         text = "let s = '0123456789'; loop i in '12345678901' { s = s + s; } return s;"
         with pytest.raises(jefe.ScriptError, match="too large"):
             await boss.run(Source(text))
-        before = boss.pool.pids
+        before = boss.pools["hexput"].pids
         assert (await boss.run(Source("return 1;"))).result == 1
-        assert boss.pool.pids == before
+        assert boss.pools["hexput"].pids == before
 
 
 async def test_a_cancelled_run_is_interrupted_and_its_child_is_free():
     async with open_supervisor(one(max_time=0)) as boss:
         ended = []
         await boss.run(Source("return 1;"))  # so that there is a child to take the next one
-        before = boss.pool.pids
-        run = boss.submit(ENDLESS, on_done=ended.append)
-        boss.settle()
+        before = boss.pools["hexput"].pids
+        run = boss.submit(boss.own, ENDLESS, on_done=ended.append)
+        boss.batch.flush()
         run.cancel()
-        boss.settle()
+        boss.batch.flush()
         with trio.fail_after(30):
             assert (await boss.run(Source("return 1;"))).result == 1
         assert ended == []
-        assert boss.pool.pids != before  # only a kill ends it
+        assert boss.pools["hexput"].pids != before  # only a kill ends it
 
 
 async def test_a_script_that_leaves_no_room_for_its_result_does_not_end_its_child():
@@ -75,9 +75,9 @@ async def test_a_script_that_leaves_no_room_for_its_result_does_not_end_its_chil
     async with open_supervisor(one(max_time=0)) as boss:
         await boss.compile("large", text, max_mem=0)
         assert (await boss.run(Source("return 1;"))).result == 1
-        before = boss.pool.pids
+        before = boss.pools["hexput"].pids
         for _ in range(2):
             outcome = await boss.run("large")
             assert [len(item) for item in outcome.result] == [1024] * 1024 + [2**24]
         assert (await boss.run(Source("return 1;"))).result == 1
-        assert boss.pool.pids == before
+        assert boss.pools["hexput"].pids == before

@@ -39,7 +39,7 @@ async def main():
             if begun == 3:
                 all_begun.set()
             elif waiting == 20:  # one after the other, with nothing else to do: each in a child of its own
-                boss.submit(Source(ENDLESS), on_done=print, on_call=call)
+                boss.submit(boss.own, Source(ENDLESS), on_done=print, on_call=call)
 
         def answered(answers):
             if answers == 100:
@@ -47,8 +47,8 @@ async def main():
 
         await tree.calm(boss, 4)
         for _ in range(20):
-            boss.submit(Source(WAITING), on_done=print, on_call=call)
-        boss.settle()
+            boss.submit(boss.own, Source(WAITING), on_done=print, on_call=call)
+        boss.batch.flush()
         await all_begun.wait()
         await Load(boss, 10**9, answered).carry_out()
 

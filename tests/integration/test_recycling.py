@@ -44,8 +44,8 @@ async def test_a_child_that_has_done_its_share_is_replaced_by_a_fresh_one():
     script = Source("return 1;")
     async with open_supervisor(Settings(min_procs=1, max_procs=1, recycle_after=20)) as boss:
         await boss.run(script)
-        (first,) = boss.pool.pids
-        while first in boss.pool.pids:  # it goes on until the fresh one is there
+        (first,) = boss.pools["hexput"].pids
+        while first in boss.pools["hexput"].pids:  # it goes on until the fresh one is there
             await boss.run(script)
         await wait_all_tasks_blocked()
         assert tree.is_dead(first)

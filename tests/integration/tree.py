@@ -145,7 +145,7 @@ async def calm(boss, children):
     That it comes is promised; how soon, is for the machine to say. Nobody tells, so it is asked for.
     """
     wanted = {"children": children, "starting": 0, "busy": 0, "waiting": 0}
-    while boss.stats()["pool"] != wanted or any(map(is_dead, boss.pool.pids)):  # noqa: ASYNC110
+    while boss.stats()["pool"] != wanted or any(map(is_dead, boss.pools["hexput"].pids)):  # noqa: ASYNC110
         await trio.sleep(0.005)
     await wait_all_tasks_blocked()
 

@@ -117,8 +117,8 @@ class FakeChild:
                     return protocol.refused(run_id, "syntax error: what is this?")
                 return protocol.responded(run_id, b'{"tree":{"type":"PROGRAM"}}')
             case protocol.Resume():
-                todo, got = self._waiting.pop(run_id)
-                await trio.sleep(self._steps_of[run_id])
+                todo, got = self._waiting.pop(run_id, (0, []))  # a fickle one makes no other call
+                await trio.sleep(self._steps_of.get(run_id, 0))
                 if request.error is not None:
                     return protocol.threw(
                         run_id, protocol.Thrown(type=request.type or "Failed", message=request.error), 1
@@ -186,7 +186,7 @@ class Family:
     def alive(self) -> list[FakeChild]:
         return [child for child in self.children if not child.dead.is_set()]
 
-    async def spawn(self, settings: Settings) -> FakeChild:
+    async def spawn(self, settings: Settings, language: str) -> FakeChild:
         child = FakeChild(len(self.children) + 1, self)
         self.children.append(child)
         self._nursery.start_soon(child.live)

@@ -14,8 +14,10 @@ Invariants:
   together (`Shared.hold`).
 """
 
+import math
 import time
-from collections.abc import Callable
+from collections.abc import Awaitable, Callable
+from functools import partial
 from typing import Any, Final
 
 import structlog
@@ -24,14 +26,14 @@ from msgspec import Raw
 
 from child import protocol
 from child.protocol import Oversized
-from jefe.core import outbox as streams
-from jefe.core.jobs import refusal
+from jefe.core import outbox
+from jefe.core.answers import Finished, Refused, Threw
 from jefe.core.run import NO_SANDBOX, Run
 from jefe.core.scripts import Source
-from jefe.core.values import outcome_of
-from jefe.errors import JefeError, ScriptError, ScriptSyntaxError
-from jefe.fronts.oaf import messages as oaf_wire
-from jefe.fronts.oaf.answers import Answers, Reply
+from jefe.errors import ScriptError, ScriptSyntaxError
+from jefe.fronts.closing import GOODBYE, linger
+from jefe.fronts.flow import Flow
+from jefe.fronts.oaf import messages
 from jefe.fronts.oaf.guard import address_of
 from jefe.fronts.oaf.messages import (
     AUTHENTICATION_ERROR,
@@ -41,26 +43,12 @@ from jefe.fronts.oaf.messages import (
     ProtocolError,
 )
 from jefe.fronts.oaf.shared import PROVING, Shared
-from jefe.fronts.oaf.variables import VariablesFull, sandbox_of, words_of
+from jefe.fronts.oaf.variables import SHORT, Taken, VariablesFull, sandbox_of, words_in, words_of
+from jefe.fronts.ordered import Ordered, Place
 from jefe.fronts.shutdown import CANCELLED, SHUTTING_DOWN, Shutdown
 from jefe.logs import harmless
 
 _log = structlog.get_logger()
-
-_MIB: Final = 1024 * 1024
-
-_UNTAKEN: Final = 1 * _MIB
-"""So many bytes of answers may wait for the client before no further messages are read."""
-
-_EXPECTED: Final = 8 * _MIB
-"""... and so many are expected, going by the answers before, of the evaluations under way."""
-
-_ASKED: Final = 8 * _MIB
-"""... and so large the messages that are being evaluated may be together. One may always be larger."""
-
-_GOODBYE: Final = 2.0
-"""How long what a client still sends is read after the last answer, in seconds: a socket that is closed with
-unread bytes in it takes back what it has sent."""
 
 _TURN: Final = 64
 """How many messages of one client are handled before others have their turn."""
@@ -69,6 +57,29 @@ _COMPLAINTS: Final = 20
 """How many malformed messages of one client are logged one by one."""
 
 Stream = trio.SocketStream | trio.SSLStream[trio.SocketStream] | trio.StapledStream[Any, Any]
+
+
+class Reply:
+    """An answer that is not known yet; for an evaluation also what it was given.
+
+    Attributes:
+        id: JSON text of the message's id; empty if it has none.
+        place: of the answer among the others.
+        taken: the variables that the evaluation was given.
+        sandbox: the same as JSON text.
+        size: of its expression, in characters.
+        run: the evaluation, while it is under way.
+    """
+
+    __slots__ = ("id", "place", "run", "sandbox", "size", "taken")
+
+    def __init__(self, message_id: bytes, place: Place) -> None:
+        self.id = message_id
+        self.place = place
+        self.taken: Taken = {}
+        self.sandbox = b""
+        self.size = 0
+        self.run: Run | None = None
 
 
 class Connection:
@@ -86,15 +97,21 @@ class Connection:
         self._stream = stream
         self._host = host
         self._address = address_of(host)
-        self._out = streams.Outbox(stream, shared.supervisor.pool.soon, self._check)
+        supervisor = shared.supervisor
+        self._batch = supervisor.batch
+        self._client = supervisor.client(host, is_proven=False, relieve=self._make_room)
+        self._out = outbox.Outbox(stream, supervisor.batch.soon, self._sent)
         self._lines = Lines(self._settings.max_input_size)
-        self.unfinished = 0
-        self._answers = Answers(self._out.write)
+        self._ordered = Ordered(self._out.write)
+        self._flow = Flow(
+            self._client, self._settings.max_in_flight, lambda: self._out.size + self._ordered.held
+        )
+        self._answered_at = -math.inf  # when an answer left last
         self._runs: set[Run] = set()
-        self._asked = 0  # how large their messages are together
         self._touched: set[str] = set()  # every word that they name
         self.is_proven = False
         self._proof = b""  # that it has shown a token which was the right one then
+        self._later: Callable[[], Awaitable[None]] | None = None  # what has to be waited for
         self._heard_at = trio.current_time()  # when it sent something last, or was answered
         self._prove_by = self._heard_at + PROVING
         self._listening = trio.CancelScope()
@@ -102,8 +119,6 @@ class Connection:
         self._is_over = False  # whether no more messages are handled
         self._no = ""  # why what is still to be handled is refused, if it is
         self._malformed = 0
-        self._awaited: Callable[[], bool] | None = None  # what `_until` waits for
-        self._happened = trio.Event()
 
     async def converse(self, shutdown: Shutdown | None = None) -> None:
         """Serve the client until it ends, or stays silent; everything that it asked for is answered.
@@ -123,7 +138,7 @@ class Connection:
                     await self._until(lambda: not self._runs)
                     await self._until(lambda: not self._out.size)
                 if self._is_over or (self._no and is_owed):
-                    await self._linger()
+                    await linger(self._stream)
                 nursery.cancel_scope.cancel()
         finally:
             if shutdown.over.is_set():
@@ -141,40 +156,56 @@ class Connection:
         self._no = CANCELLED
         runs = list(self._runs)
         for run in runs:
-            self._shared.named.cancel(run)
-            run.answer = refusal(CANCELLED)
-            self._done(run)
-        self._shared.supervisor.settle()
+            self._batch.run(run.fail, Refused(CANCELLED))
         return len(runs)
 
     # ------------------------------------------------------------------------------------ bytes in, out
 
     async def _send(self, scope: trio.CancelScope) -> None:
         await self._out.send()
+        self._flow.break_off()
         scope.cancel()
 
     async def _read(self) -> None:
-        settle = self._shared.settle
         while data := await self._receive():
-            for number, line in enumerate(self._lines.feed(data), 1):
-                await self._handle(line)
-                if self._is_over:
-                    return
-                if number % _TURN == 0:
-                    settle()
-                    await trio.lowlevel.checkpoint()
-            self._hold(self._lines.held)
-            settle()
-        if not self._is_over and not self._no and (rest := self._lines.unfinished):
-            await self._handle(rest)
-            settle()
+            lines = self._lines.feed(data)
+            self._client.hold_input(self._lines.held)
+            await self._take(lines)
+            if self._is_over:
+                return
+        if not self._no and (rest := self._lines.unfinished):
+            await self._take([rest])
+
+    async def _take(self, lines: list[bytes | Oversized]) -> None:
+        """Handle lines, in turns with what others send."""
+        done = 0
+        while done < len(lines) and not self._is_over:
+            if self._flow.is_heavy:
+                await self._until(lambda: self._flow.is_light)
+            done += self._shared.batch(self._handle_some, lines, done)
+            if self._later is not None:
+                later, self._later = self._later, None
+                await later()
+            if done < len(lines):
+                await trio.lowlevel.checkpoint()
+
+    def _handle_some(self, lines: list[bytes | Oversized], start: int) -> int:
+        """Handle lines, as many as one turn may have, or until one has to wait; returns how many."""
+        end = min(len(lines), start + _TURN)
+        for number in range(start, end):
+            if number > start and self._flow.is_busy:
+                return number - start
+            self._handle(lines[number])
+            if self._is_over or self._later is not None:
+                return number + 1 - start
+        return end - start
 
     async def _receive(self) -> bytes:
         """The next bytes; empty when there are none to come."""
         if self._is_over or self._no or self._out.broken:
             return b""
         self._is_listening = True
-        data = await streams.receive(self._stream)
+        data = await outbox.receive(self._stream)
         self._is_listening = False
         self._heard_at = trio.current_time()
         return data
@@ -189,244 +220,268 @@ class Connection:
             _log.info("an idle client was dropped", peer=self._host)
             self._listening.cancel()
 
-    def _hold(self, size: int) -> None:
-        """So many bytes of an unfinished line are held."""
-        more = size - self.unfinished
-        self.unfinished = size
-        self._shared.hold(more)
-
-    def make_room(self) -> None:
-        """Too many unfinished lines are held, and this client is the one to go."""
-        _log.warning("a client was dropped: too many unfinished lines are held", peer=self._host)
-        self._lines = Lines(self._settings.max_input_size)
-        self._hold(0)
-        self._fail(Reply(b""), PROTOCOL_ERROR, "too many unfinished lines are held; try again later")
+    def _make_room(self) -> None:
+        """Too much is held for all clients, and this one is the one to go."""
+        _log.warning("a client was dropped: too much is held (JEFE_MAX_BUFFERED)", peer=self._host)
         self._is_over = True
+        if self._out.size:  # it does not take what it is sent
+            self._out.break_off()
+            self._flow.break_off()
+            self._client.hold_output(0)
+        else:
+            self._lines = Lines(self._settings.max_input_size)
+            self._client.hold_input(0)
+            self._fail(b"", PROTOCOL_ERROR, "too many unfinished lines are held; try again later")
         if self._is_listening:
             self._listening.cancel()
 
     @property
     def _answered_lately(self) -> bool:
-        return trio.current_time() - self._answers.last_at < _GOODBYE
-
-    async def _linger(self) -> None:
-        """End our side, and read for a moment what the client still sends. TLS cannot end one side."""
-        if isinstance(self._stream, trio.abc.HalfCloseableStream):
-            with trio.move_on_after(_GOODBYE):
-                try:
-                    await self._stream.send_eof()
-                except (trio.BrokenResourceError, trio.ClosedResourceError):
-                    return
-                while await streams.receive(self._stream):
-                    pass
+        return trio.current_time() - self._answered_at < GOODBYE
 
     def _drop(self) -> None:
         """Let go of everything that is under way."""
         self._shared.connections.discard(self)
         self._out.break_off()
-        self._hold(0)
-        for run in list(self._runs):
-            self._shared.named.cancel(run)
-            self._shared.evaluating -= 1
-        self._runs.clear()
-        self._shared.supervisor.settle()
+        self._batch.run(self._cancel_all)
+        self._client.close()
         if self._malformed > _COMPLAINTS:
             _log.warning("malformed messages", peer=self._host, count=self._malformed)
 
+    def _cancel_all(self) -> None:
+        for run in self._runs:
+            run.cancel()
+            self._shared.evaluating -= 1
+        self._runs.clear()
+
     async def _until(self, condition: Callable[[], bool]) -> None:
         """Wait for something that answers bring about, or the client; one that does nothing is dropped."""
-        self._shared.supervisor.settle()
         while not condition() and not self._out.broken:
-            self._awaited = condition
-            self._happened = trio.Event()
-            with trio.move_on_after(self._settings.oaf_idle_timeout):
-                await self._happened.wait()
-                continue
-            if not self._runs:
+            with trio.move_on_after(self._settings.oaf_idle_timeout) as patience:
+                await self._flow.until(condition)
+            if patience.cancelled_caught and not self._runs:
                 _log.info("a client was dropped: it does not take its answers", peer=self._host)
                 self._out.break_off()
-        self._awaited = None
+                self._flow.break_off()
 
-    def _check(self) -> None:
-        if self._awaited is not None and (self._out.broken or self._awaited()):
-            self._happened.set()
-
-    def _is_heavy(self) -> bool:
-        return (
-            len(self._runs) >= self._settings.max_in_flight
-            or self._out.size + self._answers.held > _UNTAKEN
-            or self._asked > _ASKED
-            or len(self._runs) * self._answers.expected_size > _EXPECTED
-        )
-
-    def _has_room(self) -> bool:
-        return not self._runs or not self._is_heavy()
+    def _sent(self) -> None:
+        """Answers have left, or cannot."""
+        self._answered_at = trio.current_time()
+        self._client.hold_output(self._out.size)
+        if self._out.broken:
+            self._flow.break_off()
+        self._flow.check()
 
     # ---------------------------------------------------------------------------------------- messages
 
-    async def _handle(self, line: bytes | Oversized) -> None:
+    def _handle(self, line: bytes | Oversized) -> None:
         """Handle one line; if the server is to answer one only, that was it."""
-        if self._is_heavy():
-            await self._until(self._has_room)
         try:
             if isinstance(line, Oversized):
                 raise ProtocolError(
                     f"a line of more than {self._settings.max_input_size} bytes; "
                     "send less, or raise JEFE_MAX_INPUT_SIZE"
                 )
-            message = oaf_wire.open_message(line)
-            if not await self._admits(message):
-                pass
-            elif self._no:
-                self._fail(Reply(message.request_id), EVALUATION_ERROR, self._no, {"reason": self._no})
-            else:
-                await self._carry_out(message.request(), message.request_id)
+            self._admit(messages.open_message(line))
         except ProtocolError as error:
-            self._malformed += 1
-            if self._malformed <= _COMPLAINTS:
-                _log.warning("malformed message", peer=self._host, detail=error.detail)
-            self._fail(Reply(error.id), PROTOCOL_ERROR, error.detail)
-        if self._settings.oaf_oneshot:
+            self._refuse_line(error)
+        if self._settings.oaf_oneshot and self._later is None:
             self._is_over = True
 
-    async def _admits(self, message: oaf_wire.Message) -> bool:
-        """Whether a message carries the token; if not, that has been answered."""
-        guard = self._shared.guard
-        if not self.is_proven and guard.must_wait(self._address):
-            self._shared.supervisor.settle()
-            if not await guard.turn(self._address):
-                self._is_over = True
-                self._fail(
-                    Reply(message.request_id),
-                    AUTHENTICATION_ERROR,
-                    "too many wrong tokens came from this address; try again later",
-                )
-                return False
+    def _refuse_line(self, error: ProtocolError) -> None:
+        self._malformed += 1
+        if self._malformed <= _COMPLAINTS:
+            _log.warning("malformed message", peer=self._host, detail=error.detail)
+        self._fail(error.id, PROTOCOL_ERROR, error.detail)
+
+    def _admit(self, message: messages.Message) -> None:
+        """Look at the token of a message, and then at the rest. Raises ProtocolError."""
+        if not self.is_proven and self._shared.guard.must_wait(self._address):
+            self._later = partial(self._wait_for_turn, message)
+            return
         if proof := self._shared.token.proof(message.token, self._proof):
             self._proof = proof
-            self.is_proven = True
-            return True
+            self.is_proven = self._client.is_proven = True
+            self._carry_out(message)
+            return
         if self.is_proven:
-            self.is_proven = False
+            self.is_proven = self._client.is_proven = False
             self._prove_by = trio.current_time() + PROVING
-        guard.failed(self._address)
+        self._shared.guard.failed(self._address)
         _log.warning("a message without the right token", peer=self._host)
         self._fail(
-            Reply(message.request_id),
+            message.request_id,
             AUTHENTICATION_ERROR,
             "the token is missing; send it as t" if message.token is None else "the token is wrong",
         )
-        return False
 
-    async def _carry_out(self, request: oaf_wire.Request, message_id: bytes) -> None:
-        reply = Reply(message_id)
-        variables = self._shared.variables
+    async def _wait_for_turn(self, message: messages.Message) -> None:
+        """Its address has shown too many wrong tokens: wait until the next one may be looked at."""
+        if not await self._shared.guard.turn(self._address):
+            self._is_over = True
+            self._fail(
+                message.request_id,
+                AUTHENTICATION_ERROR,
+                "too many wrong tokens came from this address; try again later",
+            )
+            return
+        await self._again(partial(self._admit, message))
+
+    async def _again(self, handle: Callable[[], None]) -> None:
+        """Go on with a message that had to wait."""
+
+        def work() -> None:
+            try:
+                handle()
+            except ProtocolError as error:
+                self._refuse_line(error)
+
+        self._batch.run(work)
+        if self._later is not None:
+            later, self._later = self._later, None
+            await later()
+        elif self._settings.oaf_oneshot:
+            self._is_over = True
+
+    def _carry_out(self, message: messages.Message) -> None:
+        """Do what a message asks for, whose token was right. Raises ProtocolError."""
+        if self._no:
+            self._fail(message.request_id, EVALUATION_ERROR, self._no, {"reason": self._no})
+            return
+        request, message_id = message.request(), message.request_id
         match request:
-            case oaf_wire.Evaluate(expression):
-                words = await words_of(expression)
-                await self._turn(words)
-                self._touched |= words
-                self._evaluate(reply, expression, words)
-            case oaf_wire.Ping():
-                self._answers.say(
-                    reply, oaf_wire.members(message_id, pong=True, time=time.time_ns() // 1_000_000)
-                )
-            case oaf_wire.Status():
-                self._answers.say(reply, oaf_wire.members(message_id, **self._shared.status()))
-            case oaf_wire.GetVariables(names):
-                await self._turn(names)
-                found = variables.get(names)
-                if sum(map(len, found)) + sum(map(len, found.values())) > self._settings.max_input_size:
-                    self._fail(
-                        reply,
-                        EVALUATION_ERROR,
-                        "these variables are larger than JEFE_MAX_INPUT_SIZE together; ask for fewer",
-                    )
+            case messages.Evaluate(expression):
+                if len(expression) >= SHORT:  # to find its words takes a while
+                    self._later = partial(self._find_words, message_id, expression)
                 else:
-                    self._answers.say(reply, oaf_wire.variables(message_id, found))
-            case oaf_wire.SetVariables(values):
-                await self._turn(values)
-                try:
-                    variables.set(values)
-                except VariablesFull as error:
-                    self._fail(reply, EVALUATION_ERROR, f"{error}; nothing was set")
-                else:
-                    self._answers.say(reply, oaf_wire.members(message_id, ok=True))
+                    self._in_turn(partial(self._evaluate, message_id, expression), words_in(expression))
+            case messages.Ping():
+                time_now = time.time_ns() // 1_000_000
+                self._say(messages.members(message_id, pong=True, time=time_now))
+            case messages.Status():
+                self._say(messages.members(message_id, **self._shared.status()))
+            case messages.GetVariables(names):
+                self._in_turn(partial(self._get, message_id), names)
+            case messages.SetVariables(values):
+                self._in_turn(partial(self._set, message_id), values)
 
-    async def _turn(self, names: Any) -> None:
-        """Wait until what was asked before, and has to do with one of these names, has ended."""
+    async def _find_words(self, message_id: bytes, expression: str) -> None:
+        words = await words_of(expression)
+        await self._again(partial(self._in_turn, partial(self._evaluate, message_id, expression), words))
+
+    def _in_turn(self, action: Callable[[Any], None], names: Any) -> None:
+        """Do something with names, when what was asked before, and has to do with one of them, has ended."""
         if self._runs and not self._touched.isdisjoint(names):
-            await self._until(lambda: not self._runs)
+            self._later = partial(self._when_idle, partial(action, names))
+        else:
+            action(names)
+
+    async def _when_idle(self, action: Callable[[], None]) -> None:
+        await self._until(lambda: not self._runs)
+        if not self._out.broken:
+            await self._again(action)
+
+    def _get(self, message_id: bytes, names: Any) -> None:
+        found = self._shared.variables.get(names)
+        if sum(map(len, found)) + sum(map(len, found.values())) > self._settings.max_input_size:
+            self._fail(
+                message_id,
+                EVALUATION_ERROR,
+                "these variables are larger than JEFE_MAX_INPUT_SIZE together; ask for fewer",
+            )
+        else:
+            self._say(messages.variables(message_id, found))
+
+    def _set(self, message_id: bytes, values: Any) -> None:
+        try:
+            self._shared.variables.set(values)
+        except VariablesFull as error:
+            self._fail(message_id, EVALUATION_ERROR, f"{error}; nothing was set")
+        else:
+            self._say(messages.members(message_id, ok=True))
 
     # ------------------------------------------------------------------------------------- evaluations
 
-    def _evaluate(self, reply: Reply, expression: str, words: set[str]) -> None:
+    def _evaluate(self, message_id: bytes, expression: str, words: set[str]) -> None:
         shared = self._shared
         if self._no == CANCELLED:  # it waited for its turn
-            self._fail(reply, EVALUATION_ERROR, CANCELLED, {"reason": CANCELLED})
+            self._fail(message_id, EVALUATION_ERROR, CANCELLED, {"reason": CANCELLED})
             return
-        reply.taken = shared.variables.take(words)
-        reply.sandbox = sandbox_of(reply.taken)
-        reply.size = len(expression)
-        if len(reply.sandbox) > self._settings.max_input_size:
+        taken = shared.variables.take(words)
+        sandbox = sandbox_of(taken)
+        if len(sandbox) > self._settings.max_input_size:
             self._fail(
-                reply,
+                message_id,
                 EVALUATION_ERROR,
                 "the variables that the expression names are larger than JEFE_MAX_INPUT_SIZE together",
             )
             return
-        # A run that may make host calls costs more, so only one that names a script may.
-        submit = shared.named.submit if any(map(shared.supervisor.knows, words)) else shared.supervisor.submit
-        self._answers.place(reply)
+        reply = Reply(message_id, self._ordered.place())
+        reply.taken = taken
+        reply.sandbox = sandbox
+        reply.size = len(expression)
+        self._touched |= words
         shared.evaluating += 1
-        self._asked += reply.size
-        run = submit(
+        self._flow.began(reply.size)
+        run = shared.supervisor.submit(
+            self._client,
             Source(expression or "\n"),  # nothing is an expression, too, but no source
-            Raw(reply.sandbox) if reply.taken else NO_SANDBOX,
+            Raw(sandbox) if taken else NO_SANDBOX,
             on_done=self._done,
             value_of="expression",
             tag=reply,
-            client=self._host,
         )
-        if run.answer is None:
-            self._runs.add(run)
+        self._runs.add(run)
 
     def _done(self, run: Run) -> None:
         reply: Reply = run.tag
         self._runs.discard(run)
         self._shared.evaluating -= 1
-        self._asked -= reply.size
         if not self._runs:
             self._touched.clear()
-        assert run.answer is not None
-        try:
-            text = self._outcome(reply, run.answer)
-        except (ScriptError, ScriptSyntaxError) as error:
-            details = {"line": error.line, "column": error.column, "type": harmless(error.type)}
-            self._fail(
-                reply, EVALUATION_ERROR, str(error), {k: v for k, v in details.items() if v is not None}
-            )
-        except VariablesFull as error:
-            self._fail(reply, EVALUATION_ERROR, f"{error}; nothing that the expression changed was kept")
-        except JefeError as error:
-            self._fail(reply, EVALUATION_ERROR, str(error), {"reason": harmless(error.reason)})
-        except (protocol.MalformedAnswer, ValueError, RecursionError):
-            self._fail(reply, EVALUATION_ERROR, "the child that evaluated this is broken; try again")
-        else:
-            self._answers.say(reply, text)
-        if self._awaited is not None:
-            self._check()
+        text = self._text_of(reply, run)
+        self._flow.ended(reply.size, len(text))
+        self._ordered.fill(reply.place, text)
+        if self._flow.is_waiting:
+            self._flow.check()
 
-    def _outcome(self, reply: Reply, answer: bytes) -> bytes:
-        """Keep what an evaluation changed; the line that tells its value. Raises what went wrong."""
-        outcome = outcome_of(answer)
-        if outcome.sandbox_json != reply.sandbox:
-            self._shared.variables.write_back(reply.taken, protocol.decode_object(outcome.sandbox_json))
-        return oaf_wire.value(reply.id, outcome.result_json or b"null")
+    def _text_of(self, reply: Reply, run: Run) -> bytes:
+        """Keep what an evaluation changed; the line that tells what it came to."""
+        answer = run.answer
+        if isinstance(answer, Finished):
+            try:
+                if answer.sandbox != reply.sandbox:
+                    self._shared.variables.write_back(reply.taken, protocol.decode_object(answer.sandbox))
+            except VariablesFull as error:
+                return self._failure(
+                    reply.id, EVALUATION_ERROR, f"{error}; nothing that the expression changed was kept"
+                )
+            except (ValueError, RecursionError):
+                return self._failure(
+                    reply.id, EVALUATION_ERROR, "the child that evaluated this is broken; try again"
+                )
+            return messages.value(reply.id, answer.result or b"null")
+        assert isinstance(answer, Threw | Refused)
+        told = answer.error()
+        if isinstance(told, ScriptError | ScriptSyntaxError):
+            details = {"line": told.line, "column": told.column, "type": harmless(told.type)}
+        else:
+            details = {"reason": harmless(told.reason)}
+        known = {name: value for name, value in details.items() if value is not None}
+        return self._failure(reply.id, EVALUATION_ERROR, str(told), known)
 
     # ----------------------------------------------------------------------------------------- answers
 
-    def _fail(self, reply: Reply, kind: str, message: str, details: dict[str, Any] | None = None) -> None:
-        self._answers.say(
-            reply, oaf_wire.failure(self._settings.oaf_errors, reply.id, kind, message, details)
-        )
+    def _say(self, text: bytes) -> None:
+        """Answer a message that is carried out at once, behind those before it."""
+        self._ordered.fill(self._ordered.place(), text)
+
+    def _fail(
+        self, message_id: bytes, kind: str, message: str, details: dict[str, Any] | None = None
+    ) -> None:
+        self._say(self._failure(message_id, kind, message, details))
+
+    def _failure(
+        self, message_id: bytes, kind: str, message: str, details: dict[str, Any] | None = None
+    ) -> bytes:
+        return messages.failure(self._settings.oaf_errors, message_id, kind, message, details)

@@ -27,7 +27,7 @@ SECRET: Final = "secret_data"
 """The one name that the language keeps from scripts."""
 
 _WORD: Final = re.compile("[A-Za-z_][A-Za-z0-9_]*")
-_SHORT: Final = 64 * 1024
+SHORT: Final = 64 * 1024
 _TURN: Final = 4096
 
 Taken = dict[str, bytes]
@@ -124,10 +124,13 @@ class Variables:
         self.size = size
 
 
+def words_in(text: str) -> set[str]:
+    """Every word of a short text that could name a variable."""
+    return set(_WORD.findall(text))
+
+
 async def words_of(text: str) -> set[str]:
     """Every word of a script's text that could name a variable. A long text is read in turns with others."""
-    if len(text) < _SHORT:
-        return set(_WORD.findall(text))
     words = set()
     for number, match in enumerate(_WORD.finditer(text)):
         words.add(match[0])

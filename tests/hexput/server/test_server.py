@@ -213,10 +213,9 @@ async def test_a_large_message_is_told_its_end_although_more_of_it_comes():
         assert not patience.cancelled_caught
 
 
-async def test_messages_that_do_not_end_are_bounded_for_all_clients_together(monkeypatch):
-    monkeypatch.setattr("hexput.server.server._UNFINISHED", 200_000)
+async def test_messages_that_do_not_end_are_bounded_for_all_clients_together():
     start = b'{"id":"b","action":"execute","code":"return x.length();","context":{"x":"' + b"x" * 60_000
-    async with serving() as server:
+    async with serving(max_buffered=200_000) as server:
         for _ in range(3):  # what was held for the one that went is held no longer
             small, _ = await server.raw()
             large, _ = await server.raw()
@@ -379,7 +378,7 @@ async def test_a_failure_of_a_client_that_does_not_read_is_nobody_elses():
         async with serving(max_outbox=1 << 30) as server:
             stream, _ = await server.raw()
             shrink(stream)
-            await stream.send_all(unknown * 20 + b"\x81\x05hello")
+            await stream.send_all(unknown * 2 + b"\x81\x05hello")
 
             async def send_for_ever():
                 while True:
@@ -520,7 +519,7 @@ async def test_executions_that_wait_while_children_are_killed_end_rightly_and_ca
                 await client.send(id=message["id"], exists=True)
             elif "function_name" in message:
                 calls.append((message["function_name"], message["arguments"][0]))
-                if len(calls) % 40 == 0 and (pids := server.boss.pool.pids):
+                if len(calls) % 40 == 0 and (pids := server.boss.pools["hexput"].pids):
                     with suppress(psutil.NoSuchProcess):  # it died of the last time, and nobody knows
                         psutil.Process(pids[-1]).kill()
                         killed += 1

@@ -13,7 +13,6 @@ from hexput import messages
 from hexput.server.bridge import Timers
 from hexput.server.deadlines import Deadlines
 from hexput.server.sessions import Session
-from jefe.core.functions import NamedScripts
 from jefe.core.namespaces import OPERATOR, Namespace
 from jefe.core.supervisor import open_supervisor
 from jefe.settings import Settings
@@ -33,7 +32,7 @@ class Client:
 
     async def say_text(self, text):
         self.session.handle(text)
-        self.boss.settle()
+        self.boss.batch.flush()
         await wait_all_tasks_blocked()
 
     def news(self):
@@ -53,20 +52,18 @@ async def clients(nursery, family):
     """Makes clients of one server, with one child."""
     limits = Settings(min_procs=1, max_procs=1, recycle_after=0, max_executions=3, max_in_flight=2)
     boss = await nursery.start(run_supervisor, family, limits)
-    timers = Timers(limits.function_exists_timeout, limits.function_call_timeout, boss.settle)
+    timers = Timers(limits.function_exists_timeout, limits.function_call_timeout, boss.batch.touch)
     nursery.start_soon(timers.exists.run)
     nursery.start_soon(timers.call.run)
-    named = NamedScripts(boss)
 
-    def make(waiting=lambda: 0, namespace=OPERATOR, log=None):
+    def make(waiting=lambda: 0, namespace=OPERATOR, label="test"):
         told = []
         session = Session(
-            log or structlog.get_logger(),
+            boss.client(label, namespace),
+            structlog.get_logger(),
             boss,
-            named,
             timers,
             limits,
-            namespace,
             send=told.append,
             waiting=waiting,
         )
@@ -271,14 +268,14 @@ async def test_a_run_that_ends_while_it_waits_for_the_client_asks_nothing_more(c
     await client.say(id=question["id"], exists=True)
     assert client.news() == []
     for number in range(2):  # as many as may be worked on, and not one more
-        assert not client.session.is_heavy
+        assert not client.session.flow.is_heavy
         await client.say(id=number, action="execute", code="hold")
-    assert client.session.is_heavy
+    assert client.session.flow.is_heavy
 
 
 async def test_a_killed_run_is_logged_once_with_the_script_and_the_client(clients):
     with captured() as logs:
-        client = clients(log=structlog.get_logger().bind(connection=7, address="127.0.0.1:50000"))
+        client = clients(label="127.0.0.1:50000")
         await client.say(id="a", action="execute", code="bomb")
         await client.say(id="b", action="compile", name="named", code="bomb")
         await client.say(id="c", action="run", name="named")
@@ -307,15 +304,15 @@ async def test_too_many_executions_are_refused_and_the_others_go_on(clients):
 async def test_it_is_heavy_while_as_much_is_worked_on_as_may_be(clients, family, nursery):
     client = clients()
     await client.say(id=1, action="execute", code="hold")
-    assert not client.session.is_heavy
+    assert not client.session.flow.is_heavy
     await client.say(id=2, action="execute", code="hold it")
-    assert client.session.is_heavy
-    nursery.start_soon(client.session.until_light)
+    assert client.session.flow.is_heavy
+    nursery.start_soon(client.session.flow.until_light)
     await wait_all_tasks_blocked()
-    assert client.session.is_paused
+    assert client.session.flow.is_waiting
     family.release.set()
     await wait_all_tasks_blocked()
-    assert not client.session.is_paused
+    assert not client.session.flow.is_waiting
     assert len(client.news()) == 2
 
 
@@ -323,19 +320,19 @@ async def test_executions_that_wait_for_the_client_do_not_make_it_heavy(clients)
     client = clients()
     for number in range(3):
         await client.say(id=number, action="execute", code="call 1")
-    assert not client.session.is_heavy
+    assert not client.session.flow.is_heavy
 
 
 async def test_it_is_heavy_while_the_client_takes_nothing(clients, nursery):
     waiting = [10**9]
     client = clients(waiting=lambda: waiting[0])
-    assert client.session.is_heavy
-    nursery.start_soon(client.session.until_light)
+    assert client.session.flow.is_heavy
+    nursery.start_soon(client.session.flow.until_light)
     await wait_all_tasks_blocked()
     waiting[0] = 0
-    client.session.lighten()
+    client.session.flow.check()
     await wait_all_tasks_blocked()
-    assert not client.session.is_paused
+    assert not client.session.flow.is_waiting
 
 
 async def test_nothing_is_said_and_nothing_goes_on_after_its_end(clients, family):
@@ -346,7 +343,7 @@ async def test_nothing_is_said_and_nothing_goes_on_after_its_end(clients, family
     await client.say(id=3, action="parse", code="x")
     assert client.news() == []
     client.session.close()
-    client.boss.settle()
+    client.boss.batch.flush()
     family.release.set()
     await wait_all_tasks_blocked()
     await client.say(id=question["id"], exists=True)

@@ -28,8 +28,8 @@ async def test_everything_each_front_and_each_child_is_told(family, autojump_clo
     async with open_doors(fronts, settings) as doors, open_supervisor(settings, spawn=family.spawn) as boss:
         await wait_all_tasks_blocked()
         await boss.run(Source("echo"))
-        boss.submit(Source("hold"), on_done=lambda run: None)
-        boss.settle()
+        boss.submit(boss.own, Source("hold"), on_done=lambda run: None)
+        boss.batch.flush()
         await family.reached.wait()
         with doors.connections.place("oaf"), capture_logs() as logs:
             tell_state(boss, doors)

@@ -16,8 +16,12 @@ import jefe
 from jefe import Settings, Source, open_supervisor
 from jefe.core import child as process
 from jefe.core import pool
-from jefe.core.journal import Journal
+from jefe.core.batch import Batch
+from jefe.core.clients import Budget, Client
+from jefe.core.journal import Diverged, Journal, digest
+from jefe.core.metrics import Metrics
 from jefe.core.outbox import Outbox
+from jefe.core.process import start_interpreter
 
 
 async def test_a_child_runs_scripts_in_an_environment_that_holds_only_what_it_needs(monkeypatch, tmp_path):
@@ -28,8 +32,8 @@ async def test_a_child_runs_scripts_in_an_environment_that_holds_only_what_it_ne
     monkeypatch.setenv("PYTHONSTARTUP", "x")
     started = []
 
-    async def note(settings):
-        started.append(await process.spawn(settings))
+    async def note(settings, language):
+        started.append(await start_interpreter(settings, language))
         return started[-1]
 
     async with open_supervisor(Settings(max_procs=1), spawn=note) as boss:
@@ -93,7 +97,9 @@ async def test_what_a_child_says_is_logged_within_bounds_and_without_tricks(log)
             stdout=subprocess.PIPE,
             stderr=subprocess.PIPE,
         ),
-        soon=lambda thunk: thunk(),
+        batch=Batch(lambda: None),
+        own=Client("test", budget=Budget(1000)),
+        metrics=Metrics(),
         on_ready=lambda child: None,
         on_settled=lambda child: None,
     )
@@ -111,7 +117,7 @@ async def test_what_a_child_says_is_logged_within_bounds_and_without_tricks(log)
 
 
 async def test_a_process_that_cannot_be_started_is_reported(autojump_clock, log):
-    async def fail(settings):
+    async def fail(settings, language):
         raise OSError("no more processes")
 
     async with open_supervisor(Settings(), spawn=fail) as boss:
@@ -167,22 +173,26 @@ async def test_an_outbox_sends_in_order_at_once_and_when_there_is_room(nursery):
 @given(st.lists(st.tuples(st.sampled_from("fg"), st.binary(max_size=3), st.binary(max_size=9)), max_size=8))
 def test_a_journal_replays_what_it_recorded(calls):
     journal = Journal(10_000)
-    for call in calls:
-        assert journal.replay(*call[:2]) is None
-        journal.record(*call, is_delivered=True)
+    for name, arguments, answer in calls:
+        assert journal.replay((name, digest(arguments))) is None
+        journal.record((name, digest(arguments)), answer, is_delivered=True)
     for _ in range(2):
         journal.restart()
-        assert [journal.replay(*call[:2]) for call in calls] == [call[2] for call in calls]
-        assert journal.replay("f", b"") is None
+        for name, arguments, answer in calls:
+            assert journal.replay((name, digest(arguments))) == answer
+        assert journal.replay(("f", digest(b""))) is None
     journal.restart()
     if calls:
-        with pytest.raises(ValueError, match="called"):
-            journal.replay("h", b"")
+        with pytest.raises(Diverged, match=f"it called 'h' where it had called '{calls[0][0]}'"):
+            journal.replay(("h", digest(b"")))
+        with pytest.raises(Diverged, match="with other arguments than before"):
+            journal.replay((calls[0][0], digest(calls[0][1] + b"x")))
 
 
 def test_a_journal_is_bounded():
     journal = Journal(1000)
     for _ in range(10):
-        journal.record("f", b"[]", b"x" * 500, is_delivered=True)
-        assert journal.replay("f", b"[]") is None
-    assert not journal.complete
+        journal.record(("f", digest(b"[]")), b"x" * 500, is_delivered=True)
+        assert journal.replay(("f", digest(b"[]"))) is None
+        assert journal.size <= 1000
+    assert not journal.is_complete

@@ -4,7 +4,8 @@ import pytest
 import trio
 
 from jefe import Settings, Source, open_supervisor
-from jefe.core.functions import MAX_DEPTH, NamedScripts
+from jefe.core.functions import MAX_DEPTH, NamedFunctions
+from jefe.core.run import NO_SANDBOX, State
 from jefe.core.values import outcome_of
 from jefe.errors import JefeError
 
@@ -33,19 +34,17 @@ def evaluate():
             async with open_supervisor(Settings(max_procs=1)) as boss:
                 for name, script in SCRIPTS.items():
                     await boss.compile(name, script)
-                named = NamedScripts(boss)
                 done = trio.Event()
-                front = None if on_call is None else lambda *call: on_call(named, *call)
-                run = named.submit(
+                run = boss.submit(
+                    boss.own,
                     Source(expression),
                     on_done=lambda run: done.set(),
-                    on_call=front,
+                    on_call=on_call,
                     value_of="expression",
                     tag="front",
                 )
-                boss.settle()
+                boss.batch.flush()
                 await done.wait()
-                assert not named._members
                 try:
                     return outcome_of(run.answer).result
                 except JefeError as error:
@@ -96,21 +95,20 @@ def test_what_goes_wrong_in_a_named_script_is_an_error_of_the_caller(evaluate, e
 def test_a_front_serves_the_functions_of_named_scripts_too_and_hands_on_what_it_does_not_know(evaluate):
     asked = []
 
-    def on_call(named, run, name, arguments):
+    def on_call(run, name, arguments):
         asked.append((name, run.tag))
         if name == "ask":
             run.resume(b"[%b]" % arguments)
         else:
-            named.call(run, name, arguments)
+            run.resume(error="unknown here", not_found=True)
 
     assert evaluate("[asks(), double({n: 2})]", on_call) == [[[7]], 4]
     assert asked == [("asks", "front"), ("ask", "front"), ("double", "front")]
 
 
-async def test_cancelling_a_run_drops_what_it_called(family):
+async def test_cancelling_a_run_drops_what_it_called(family, monkeypatch):
     async with open_supervisor(Settings(max_procs=1, recycle_after=0), spawn=family.spawn) as boss:
-        await boss.compile("caller", "call 1")
-        named = NamedScripts(boss)
+        await boss.compile("f", "call 1")
         called = trio.Event()
         made = []
         ended = []
@@ -118,17 +116,18 @@ async def test_cancelling_a_run_drops_what_it_called(family):
         def on_call(run, name, arguments):
             made.append(run)
             if len(made) == 1:  # the script of the fake child calls f(1), which is no way to call a script
-                named.call(run, "caller", b"[{}]")
+                monkeypatch.setattr(NamedFunctions, "_sandbox", lambda *_: NO_SANDBOX)
+                run.resume(error="unknown here", not_found=True)
             else:
                 called.set()
 
-        run = named.submit("caller", on_done=ended.append, on_call=on_call)
-        boss.settle()
+        run = boss.submit(boss.own, "f", on_done=ended.append, on_call=on_call)
+        boss.batch.flush()
         await called.wait()
-        assert [one.dropped for one in made] == [False, False]
-        named.cancel(run)
-        boss.settle()
+        assert made[0] is run
+        assert made[0].asking() is made[1]
+        boss.batch.run(run.cancel)
         await boss.run(Source("echo"))
-        assert [one.dropped for one in made] == [True, True]
+        assert [one.state for one in made] == [State.ENDED, State.ENDED]
         assert ended == []
-        assert not named._members
+        assert boss.stats()["pool"]["waiting"] == 0

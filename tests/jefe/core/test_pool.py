@@ -7,7 +7,9 @@ from trio.testing import wait_all_tasks_blocked
 
 import jefe
 from jefe import Settings, Source, open_supervisor
+from jefe.core.answers import Refused
 from jefe.core.child import Child
+from tests.jefe.answers import told
 
 ECHO = Source("echo")
 
@@ -51,8 +53,8 @@ async def test_only_the_run_that_a_dead_child_was_at_fails(family, one):
         await boss.run(ECHO)  # so that it is known to be quick, and many go down one pipe
         ended = []
         for key, source in enumerate([ECHO, Source("hold"), *[ECHO] * 20]):
-            boss.submit(source, msgspec.Raw(b'{"key":%d}' % key), on_done=ended.append, tag=key)
-        boss.settle()
+            boss.submit(boss.own, source, msgspec.Raw(b'{"key":%d}' % key), on_done=ended.append, tag=key)
+        boss.batch.flush()
         await wait_all_tasks_blocked()
         assert [run.tag for run in ended] == [0]
         family.children[0].crash()  # which may have been an accident: it is given another chance
@@ -61,9 +63,9 @@ async def test_only_the_run_that_a_dead_child_was_at_fails(family, one):
         family.children[1].crash()
         await wait_all_tasks_blocked()
         assert [run.tag for run in ended] == list(range(22))
-        assert ended[1].answer == b'{"ok":false,"reason":"child died while running script"}'
+        assert ended[1].answer == Refused("child died while running script")
         for run in ended[2:]:
-            assert msgspec.json.decode(run.answer)["response"] == {"sandbox": {"key": run.tag}}
+            assert told(run)["response"] == {"sandbox": {"key": run.tag}}
         # The others were not begun before, and were begun once, in order.
         assert [given["key"] for given in family.began("echo")[2:]] == list(range(2, 22))
 
@@ -131,14 +133,15 @@ async def test_a_run_that_makes_another_host_call_than_before_fails_once_and_alo
 
     async with open_supervisor(one, spawn=family.spawn) as boss:
         await boss.run(ECHO)
-        boss.submit(Source("fickle"), on_done=ended.append, on_call=on_call, tag="fickle")
-        boss.submit(ECHO, on_done=ended.append, tag="echo")
-        boss.settle()
+        boss.submit(boss.own, Source("fickle"), on_done=ended.append, on_call=on_call, tag="fickle")
+        boss.submit(boss.own, ECHO, on_done=ended.append, tag="echo")
+        boss.batch.flush()
         await wait_all_tasks_blocked()
-        assert {run.tag: msgspec.json.decode(run.answer)["ok"] for run in ended} == {
-            "fickle": False,
-            "echo": True,
-        }
+        answers = {run.tag: told(run) for run in ended}
+        assert answers["echo"]["ok"]
+        assert answers["fickle"]["reason"] == "the run cannot be replayed"
+        assert "with other arguments" in answers["fickle"]["detail"]
+        assert len(family.children) == 2  # the child has done nothing wrong
         assert len(ended) == 2
         assert boss.stats()["pool"]["busy"] == 0
 

@@ -1,5 +1,6 @@
 """What is promised to whoever asks a supervisor, with children that are no processes."""
 
+import json
 import math
 
 import msgspec
@@ -10,6 +11,7 @@ from trio.testing import wait_all_tasks_blocked
 
 import jefe
 from jefe import Settings, Source, open_supervisor
+from jefe.fronts.objects import line_of
 
 
 async def test_a_run_hands_back_its_sandbox_and_its_result(family, one):
@@ -153,6 +155,7 @@ async def test_requests_about_a_name_take_effect_in_their_order(family, one):
 
         def compile_as(source):
             boss.submit_compile(
+                boss.own,
                 msgspec.json.decode(
                     msgspec.json.encode({"cmd": "compile", "scriptName": "s", "script": source}),
                     type=jefe.core.supervisor.protocol.Compile,
@@ -162,16 +165,16 @@ async def test_requests_about_a_name_take_effect_in_their_order(family, one):
 
         for source in ("pick a", "bad", "pick b"):
             compile_as(source)
-            boss.submit("s", msgspec.Raw(b'{"a":"A","b":"B"}'), on_done=note("run"))
-        boss.submit_remove("s", note("remove"))
-        boss.submit("s", on_done=note("run"))
+            boss.submit(boss.own, "s", msgspec.Raw(b'{"a":"A","b":"B"}'), on_done=note("run"))
+        boss.submit_remove(boss.own, "s", note("remove"))
+        boss.submit(boss.own, "s", on_done=note("run"))
         compile_as("echo")
-        boss.submit("s", on_done=note("run"))
-        boss.settle()
+        boss.submit(boss.own, "s", on_done=note("run"))
+        boss.batch.flush()
         await wait_all_tasks_blocked()
         seen = []
         for what, answer in answers:
-            decoded = msgspec.json.decode(answer)
+            decoded = json.loads(line_of(answer))
             seen.append((what, decoded.get("response", {}).get("result", decoded["ok"])))
         changes = [("pick a", True), ("bad", False), ("pick b", True), ("remove", True), ("echo", True)]
         assert [change for change in seen if change[0] != "run"] == changes
@@ -274,8 +277,10 @@ async def test_a_full_queue_refuses_at_once(family):
         ended = []
         with capture_logs() as logged:
             for _ in range(3):
-                boss.submit(Source("echo"), on_done=ended.append)
-        assert [run.answer for run in ended] == [b'{"ok":false,"reason":"overloaded"}']
+                boss.submit(boss.own, Source("echo"), on_done=ended.append)
+        assert ended == []  # never inside the call that asked
+        boss.batch.flush()
+        assert [run.answer.reason for run in ended] == ["overloaded"]
         assert [line["event"] for line in logged] == [
             "a request was refused: too many runs wait (JEFE_MAX_QUEUE)"
         ]

@@ -186,7 +186,9 @@ async def test_whatever_a_client_sends_is_answered_and_the_next_request_works(ta
     assert [answer["reason"] for answer in refused] == ["malformed request"] * 6 + ["input too large"] * 3
     assert good["response"] == {"sandbox": {"a": 1}}
     await client.send.send_all(b'{"cmd":"run"')
-    assert await client.rest() == [{"ok": False, "reason": "malformed request"}]
+    (cut,) = await client.rest()
+    assert (cut["ok"], cut["reason"]) == (False, "malformed request")
+    assert "ends with CRLF" in cut["detail"]
 
 
 async def test_a_killed_run_is_logged_with_its_script(talk):

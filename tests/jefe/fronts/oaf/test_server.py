@@ -10,7 +10,6 @@ from trio.testing import memory_stream_pair, wait_all_tasks_blocked
 
 from jefe import Settings, open_supervisor
 from jefe.fronts.access import Token
-from jefe.fronts.oaf import shared as oaf_shared
 from jefe.fronts.oaf.connection import Connection
 from jefe.fronts.oaf.guard import FREE, WAITING
 from jefe.fronts.oaf.shared import Shared
@@ -187,7 +186,7 @@ async def test_a_client_that_goes_drops_what_it_asked_for(server, family):
     family.release.set()
     assert await other.asked("throw") != []
     assert (await other.asked({"status": True}))[0]["busy"] is False
-    assert connect.shared.unfinished == 0
+    assert connect.shared.supervisor.budget.held == 0
 
 
 async def test_a_last_line_needs_no_end_and_half_a_connection_is_enough(server):
@@ -217,11 +216,8 @@ async def test_a_flood_of_messages_is_handled_in_turns_with_those_of_others(serv
 
 
 @pytest.mark.parametrize("is_first", [True, False])
-async def test_when_too_many_unfinished_lines_are_held_those_without_the_token_go(
-    server, monkeypatch, is_first
-):
-    monkeypatch.setattr(oaf_shared, "_UNFINISHED", 100_000)
-    connect = await server()
+async def test_when_too_many_unfinished_lines_are_held_those_without_the_token_go(server, is_first):
+    connect = await server(max_buffered=100_000)
     stranger, client = connect(), connect()
     await client.asked({"ping": True})
     for each in (stranger, client) if is_first else (client, stranger):
@@ -231,7 +227,7 @@ async def test_when_too_many_unfinished_lines_are_held_those_without_the_token_g
     assert "too many unfinished lines" in error["message"]
     await client.stream.send_all(b'return","t":"123abc"}\n')
     assert await client.answers(1) == [None]
-    assert connect.shared.unfinished == 0
+    assert connect.shared.supervisor.budget.held == 0
 
 
 async def test_variables_and_evaluations_are_bounded(server):

@@ -1,0 +1,98 @@
+"""What the supervisor answers: a few frozen types, instead of lines of JSON.
+
+A child's line is decoded once (jefe/core/dialogue.py) and becomes one of these; a front turns it into the
+bytes of its protocol. In between nobody looks into JSON to learn what happened. The parts that are the
+script's own (its result, its variables, its tree) stay JSON text, which nobody decodes on the way.
+"""
+
+import msgspec
+
+from jefe.errors import JefeError, ScriptError, refusal_error
+
+
+class Finished(msgspec.Struct, frozen=True, gc=False):
+    """A run that finished.
+
+    Attributes:
+        sandbox: JSON text of an object, the variables that the script hands back; empty if its language hands
+            none back.
+        result: JSON text, the value that it returned; None if it returned none.
+        payload: the bytes that it returned, in a language of bytes; None in others.
+        time_taken: the script's own time, in milliseconds.
+        log: JSON text of an array, what the script wrote to its log; empty for nothing.
+        fuel: what the engine metered, in its own unit; None if it does not.
+    """
+
+    sandbox: bytes
+    result: bytes | None
+    time_taken: float
+    payload: bytes | None = None
+    log: bytes = b""
+    fuel: int | None = None
+
+
+class Threw(msgspec.Struct, frozen=True, gc=False):
+    """A run that failed by its script's own fault.
+
+    Attributes:
+        type: of the error, for programs.
+        message: of the error, for the script's author.
+        line: where, from 1; None if that is not known.
+        column: where in the line, from 1; None if that is not known.
+        time_taken: the script's own time, in milliseconds.
+        log: as of `Finished`.
+        fuel: as of `Finished`.
+    """
+
+    type: str
+    message: str
+    line: int | None = None
+    column: int | None = None
+    time_taken: float = 0.0
+    log: bytes = b""
+    fuel: int | None = None
+
+    def error(self) -> ScriptError:
+        """The same as an exception."""
+        return ScriptError(self.type, self.message, self.line, self.column)
+
+
+class Refused(msgspec.Struct, frozen=True, gc=False):
+    """A request that could not be carried out.
+
+    Attributes:
+        reason: why, one of those of docs/protocols.md.
+        detail: a sentence about this very request, for a person; empty if the reason says it all.
+        type: of a syntax error, for programs.
+        line: of a syntax error, from 1.
+        column: of a syntax error, from 1.
+    """
+
+    reason: str
+    detail: str = ""
+    type: str | None = None
+    line: int | None = None
+    column: int | None = None
+
+    def error(self) -> JefeError:
+        """The same as an exception."""
+        return refusal_error(self.reason, self.detail, self.type, self.line, self.column)
+
+
+class Accepted(msgspec.Struct, frozen=True, gc=False):
+    """A request that was carried out, and has nothing to tell: a compile or a remove."""
+
+
+class Parsed(msgspec.Struct, frozen=True, gc=False):
+    """The tree of a source, as JSON text; it may be deeper than decoders care for."""
+
+    tree: bytes
+
+
+Ended = Finished | Threw | Refused
+"""What a run comes to."""
+
+Answer = Finished | Threw | Refused | Accepted | Parsed
+"""What any request comes to."""
+
+ACCEPTED = Accepted()

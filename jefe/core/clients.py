@@ -1,0 +1,211 @@
+"""Clients, as the core knows them, and the memory that all of them share.
+
+A client is whoever asks: a connection, the application behind the pipe, a Python program. Everything that the
+supervisor does is done for one: in its namespace, in its turn, on its account. What is guaranteed:
+
+- What is held for clients is bounded in bytes, for all together (`Budget`): requests, the arguments of host
+  calls, journals, answers on their way, unfinished input, output that has not been taken.
+- When that is nearly used up, clients that hold more than their share are not read from, and their requests
+  are refused. When it is used up, the one of them that holds most unfinished input and untaken output has to
+  go, those first that have shown no token. So no client is hindered by what others hold.
+"""
+
+from collections.abc import Callable
+from typing import Final
+
+from jefe.core.namespaces import OPERATOR, Namespace
+
+_WEIGHT: Final = 0.1
+"""How much the newest run of a client counts for what the next is expected to cost."""
+
+_TIGHT: Final = 0.75
+"""From so large a share of the budget on, clients that hold more than their share have to wait."""
+
+
+class Budget:
+    """How many bytes are held for all clients together.
+
+    Args:
+        bound: how many may be.
+    """
+
+    __slots__ = ("_clients", "_is_relieving", "bound", "held", "tight", "waiting")
+
+    def __init__(self, bound: int) -> None:
+        self.bound = bound
+        self.tight = int(bound * _TIGHT)
+        """With more than so many bytes it is nearly used up."""
+        self.held = 0
+        """How many bytes are held."""
+        self._clients: set[Client] = set()
+        self.waiting: set[Client] = set()
+        """Those that were told to wait."""
+        self._is_relieving = False
+
+    def __len__(self) -> int:
+        """How many clients there are."""
+        return len(self._clients)
+
+    @property
+    def share(self) -> float:
+        """How many bytes one client may hold whatever the others do."""
+        return self.tight / max(1, len(self._clients))
+
+    def add(self, client: "Client") -> None:
+        """A client has come."""
+        self._clients.add(client)
+
+    def remove(self, client: "Client") -> None:
+        """A client has gone; what is still held for it is given back as it ends."""
+        self._clients.discard(client)
+        self.waiting.discard(client)
+
+    def wake(self) -> None:
+        """Less is held: go on with those that were told to wait, if there is room again."""
+        if self.held <= self.tight:
+            waiting, self.waiting = self.waiting, set()
+            for client in waiting:
+                if client.on_room is not None:
+                    client.on_room()
+
+    def must_wait(self, client: "Client") -> bool:
+        """Whether nothing new may be begun for a client: little is left, and it holds more than its share,
+        without what it has not finished sending: it has to be read from to finish that. If so, its `on_room`
+        is called when that has changed.
+        """
+        if self.held <= self.tight or client.held - client.unfinished <= self.share:
+            return False
+        self.waiting.add(client)
+        return True
+
+    def relieve(self) -> None:
+        """It is used up: have the client go that holds most of what it could do without."""
+        if self._is_relieving:
+            return
+        share = self.share
+        able = [
+            client
+            for client in self._clients
+            if client.relieve is not None and client.droppable and client.held > share
+        ]
+        if not able:
+            return
+        victim = max(able, key=lambda client: (not client.is_proven, client.droppable))
+        self._is_relieving = True
+        try:
+            assert victim.relieve is not None
+            victim.relieve()
+        finally:
+            self._is_relieving = False
+
+
+class Client:
+    """Whoever asks. Until its `close` it counts among those that share the budget.
+
+    Args:
+        label: what the log calls it, such as its address.
+        namespace: where the names that it uses are looked up, and whose what it makes is.
+        budget: of all clients together.
+        is_proven: whether it has shown a token, or needs none.
+        relieve: drops the client, since too much is held for all together; None if it cannot be dropped.
+    """
+
+    __slots__ = (
+        "_budget",
+        "_input",
+        "_output",
+        "cost",
+        "held",
+        "is_proven",
+        "label",
+        "namespace",
+        "on_room",
+        "relieve",
+    )
+
+    def __init__(
+        self,
+        label: str,
+        namespace: Namespace = OPERATOR,
+        *,
+        budget: Budget,
+        is_proven: bool = True,
+        relieve: Callable[[], object] | None = None,
+    ) -> None:
+        self.label = label
+        self.namespace = namespace
+        self.is_proven = is_proven
+        self.relieve = relieve
+        self.on_room: Callable[[], object] | None = None
+        """Called when it had to wait for room, and there is room again."""
+        self.held = 0
+        """How many bytes are held for it."""
+        self.cost = 0.0
+        """What its runs cost a child of late, in milliseconds; 0 as long as nothing is known. It is the guess
+        for sources that never ran."""
+        self._budget = budget
+        self._input = 0
+        self._output = 0
+        budget.add(self)
+
+    def __repr__(self) -> str:
+        return f"<Client {self.label}>"
+
+    @property
+    def unfinished(self) -> int:
+        """How many bytes are held of what it has not finished sending."""
+        return self._input
+
+    @property
+    def droppable(self) -> int:
+        """So many bytes are held only because it does not go on to send, or does not take what it is sent."""
+        return self._input + self._output
+
+    @property
+    def must_wait(self) -> bool:
+        """Whether nothing new may be begun for it, for the sake of the others."""
+        budget = self._budget
+        return budget.held > budget.tight and budget.must_wait(self)
+
+    def ran(self, cost: float) -> None:
+        """One of its runs took a child so many milliseconds."""
+        self.cost += (cost - self.cost) * _WEIGHT if self.cost else cost
+
+    def hold(self, size: int) -> None:
+        """So many bytes more are held for it; fewer, if it is negative."""
+        self.held += size
+        budget = self._budget
+        budget.held += size
+        if size > 0:
+            if budget.held > budget.bound:
+                budget.relieve()
+        elif budget.waiting:
+            budget.wake()
+
+    def expect(self, size: int) -> None:
+        """So many bytes more are expected to be held for it soon; fewer, if it is negative. Nobody has to go
+        for a guess.
+        """
+        self.held += size
+        budget = self._budget
+        budget.held += size
+        if budget.waiting:
+            budget.wake()
+
+    def hold_input(self, size: int) -> None:
+        """So many bytes are held, in all, of something that it has not finished sending."""
+        more, self._input = size - self._input, size
+        if more:
+            self.hold(more)
+
+    def hold_output(self, size: int) -> None:
+        """So many bytes wait, in all, for it to take them."""
+        more, self._output = size - self._output, size
+        if more:
+            self.hold(more)
+
+    def close(self) -> None:
+        """It has gone."""
+        self.hold_input(0)
+        self.hold_output(0)
+        self._budget.remove(self)

@@ -1,0 +1,324 @@
+"""The dialogue with one child, sans-IO: what it was asked, what it knows, what it owes. Lines in, events out.
+
+A child answers every line, in order; so the job at the head of `pending` is the one that it is at, and those
+behind it have not begun. A run that made a host call is among the `waiting` ones until it is resumed. What
+the child says is decoded here, once, and becomes an answer of the core (jefe/core/answers.py).
+
+Invariants:
+
+- A job is either among those pending or, a run at a host call, among those waiting.
+- A version goes down the pipe in front of the first job that needs it, and is known from then on, unless the
+  child refuses it: then what the child said about it is the answer to every job that stands behind.
+- What is no answer, or answers something else, is `protocol.MalformedAnswer`: the child is broken, and the
+  dialogue is over.
+"""
+
+from collections import deque
+from collections.abc import Callable, Iterator
+from typing import Final
+
+from msgspec import Raw
+
+from child import protocol
+from child.protocol import HostCall, MalformedAnswer
+from jefe.core.answers import ACCEPTED, Answer, Finished, Parsed, Refused, Threw
+from jefe.core.clients import Client
+from jefe.core.jobs import Job, Place
+from jefe.core.version import TOO_HEAVY, VERSION_ID, Version
+
+MAX_ANSWER: Final = 64 * 1024 * 1024
+"""The longest answer that is accepted from a child, in bytes; a child that says more has gone astray."""
+
+_MS_PER_BYTE: Final = 1e-5
+"""What a byte of a request is taken to cost a child, in milliseconds."""
+
+_LONGEST: Final = 1e10
+"""The longest time that a child may say a run took, in milliseconds."""
+
+_HELLO_LIMIT: Final = 21.0
+"""How long a child may take to give its first sign of life, in seconds of real time, if it sleeps."""
+
+_LOST_SOURCE: Final = (protocol.SYNTAX_ERROR, protocol.UNKNOWN_LANGUAGE)
+"""How a refusal begins that is the source's own fault, on every child."""
+
+
+class TooLong(MalformedAnswer):
+    """An answer of more than `MAX_ANSWER` bytes."""
+
+
+class Hello(Job):
+    """The first line for a child; its answer says that the child is there.
+
+    Args:
+        client: the supervisor's own.
+        on_ready: called with what the child says of itself.
+    """
+
+    __slots__ = ("_on_ready",)
+
+    is_internal = True
+
+    def __init__(self, client: Client, on_ready: Callable[[protocol.Response], None]) -> None:
+        super().__init__(client)
+        self._on_ready = on_ready
+
+    @property
+    def limit(self) -> float:
+        """Longer than for others: its process may still be starting."""
+        return _HELLO_LIMIT
+
+    @property
+    def request(self) -> bytes:
+        """Something harmless."""
+        return protocol.encode_request(protocol.Stats(id=Raw(VERSION_ID)))
+
+    def told(self, response: protocol.Response) -> None:
+        """The child is there."""
+        self.is_over = True
+        self._on_ready(response)
+
+
+class Load(Job):
+    """Makes a version known to a child, in the same write as the first job there, at that job's expense."""
+
+    __slots__ = ("job", "loaded")
+
+    is_internal = True
+
+    def __init__(self, version: Version, job: Job) -> None:
+        super().__init__(job.client)
+        self.loaded = version
+        self.job = job
+
+    @property
+    def label(self) -> str:
+        """The version's."""
+        return self.loaded.label
+
+    @property
+    def request(self) -> bytes:
+        """The version's own line."""
+        return self.loaded.line
+
+    def overran(self) -> None:
+        """Count it: after a few times it is not tried again."""
+        self.loaded.overran()
+
+
+class Unload(Job):
+    """Removes a version from a child; nothing hangs on the answer."""
+
+    __slots__ = ("_key",)
+
+    is_internal = True
+
+    def __init__(self, client: Client, key: str) -> None:
+        super().__init__(client)
+        self._key = key
+
+    @property
+    def request(self) -> bytes:
+        """Forget the version."""
+        return protocol.encode_request(protocol.Remove(id=Raw(VERSION_ID), script_name=self._key))
+
+
+Event = tuple[Job, Answer | HostCall]
+"""What came of a job."""
+
+
+class Dialogue:
+    """What one child was asked, knows and owes.
+
+    Args:
+        place: the child, for the jobs that it has.
+        write: takes bytes for the child.
+        own: the supervisor's own client, for what is nobody else's.
+    """
+
+    def __init__(self, place: Place, write: Callable[[bytes], object], own: Client) -> None:
+        self._place = place
+        self._write = write
+        self._own = own
+        self._framer = protocol.Framer(MAX_ANSWER)
+        self.pending: deque[Job] = deque()
+        """The jobs whose lines it has not answered, oldest first."""
+        self.waiting: dict[bytes, Job] = {}
+        """The runs that wait in it for the answer to a host call, by id."""
+        self.known: set[str] = set()
+        """The keys of the versions that it has been told."""
+        self._refusals: dict[str, Refused] = {}  # what it said about the versions that it refused, by key
+        self.load = 0.0
+        """How long it is taken to be busy with its unanswered lines, in milliseconds."""
+        self.answered = 0
+        """How many lines it has answered; so that is also the number of the line that it is at."""
+        self.about = protocol.Response()
+        """What it said of itself."""
+        self._is_replayable = True
+
+    @property
+    def is_empty(self) -> bool:
+        """Whether it has nothing to do, and nothing waits in it."""
+        return not self.pending and not self.waiting
+
+    @property
+    def head(self) -> Job | None:
+        """The job that it is at."""
+        return self.pending[0] if self.pending else None
+
+    @property
+    def blamed(self) -> Job | None:
+        """The job that is to blame if the child dies now; None if nobody is."""
+        head = self.head
+        if isinstance(head, Load):
+            return head.job
+        return None if isinstance(head, Hello | Unload) else head
+
+    def jobs(self) -> list[Job]:
+        """All that it has of others' jobs, those that wait first; from now on it has none."""
+        jobs = [job for job in self.pending if not isinstance(job, Hello | Load | Unload)]
+        jobs = list(dict.fromkeys((*self.waiting.values(), *jobs)))
+        self.waiting.clear()
+        self.pending.clear()
+        return jobs
+
+    # ------------------------------------------------------------------------------------------- asking
+
+    def greet(self, on_ready: Callable[[protocol.Response], None]) -> None:
+        """Ask for the first sign of life."""
+        self._ask(Hello(self._own, on_ready))
+
+    def begin(self, job: Job) -> None:
+        """Send a job; its version goes before it if the child does not know it."""
+        version = job.version
+        if version is not None and version.key not in self.known:
+            self.known.add(version.key)
+            self._ask(Load(version, job))
+        if job.compiles is not None:
+            self.known.add(job.compiles.key)
+        job.sent(self._place, is_replayable=self._is_replayable)
+        self._ask(job)
+
+    def resume(self, job: Job, line: bytes) -> None:
+        """Answer the host call of a job that waits."""
+        del self.waiting[job.id]
+        self._ask(job, line)
+
+    def forget(self, version: Version) -> None:
+        """Remove a version, if the child knows it."""
+        if version.key in self.known:
+            self.known.remove(version.key)
+            self._refusals.pop(version.key, None)
+            self._ask(Unload(self._own, version.key))
+
+    def _ask(self, job: Job, line: bytes = b"") -> None:
+        line = line or job.request
+        self.pending.append(job)
+        job.charge = job.cost + len(line) * _MS_PER_BYTE
+        self.load += job.charge
+        self._write(line)
+
+    # ------------------------------------------------------------------------------------------- hearing
+
+    def receive(self, data: bytes) -> Iterator[Event]:
+        """Take the next bytes of the child; what came of the jobs that they answer. What is told of a job
+        before the next one is looked at, is told with the job no longer pending.
+
+        Raises:
+            MalformedAnswer: the child is broken; the job that it is at is still pending.
+        """
+        for line in self._framer.feed(data):
+            if isinstance(line, protocol.Oversized):
+                raise TooLong(f"an answer of more than {MAX_ANSWER} bytes")
+            if not self.pending:
+                raise MalformedAnswer("an answer to nothing")
+            answer = protocol.decode_answer(line)
+            job = self.pending[0]
+            if bytes(answer.id) != job.id:
+                raise MalformedAnswer("an answer to something else")
+            outcome = self._outcome(job, answer)
+            self.pending.popleft()
+            self.load -= job.charge
+            self.answered += 1
+            if outcome is not None:
+                yield job, outcome
+        if not self.pending:
+            self.load = 0.0  # what rounding left behind
+
+    def _outcome(self, job: Job, answer: protocol.Answer) -> Answer | HostCall | None:
+        """What an answer says; None if it is the dialogue's own business, and has been seen to."""
+        if answer.call is not None:
+            self.waiting[job.id] = job
+            return answer.call
+        if not answer.ok:
+            return self._refusal(job, answer)
+        response = answer.response
+        if job.is_internal:
+            if isinstance(job, Hello):
+                self.about = response or self.about
+                self._is_replayable = self.about.is_replayable
+                job.told(self.about)
+            elif isinstance(job, Load):
+                self._refusals.pop(job.loaded.key, None)
+                job.loaded.loaded(response)
+            return None
+        if job.compiles is not None:
+            job.compiles.loaded(response)
+            return ACCEPTED
+        if answer.time_taken is None or response is None:
+            return _told(response)
+        if not 0 <= answer.time_taken <= _LONGEST:
+            raise MalformedAnswer("a run that took no time that there is")
+        thrown = response.exception
+        if thrown is None:
+            return Finished(
+                bytes(response.sandbox),
+                bytes(response.result) or None,
+                answer.time_taken,
+                None,
+                bytes(response.log),
+                response.fuel,
+            )
+        return Threw(
+            thrown.type,
+            thrown.message,
+            thrown.line,
+            thrown.column,
+            answer.time_taken,
+            bytes(response.log),
+            response.fuel,
+        )
+
+    def _refusal(self, job: Job, answer: protocol.Answer) -> Refused | None:
+        reason = answer.reason or "refused without a reason"
+        if reason in (protocol.MALFORMED_REQUEST, protocol.INPUT_TOO_LARGE):
+            raise MalformedAnswer(f"it quits: {reason}")
+        if isinstance(job, Hello):
+            raise MalformedAnswer(f"at its start: {reason}")
+        refused = Refused(reason, answer.detail or "", answer.type, answer.line, answer.column)
+        version = job.version
+        if isinstance(job, Load):
+            self.known.discard(job.loaded.key)
+            if reason == protocol.TOO_MUCH_TIME:
+                refused = TOO_HEAVY
+                job.loaded.overran()
+            elif reason.startswith(_LOST_SOURCE):
+                job.loaded.refused = refused
+            self._refusals[job.loaded.key] = refused
+            return None
+        if isinstance(job, Unload):
+            return None
+        if job.compiles is not None:
+            self.known.discard(job.compiles.key)
+        if reason == protocol.NO_SUCH_SCRIPT and version is not None:
+            # The child refused the version that went before it, and what it said about that is the answer.
+            return self._refusals.get(version.key, refused)
+        return refused
+
+
+def _told(response: protocol.Response | None) -> Answer:
+    """The answer to a request that was carried out, and was no run. Raises MalformedAnswer if it is none."""
+    if response is None:
+        return ACCEPTED
+    if not bytes(response.tree):
+        raise MalformedAnswer("an answer that tells nothing")
+    return Parsed(bytes(response.tree))

@@ -1,0 +1,76 @@
+"""A process with three pipes, and the plainest way to start a child: an interpreter of its own."""
+
+import subprocess
+import sys
+from pathlib import Path
+from typing import Final, Protocol
+
+import trio
+from trio.abc import ReceiveStream, SendStream
+
+import child
+from jefe.settings import Settings
+
+FOLDER: Final = str(Path(child.__file__).resolve().parent.parent)
+"""The folder that holds the package `child`."""
+
+SLACK: Final = 64 * 1024
+"""How many bytes more a child accepts than the supervisor does: a request grows a little on its way."""
+
+
+class Process(Protocol):
+    """A process with three pipes; a `trio.Process` is one."""
+
+    @property
+    def pid(self) -> int:
+        """Its number."""
+
+    @property
+    def stdin(self) -> SendStream | None:
+        """Where its requests go."""
+
+    @property
+    def stdout(self) -> ReceiveStream | None:
+        """Where its answers come from."""
+
+    @property
+    def stderr(self) -> ReceiveStream | None:
+        """Where its words to people come from; None if there is no such pipe."""
+
+    def kill(self) -> None:
+        """Kill it at once; nothing happens if it is dead."""
+
+    async def wait(self) -> int:
+        """Wait until it is dead and reaped; returns the exit status, negative for a signal."""
+
+
+async def start_interpreter(settings: Settings, language: str) -> Process:
+    """Start `python -m child` in an environment that holds only what it needs.
+
+    Raises:
+        OSError: the system refuses another process.
+    """
+    environment = {
+        # The child finds its package also when it is run from a checkout, and the current directory is not
+        # searched (-P), whatever lies there.
+        "PYTHONPATH": FOLDER,
+        "JEFE_MAX_INPUT_SIZE": str(settings.max_input_size + SLACK),
+        "JEFE_MAX_OUTPUT_SIZE": str(settings.max_output_size),
+    }
+    if settings.debug:
+        environment["JEFE_DEBUG"] = "true"
+    return await trio.lowlevel.open_process(
+        [sys.executable, "-P", "-s", "-m", "child", "--language", language],
+        stdin=subprocess.PIPE,
+        stdout=subprocess.PIPE,
+        stderr=subprocess.PIPE,
+        env=environment,
+        start_new_session=True,
+    )
+
+
+def died_of(status: int | None) -> str:
+    """An exit status in words."""
+    if status is None or status >= 0:
+        return f"exit status {status}"
+    return f"signal {-status}"

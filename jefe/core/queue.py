@@ -1,0 +1,132 @@
+"""The queue before the children of a pool: a line for each client, served in turns.
+
+What is guaranteed:
+
+- Clients are served in turns, one job each, however many jobs each of them has; the jobs of one client in
+  the order in which they came.
+- The queue is bounded. When it is full, the client with the longest line has to give: a client that asks for
+  less than its share of the queue is never refused because of others.
+- Adding and taking cost the same however long the queue is; only a full queue costs a look at each line.
+"""
+
+from collections import deque
+from collections.abc import Hashable, Iterable
+from typing import Generic, Protocol, TypeVar
+
+
+class Queued(Protocol):
+    """What waits in a queue."""
+
+    @property
+    def client(self) -> Hashable:
+        """Whose turn it takes."""
+
+
+T = TypeVar("T", bound=Queued)
+
+
+class _Line(Generic[T]):
+    __slots__ = ("client", "jobs")
+
+    def __init__(self, client: Hashable) -> None:
+        self.client = client
+        self.jobs: deque[T] = deque()
+
+
+class FairQueue(Generic[T]):
+    """Jobs that wait, in turns by client.
+
+    Args:
+        bound: how many may wait, at most.
+    """
+
+    def __init__(self, bound: int) -> None:
+        self._bound = bound
+        self._lines: dict[Hashable, _Line[T]] = {}
+        self._turns: deque[_Line[T]] = deque()  # the lines, the next one to be served first
+        self._size = 0
+
+    def __len__(self) -> int:
+        return self._size
+
+    def add(self, job: T) -> T | None:
+        """Add a job behind those of its client.
+
+        Returns the job that has to give, if the queue is full: this one, or the newest one of the client that
+        has most. It is not in the queue any more; its owner ends it.
+        """
+        line = self._lines.get(job.client)
+        if self._size < self._bound:
+            if line is None:
+                line = self._open(job.client)
+            line.jobs.append(job)
+            self._size += 1
+            return None
+        own = 0 if line is None else len(line.jobs)
+        longest = self._longest() if own * len(self._lines) < self._size else None
+        if longest is None or len(longest.jobs) <= own + 1:
+            return job
+        line = line or self._open(job.client)
+        line.jobs.append(job)
+        return longest.jobs.pop()
+
+    def _open(self, client: Hashable) -> _Line[T]:
+        line = self._lines[client] = _Line(client)
+        self._turns.append(line)
+        return line
+
+    def _longest(self) -> _Line[T] | None:
+        return max(self._turns, key=lambda line: len(line.jobs), default=None)
+
+    def put_back(self, jobs: Iterable[T]) -> None:
+        """Put jobs, which were taken before, in front of those of their clients, in this order; the bound
+        does not count.
+        """
+        for job in reversed(list(jobs)):
+            line = self._lines.get(job.client)
+            if line is None:
+                line = self._lines[job.client] = _Line(job.client)
+                self._turns.appendleft(line)
+            line.jobs.appendleft(job)
+            self._size += 1
+
+    def peek(self) -> T:
+        """The job that is next. Raises IndexError if there is none."""
+        return self._turns[0].jobs[0]
+
+    def take(self) -> T:
+        """Take the job that is next; it was its client's turn. Raises IndexError if there is none."""
+        line = self._turns[0]
+        job = line.jobs.popleft()
+        self._size -= 1
+        if line.jobs:
+            self._turns.rotate(-1)
+        else:
+            self._turns.popleft()
+            del self._lines[line.client]
+        return job
+
+    def newest(self) -> T:
+        """The newest job of the client whose turn is last: it waits longest. Raises IndexError."""
+        return self._turns[-1].jobs[-1]
+
+    def remove(self, job: T) -> bool:
+        """Take out a job that nobody wants any more. Says whether it was there. Costs a look at each job of
+        its client.
+        """
+        line = self._lines.get(job.client)
+        if line is None or job not in line.jobs:
+            return False
+        line.jobs.remove(job)
+        self._size -= 1
+        if not line.jobs:
+            self._turns.remove(line)
+            del self._lines[line.client]
+        return True
+
+    def clear(self) -> list[T]:
+        """Take out everything; returns it, in the order in which it would have been served."""
+        jobs = []
+        while self._size:
+            jobs.append(self.take())
+        return jobs
