@@ -17,6 +17,7 @@ import msgspec
 from msgspec import Raw
 
 from child.protocol import surrogates
+from child.protocol.depth import deeply
 
 WELCOME: Final = b'{"type":"connection","status":"connected"}'
 
@@ -120,13 +121,13 @@ def decode(text: str | bytes) -> Message:
 def _read(decoder: msgspec.json.Decoder[_T], text: str) -> _T:
     """Raises ValueError, RecursionError."""
     try:
-        return decoder.decode(text)
+        return deeply(decoder.decode, text)
     except msgspec.ValidationError:
         raise
     except msgspec.DecodeError:
         if r"\u" not in text:  # so it is not for an unpaired surrogate
             raise
-    return msgspec.convert(surrogates.decode(text, _RAW_FIELDS, ()), decoder.type)
+    return msgspec.convert(deeply(surrogates.decode, text, _RAW_FIELDS, ()), decoder.type)
 
 
 def _fault(message: Message) -> str | None:

@@ -1,17 +1,25 @@
-"""Where the log goes and how a line looks: structlog, on stderr, never on stdout, which is protocol.
+"""Where the log goes and how a line looks.
+
+The command sends it to stderr (`configure`), never to stdout, which is protocol. In somebody else's program
+nothing is set up: lines go wherever the program had structlog send them, else to the standard library's
+logger `jefe`, and so nowhere unless the program wants them.
 
 What is logged may come from a script or a client, so control characters are escaped: nobody
 forges a log line, and nobody reaches the terminal behind it. Nobody fills a disk either: of one kind, so
 many lines a minute are logged, and the rest are counted (`Few`).
 """
 
+import logging
 import os
 import sys
 import time
 from collections.abc import Callable, Mapping, MutableMapping
-from typing import Any, Final, TextIO, cast
+from typing import TYPE_CHECKING, Any, Final, TextIO, cast
 
 from jefe.settings import Settings
+
+if TYPE_CHECKING:
+    from structlog.typing import FilteringBoundLogger
 
 LONGEST_VALUE = 2000
 """How many characters of one value are logged, at most."""
@@ -58,12 +66,52 @@ def configure(settings: Settings, stream: TextIO | None = None) -> None:
     )
 
 
-def configure_unless_done(settings: Settings) -> None:
-    """The same, unless the application configured structlog itself; left alone it would log to stdout."""
-    import structlog
+class Logger:
+    """A module's logger: what it says goes where the log goes at that time."""
 
-    if not structlog.is_configured():
-        configure(settings)
+    __slots__ = ()
+
+    def bind(self, **values: object) -> "FilteringBoundLogger":
+        """A logger that says these values in each line; where it says them is settled now."""
+        import structlog
+
+        if structlog.is_configured():
+            return cast("FilteringBoundLogger", structlog.get_logger(**values))
+        plain = structlog.wrap_logger(
+            logging.getLogger("jefe"),
+            wrapper_class=structlog.stdlib.BoundLogger,
+            processors=[structlog.stdlib.filter_by_level, _make_harmless, _as_text],
+        )
+        return cast("FilteringBoundLogger", plain.bind(**values))
+
+    def debug(self, event: str, **values: object) -> None:
+        """Say something for who looks for a mistake."""
+        self.bind().debug(event, **values)
+
+    def info(self, event: str, **values: object) -> None:
+        """Say something that is as it should be."""
+        self.bind().info(event, **values)
+
+    def warning(self, event: str, **values: object) -> None:
+        """Say something that somebody should look at, some time."""
+        self.bind().warning(event, **values)
+
+    def error(self, event: str, **values: object) -> None:
+        """Say something that somebody should look at."""
+        self.bind().error(event, **values)
+
+
+# Without a handler, the standard library would print warnings on stderr.
+logging.getLogger("jefe").addHandler(logging.NullHandler())
+
+
+def _as_text(
+    _logger: object, _method: str, event: MutableMapping[str, Any]
+) -> tuple[tuple[str], dict[str, Any]]:
+    """One line for the standard library's logger."""
+    exc_info = event.pop("exc_info", None)
+    said = [str(event.pop("event", "")), *(f"{name}={value!r}" for name, value in event.items())]
+    return (" ".join(said),), {"exc_info": exc_info} if exc_info else {}
 
 
 class Few:

@@ -19,6 +19,7 @@ from typing import Any, Final, Self, TypeVar
 import trio
 
 from child.protocol import Oversized
+from child.protocol.depth import deeply
 from jefe.errors import JefeError
 from jefe.fronts.oaf.messages import EVALUATION_ERROR, EXCEPTION, Lines
 from jefe.reasons import reason_of
@@ -60,7 +61,7 @@ class ConnectionLost(JefeError):
 
 def _encode(token: str, number: int, **asked: object) -> bytes:
     try:
-        return json.dumps({**asked, "t": token, "id": number}, allow_nan=False).encode() + b"\n"
+        return deeply(json.dumps, {**asked, "t": token, "id": number}, allow_nan=False).encode() + b"\n"
     except RecursionError:
         raise ValueError("the value is nested too deeply, or contains itself") from None
 
@@ -68,7 +69,7 @@ def _encode(token: str, number: int, **asked: object) -> bytes:
 def _decode(line: bytes, number: int) -> Any:
     """What an answer says. Raises OafError, or ConnectionLost if it is none."""
     try:
-        answer = json.loads(line)
+        answer = deeply(json.loads, line)
     except (ValueError, RecursionError):
         text = line.decode("utf-8", "replace").strip()
         if text.startswith(EXCEPTION):

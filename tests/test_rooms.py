@@ -22,7 +22,7 @@ ROOMS = {
     "jefe.command": ("jefe.fronts", "jefe.core", "jefe", "child.protocol"),
     "hexput": ("child.protocol",),
     "hexput.server": ("hexput", "jefe.fronts", "jefe.core", "jefe", "child.protocol"),
-    "hexput.client": ("hexput", "jefe"),
+    "hexput.client": ("hexput", "jefe", "child.protocol"),
 }
 """The rooms, by the package that they are, each with those that it may import of. A module belongs to the
 innermost.

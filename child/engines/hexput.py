@@ -4,6 +4,7 @@ Nothing is kept from one `compile` to the next: whoever compiles what somebody e
 able to tell so by the time that it takes.
 """
 
+import sys
 from collections.abc import Collection
 from typing import Any
 
@@ -12,6 +13,7 @@ from child.room import Room
 from hexput import lang
 from hexput.lang import room as lang_room
 from hexput.lang.parser import parse
+from hexput.lang.runtime import RECURSION_LIMIT
 from hexput.lang.script import Script, compile_script
 
 _DEEPEST_TREE = 4000  # levels; the supervisor, which takes 5000 levels of calls, has to read them
@@ -57,6 +59,7 @@ class HexputEngine:
     def __init__(self, max_output_size: int, room: Room | None = None) -> None:
         self._max_output_size = max_output_size
         self._room = room or Room(0)
+        sys.setrecursionlimit(max(sys.getrecursionlimit(), RECURSION_LIMIT))
         lang_room.use(self._room.narrow, self._room.widen)
         # The first script makes the language's libraries import and build what they put off: do it now.
         self.parse("1;", {})

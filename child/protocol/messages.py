@@ -13,7 +13,6 @@ What is guaranteed:
 JSON text travels as `bytes`, and empty bytes mean "absent": no JSON text is empty.
 """
 
-import sys
 from collections.abc import Collection, Mapping
 from typing import Annotated, Any, Final, Literal, TypeVar
 
@@ -21,11 +20,8 @@ import msgspec
 from msgspec import Meta, Raw
 
 from child.protocol import surrogates
+from child.protocol.depth import deeply, with_room
 from child.protocol.framing import CRLF
-
-# The decoders count each level of nesting as a call. A script may hand back 1,000 levels, and the supervisor
-# must be able to read them, however deep in calls it is itself.
-sys.setrecursionlimit(max(sys.getrecursionlimit(), 5000))
 
 # Why a request could not be carried out: the `reason` of an answer with "ok":false.
 MALFORMED_REQUEST: Final = "malformed request"
@@ -307,13 +303,13 @@ def decode_object(text: bytes, known: Collection[str] | None = None) -> dict[str
     if not text.isascii():
         text.decode()
     try:
-        return _object_decoder.decode(text)
+        return deeply(_object_decoder.decode, text)
     except msgspec.ValidationError:
         raise
     except msgspec.DecodeError:
         if rb"\u" not in text:
             raise
-    members = surrogates.decode(text.decode(), known, ())
+    members = deeply(surrogates.decode, text.decode(), known, ())
     return members if known is None else {name: members[name] for name in known if name in members}
 
 
@@ -353,7 +349,20 @@ def _decode(decoder: msgspec.json.Decoder[_T], line: bytes) -> _T:
     except msgspec.DecodeError:
         if rb"\u" not in line:  # so it is not for an unpaired surrogate
             raise
-    return msgspec.convert(surrogates.decode(line.decode(), _RAW_MEMBERS, _NESTED_MEMBERS), decoder.type)
+    except RecursionError:
+        return with_room(_decode_slowly, decoder, line)
+    return deeply(_decode_slowly, decoder, line)
+
+
+def _decode_slowly(decoder: msgspec.json.Decoder[_T], line: bytes) -> _T:
+    """The same, also for unpaired surrogates."""
+    try:
+        return decoder.decode(line)
+    except msgspec.ValidationError:
+        raise
+    except msgspec.DecodeError:
+        members = surrogates.decode(line.decode(), _RAW_MEMBERS, _NESTED_MEMBERS)
+    return msgspec.convert(members, decoder.type)
 
 
 # --------------------------------------------------------------------------------------------- encoding

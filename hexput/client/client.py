@@ -29,6 +29,7 @@ import trio
 from msgspec import Raw
 from trio_websocket import WebSocketConnection
 
+from child.protocol.depth import deeply
 from hexput.client.dial import GOODBYE, Place, bare, dial, failure_of, is_hopeless
 from hexput.client.failures import ClientError, Disconnected, Refused, RequestFailed, RequestTimeout
 
@@ -287,7 +288,7 @@ class HexputClient:
             if answer.details:
                 message += f": {answer.details}"
             raise RequestFailed(message, answer.error_type, answer.line, answer.column)
-        return json.loads(bytes(answer.result)) if bytes(answer.result) else None
+        return deeply(json.loads, bytes(answer.result)) if bytes(answer.result) else None
 
     # ---------------------------------------------------------------------------------------- functions
 
@@ -320,8 +321,8 @@ class HexputClient:
             keywords = {}
             if function.wants_secret:
                 secret = bytes(call.secret_context)
-                keywords["secret_context"] = json.loads(secret) if secret else None
-            arguments = json.loads(bytes(call.arguments))
+                keywords["secret_context"] = deeply(json.loads, secret) if secret else None
+            arguments = deeply(json.loads, bytes(call.arguments))
             reply["result"] = await self._invoke(function.handler, arguments, keywords)
             text = _encode(reply)
         except Exception as error:  # noqa: BLE001 - it is the script's to know
@@ -392,7 +393,7 @@ class HexputClient:
     def _take(self, text: str | bytes, out: Out, nursery: trio.Nursery) -> None:
         """A message of the server."""
         try:
-            received = _decode(text)
+            received = deeply(_decode, text)
         except (msgspec.DecodeError, UnicodeError, RecursionError) as error:
             _log.warning("a message that makes no sense was ignored: %s", error)
             return
@@ -441,4 +442,4 @@ def _given(fields: dict[str, Any]) -> dict[str, Any]:
 
 def _encode(body: dict[str, Any]) -> str:
     """JSON text. Raises ValueError, TypeError or RecursionError if a value has none."""
-    return json.dumps(body, allow_nan=False, separators=(",", ":"))
+    return deeply(json.dumps, body, allow_nan=False, separators=(",", ":"))

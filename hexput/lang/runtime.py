@@ -8,7 +8,6 @@ Every function raises `ExecutionError` without a place; `script.Script` finds th
 
 from __future__ import annotations
 
-import sys
 from collections.abc import Callable, Iterable
 from types import FunctionType
 
@@ -43,7 +42,8 @@ MAX_ARRAY = 4 * 1024 * 1024
 # A call of a script costs up to three of Python's frames (a method, its comprehension, the callback). Those
 # live on the heap, so that room for all of MAX_CALL_DEPTH, and for values nested MAX_DEPTH deep, costs no
 # stack.
-sys.setrecursionlimit(max(sys.getrecursionlimit(), 12 * MAX_CALL_DEPTH))
+RECURSION_LIMIT = 12 * MAX_CALL_DEPTH
+"""What the limit of Python's calls must be where scripts run; who runs them sets it."""
 
 
 class Run:

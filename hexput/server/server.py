@@ -29,7 +29,6 @@ from contextlib import suppress
 from functools import partial
 from typing import Final
 
-import structlog
 import trio
 from trio_websocket import WebSocketRequest, wrap_server_stream
 
@@ -45,8 +44,9 @@ from jefe.fronts.access import Token
 from jefe.fronts.front import Front
 from jefe.fronts.listen import Door, Stream, peer_of, socket_of
 from jefe.fronts.shutdown import Shutdown
+from jefe.logs import Logger
 
-_log = structlog.get_logger()
+_log = Logger()
 
 _HANDSHAKE: Final = 10.0
 """How long a client may take to ask for the upgrade, in seconds, TLS included."""

@@ -7,14 +7,14 @@ The lines have the level of a warning, since they were asked for, and nobody ask
 import os
 from typing import TYPE_CHECKING, Final
 
-import structlog
 import trio
 
 if TYPE_CHECKING:
     from jefe.core.supervisor import Supervisor
     from jefe.fronts.listen import Doors
+from jefe.logs import Logger
 
-_log = structlog.get_logger()
+_log = Logger()
 
 _MOST: Final = 50
 """Of how many children there is a line: those that hold the most memory."""

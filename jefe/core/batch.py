@@ -13,10 +13,11 @@ ends: one write a child, one write a client, however many messages there were. W
 from collections.abc import Callable
 from typing import ParamSpec, TypeVar
 
-import structlog
 import trio
 
-_log = structlog.get_logger()
+from jefe.logs import Logger
+
+_log = Logger()
 
 _P = ParamSpec("_P")
 _T = TypeVar("_T")

@@ -25,7 +25,6 @@ unanswered line. While a line stays the oldest, it is looked at every few millis
 from collections.abc import Awaitable, Callable
 from typing import Final
 
-import structlog
 import trio
 
 from child import protocol
@@ -39,8 +38,9 @@ from jefe.core.outbox import Outbox, receive, widen
 from jefe.core.process import Process
 from jefe.core.vitals import Meter, State, Vitals
 from jefe.core.watchdog import PERIOD, Stillness, Watchdog
+from jefe.logs import Logger
 
-_log = structlog.get_logger()
+_log = Logger()
 
 _UNKNOWN: Final = 2**60
 """So much memory as no process has: nothing is growth, measured from here."""

@@ -19,6 +19,7 @@ from typing import Final, Protocol
 import msgspec
 from msgspec import Raw
 
+from child.protocol.depth import deeply
 from jefe.core.namespaces import Namespace
 from jefe.core.run import NO_SANDBOX, Calls, OnDone, Run
 from jefe.core.values import outcome_of
@@ -117,13 +118,13 @@ class NamedFunctions:
     def _sandbox(self, name: str, arguments: bytes) -> Raw:
         """The sandbox that a function is called with. Raises ValueError if it is called otherwise."""
         try:
-            given = _arguments.decode(arguments)
+            given = deeply(_arguments.decode, arguments)
             count = len(given)
             text = bytes(given[0]) if given else b"{}"
         except msgspec.DecodeError:  # an unpaired surrogate is in it: the slow way
             whole = arguments.decode()
-            count = len(_one.decode(whole))
-            text = whole[1 : _one.raw_decode(whole, 1)[1]].encode()
+            count = len(deeply(_one.decode, whole))
+            text = whole[1 : deeply(_one.raw_decode, whole, 1)[1]].encode()
         except RecursionError:
             raise ValueError(f"the arguments of '{name}' are nested too deeply") from None
         if count > 1 or text[:1] != b"{":

@@ -11,14 +11,13 @@ No tasks here, nothing to wait for, and no child: a job waits in the pool's queu
 from collections.abc import Callable
 from typing import ClassVar, Final, NamedTuple, Protocol
 
-import structlog
-
 from child import protocol
 from jefe.core.answers import Accepted, Answer, Parsed, Refused
 from jefe.core.clients import Client
 from jefe.core.version import OUTER_READING, READING, VERSION_ID, Limits, Version, digest_of
+from jefe.logs import Logger
 
-_log = structlog.get_logger()
+_log = Logger()
 
 UNKNOWN_COST: Final = 1.0
 """What a job of which nothing is known is taken to cost, in milliseconds: a few in a child, not hundreds."""

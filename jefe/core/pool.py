@@ -24,7 +24,6 @@ import signal
 from collections.abc import Awaitable, Callable
 from typing import Any, Final
 
-import structlog
 import trio
 
 from child import protocol
@@ -40,9 +39,10 @@ from jefe.core.queue import FairQueue
 from jefe.core.version import Version
 from jefe.core.watchdog import sleep_until
 from jefe.errors import CLOSED, NO_CHILD
+from jefe.logs import Logger
 from jefe.settings import Settings
 
-_log = structlog.get_logger()
+_log = Logger()
 
 _BUSY: Final = 2.0
 """A child that is taken to be busy for so many milliseconds is not given more."""

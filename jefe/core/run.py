@@ -17,7 +17,6 @@ import time
 from collections.abc import Callable, Mapping
 from typing import Any, Final, Literal, Protocol
 
-import structlog
 from msgspec import Raw
 
 from child import protocol
@@ -29,8 +28,9 @@ from jefe.core.journal import Diverged, Journal, check_same, digest
 from jefe.core.metrics import Metrics
 from jefe.core.namespaces import Namespace
 from jefe.core.version import Limits, Version
+from jefe.logs import Logger
 
-_log = structlog.get_logger()
+_log = Logger()
 
 ValueOf = Literal["return", "expression"]
 

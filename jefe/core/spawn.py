@@ -29,7 +29,6 @@ from collections.abc import AsyncIterator, Callable
 from contextlib import ExitStack, asynccontextmanager
 from typing import Final, Protocol
 
-import structlog
 import trio
 
 from child.protocol import births as packets
@@ -38,9 +37,10 @@ from jefe.core.backoff import backoff
 from jefe.core.process import FOLDER, SLACK, Process, died_of, start_interpreter
 from jefe.core.vitals import Meter, State
 from jefe.core.watchdog import Stillness, Watchdog
+from jefe.logs import Logger
 from jefe.settings import Settings
 
-_log = structlog.get_logger()
+_log = Logger()
 
 _ATTEMPTS: Final = 5
 """So many zygotes are asked for one child before its birth fails."""

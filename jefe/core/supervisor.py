@@ -18,11 +18,11 @@ from contextlib import asynccontextmanager
 from functools import partial
 from typing import Any, Final, get_args
 
-import structlog
 import trio
 from msgspec import Raw
 
 from child import protocol
+from child.protocol.depth import deeply
 from jefe.core.answers import ACCEPTED, Answer, Parsed, Refused
 from jefe.core.batch import Batch
 from jefe.core.clients import Budget, Client
@@ -44,7 +44,7 @@ from jefe.errors import (
     NoSuchScript,
     SandboxMissing,
 )
-from jefe.logs import configure_unless_done
+from jefe.logs import Logger
 from jefe.settings import Settings
 
 HostCall = Callable[[str, list[Any]], Any]
@@ -55,7 +55,7 @@ OnAnswer = Callable[[Answer], object]
 Spawn = Callable[[Settings, str], Awaitable[Process]]
 """Starts a child for a language."""
 
-_log = structlog.get_logger()
+_log = Logger()
 
 _QUESTION_ID: Final = Raw(VERSION_ID)
 _ERROR_TEXT: Final = 10_000
@@ -483,7 +483,7 @@ class Supervisor:
 
     async def _serve(self, run: Run, call: HostCall, name: str, arguments: bytes) -> None:
         try:
-            value = call(name, json.loads(arguments))
+            value = call(name, deeply(json.loads, arguments))
             if inspect.isawaitable(value):
                 value = await value
             result = encode(value)
@@ -588,7 +588,6 @@ async def open_supervisor(
             print((await boss.run("circumference", {"R": 10})).sandbox["C"])
     """
     settings = settings or Settings()
-    configure_unless_done(settings)
     failure: BaseException | None = None
     async with trio.open_nursery() as nursery:
         boss = Supervisor(settings, partial(_start_pool, nursery, spawn))

@@ -11,6 +11,7 @@ from typing import Any, Final
 import msgspec
 from msgspec import Raw
 
+from child.protocol.depth import deeply
 from jefe.core.answers import Ended, Finished
 from jefe.core.run import NO_SANDBOX
 from jefe.errors import InputTooLarge, MalformedRequest
@@ -55,14 +56,14 @@ class Outcome:
     def result(self) -> Any:
         """The value that the script returned; None also if it returned none."""
         if self._result is _UNREAD:
-            self._result = None if self.result_json is None else json.loads(self.result_json)
+            self._result = None if self.result_json is None else deeply(json.loads, self.result_json)
         return self._result
 
     @property
     def sandbox(self) -> dict[str, Any]:
         """The variables that the script hands back."""
         if self._sandbox is _UNREAD:
-            self._sandbox = json.loads(self.sandbox_json)
+            self._sandbox = deeply(json.loads, self.sandbox_json)
         sandbox: dict[str, Any] = self._sandbox
         return sandbox
 
@@ -88,7 +89,7 @@ def outcome_of(answer: Ended) -> Outcome:
 
 def encode(value: object) -> bytes:
     """A value as JSON text; TypeError, ValueError or RecursionError if it has none."""
-    return json.dumps(value, allow_nan=False, separators=(",", ":")).encode()
+    return deeply(json.dumps, value, allow_nan=False, separators=(",", ":")).encode()
 
 
 def sandbox_text(sandbox: Sandbox | None, largest: int) -> Raw:
@@ -104,7 +105,7 @@ def sandbox_text(sandbox: Sandbox | None, largest: int) -> Raw:
         if isinstance(sandbox, Raw | bytes):
             text = bytes(sandbox).strip(_BLANK)
             text.decode()
-            _well_formed.decode(text)
+            deeply(_well_formed.decode, text)
         else:
             text = encode(dict(sandbox))
     except (TypeError, ValueError, RecursionError) as error:

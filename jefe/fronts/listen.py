@@ -28,7 +28,6 @@ from contextlib import asynccontextmanager
 from functools import partial
 from typing import Any, Final
 
-import structlog
 import trio
 
 from jefe.errors import Misuse
@@ -36,6 +35,7 @@ from jefe.fronts.access import Exposure, Token, Weight, read_token, refuse_risks
 from jefe.fronts.connections import Connections, Place, file_limit, open_files, share_of
 from jefe.fronts.front import Front
 from jefe.fronts.shutdown import Shutdown
+from jefe.logs import Logger
 from jefe.reasons import reason_of
 from jefe.settings import PREFIX, Settings
 
@@ -50,7 +50,7 @@ _PAUSE: Final = 0.1
 
 Stream = trio.SocketStream | trio.SSLStream[trio.SocketStream]
 
-_log = structlog.get_logger()
+_log = Logger()
 
 
 class CannotListen(Misuse):

@@ -21,7 +21,6 @@ from functools import partial
 from typing import Any, Final
 
 import msgspec
-import structlog
 import trio
 from trio.abc import ReceiveStream, SendStream
 
@@ -35,9 +34,10 @@ from jefe.fronts.flow import Flow
 from jefe.fronts.objects import line_of
 from jefe.fronts.ordered import Ordered, Place
 from jefe.fronts.shutdown import CANCELLED, SHUTTING_DOWN, Shutdown
+from jefe.logs import Logger
 from jefe.settings import Settings
 
-_log = structlog.get_logger()
+_log = Logger()
 
 _PARKED: Final = 64 * 1024 * 1024
 """How large the requests of all runs that wait for the client may be together, in bytes, before another one

@@ -20,7 +20,6 @@ from collections.abc import Awaitable, Callable
 from functools import partial
 from typing import Any, Final
 
-import structlog
 import trio
 from msgspec import Raw
 
@@ -46,9 +45,9 @@ from jefe.fronts.oaf.shared import PROVING, Shared
 from jefe.fronts.oaf.variables import SHORT, Taken, VariablesFull, sandbox_of, words_in, words_of
 from jefe.fronts.ordered import Ordered, Place
 from jefe.fronts.shutdown import CANCELLED, SHUTTING_DOWN, Shutdown
-from jefe.logs import harmless
+from jefe.logs import Logger, harmless
 
-_log = structlog.get_logger()
+_log = Logger()
 
 _TURN: Final = 64
 """How many messages of one client are handled before others have their turn."""

@@ -19,6 +19,7 @@ from msgspec import Raw
 
 from child import protocol
 from child.protocol import Framer, Oversized
+from child.protocol.depth import deeply
 from jefe.fronts.oaf import loose_json
 from jefe.logs import harmless
 
@@ -157,7 +158,7 @@ def open_message(line: bytes) -> Message:
         if not line.isascii():
             line.decode()  # the decoder does not check the UTF-8 of raw parts
         try:
-            return _message.decode(line)
+            return deeply(_message.decode, line)
         except msgspec.ValidationError:
             raise ProtocolError('a message is a JSON object, such as {"e":"2 + 2","t":"TOKEN"}') from None
         except msgspec.DecodeError as error:
@@ -218,7 +219,7 @@ def _status(raw: Raw) -> Request:
 
 def _get(raw: Raw) -> Request:
     try:
-        names = _strings.decode(raw)
+        names = deeply(_strings.decode, raw)
     except msgspec.ValidationError:
         names = None
     except msgspec.DecodeError:

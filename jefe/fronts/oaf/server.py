@@ -12,7 +12,6 @@ Invariants:
 
 from typing import Final
 
-import structlog
 import trio
 
 from jefe.core.supervisor import Supervisor
@@ -23,9 +22,10 @@ from jefe.fronts.oaf import messages as oaf_wire
 from jefe.fronts.oaf.connection import Connection
 from jefe.fronts.oaf.shared import Shared
 from jefe.fronts.shutdown import Shutdown
+from jefe.logs import Logger
 from jefe.settings import Settings
 
-_log = structlog.get_logger()
+_log = Logger()
 
 _REFUSING: Final = 1.0
 """How long a client may take to be told so, in seconds."""

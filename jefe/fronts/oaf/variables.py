@@ -23,6 +23,8 @@ from typing import Final
 import trio
 from msgspec import Raw
 
+from child.protocol.depth import deeply
+
 SECRET: Final = "secret_data"
 """The one name that the language keeps from scripts."""
 
@@ -153,7 +155,7 @@ def same_value(one: bytes, other: bytes) -> bool:
 
 
 def _plain(text: bytes) -> str:
-    return json.dumps(json.loads(text, parse_float=_number), sort_keys=True)
+    return deeply(json.dumps, deeply(json.loads, text, parse_float=_number), sort_keys=True)
 
 
 def _number(digits: str) -> float | int:

@@ -8,11 +8,16 @@ which speaks JSON text; `run` below translates to and from Python values with th
 from __future__ import annotations
 
 import json
+import sys
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from typing import Any
 
 from hexput.lang import HexputError, HostCallFailed, HostFunctionNotFound, Options, ValueOf, compile_script
+from hexput.lang.runtime import RECURSION_LIMIT
+
+# What the engine does in a child.
+sys.setrecursionlimit(max(sys.getrecursionlimit(), RECURSION_LIMIT))
 
 Host = Mapping[str, Callable[..., Any]]
 
