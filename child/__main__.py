@@ -9,7 +9,7 @@ from collections.abc import Mapping
 from typing import Final, NoReturn
 
 from child.confine.layers import give_up
-from child.engines import DEFAULT_MAX_OUTPUT_SIZE, load_engines
+from child.engines import DEFAULT_MAX_OUTPUT_SIZE, load_engine
 from child.guard import STATM, Gauge, Guard, keep_little
 from child.loop import serve
 from child.protocol import LANGUAGES
@@ -87,15 +87,15 @@ def main(arguments: list[str]) -> int:
         return 2
     try:
         room = Room(reserve(size, output_size))
-        engines = load_engines(output_size, room, language)
+        engine = load_engine(output_size, room, language)
         keep_little()
         stretch()
         gauge = Gauge(STATM)
-        report = give_up((0, 1, 2, source, sink, *gauge.descriptors))
+        report = give_up((0, 1, 2, source, sink, *gauge.descriptors), profile=engine.capabilities.profile)
         if report.missing:
             _say(report.sentence)
         room.start(gauge.read().size)
-        return serve(engines, size, source, sink, guard=Guard(gauge, room), lacking=report.lack, debug=debug)
+        return serve(engine, size, source, sink, guard=Guard(gauge, room), lacking=report.lack, debug=debug)
     except NoRoom as error:
         _say(str(error))
         return 2

@@ -13,11 +13,12 @@
   answered, and ends the child.
 """
 
+import json
 import os
 import sys
 import time
 import traceback
-from collections.abc import Callable
+from collections.abc import Callable, Collection
 from functools import partial
 from typing import Final, NamedTuple, NoReturn, TypeVar
 
@@ -25,7 +26,18 @@ import msgspec
 from greenlet import getcurrent, greenlet  # type: ignore[import-untyped]
 
 from child import protocol
-from child.engines import Engine, Engines, HostCallFailed, HostFunctionNotFound, Outcome, Program, ScriptFault
+from child.engines import (
+    Context,
+    Engine,
+    HostCall,
+    HostCallFailed,
+    HostFunctionNotFound,
+    Outcome,
+    Parser,
+    Payload,
+    Program,
+    ScriptFault,
+)
 from child.guard import DEFAULT_MAX_MEM, DEFAULT_MAX_TIME, Guard, Limits, Taken, TooMuch
 from child.protocol import Thrown
 
@@ -39,9 +51,11 @@ read."""
 
 _MOST_CALLS: Final = 1000  # names that a script calls are told; a supervisor only saves work by knowing them
 _LONGEST_CALLS: Final = 10_000  # characters, together
+_OPTIONS: Final[dict[str, dict[str, str]]] = {"return": {}, "expression": {"valueOf": "expression"}}
 _MAX_IDLE: Final = 16  # workers kept for later runs
 _LONGEST_NAME: Final = 10_000  # characters of a host function's; a script can make up longer ones
 _LONGEST_MESSAGE: Final = 10_000  # characters of an error's
+_LONGEST_LOG: Final = 64 * 1024  # characters of a run's log
 
 _T = TypeVar("_T")
 
@@ -96,12 +110,17 @@ class _Figures:
 class _Script:
     """What a name stands for, until it is compiled anew or removed."""
 
-    __slots__ = ("figures", "limits", "program")
+    __slots__ = ("contexts", "figures", "limits", "program")
 
     def __init__(self, program: Program, limits: Limits, figures: _Figures) -> None:
         self.program = program
         self.limits = limits
         self.figures = figures  # of the name: they outlast the script if it is replaced
+        self.contexts: dict[tuple[HostCall, str], Context] = {
+            (host, value_of): Context(host, options, limits.time, limits.memory)
+            for host in (_call_host, _refuse_host_call)
+            for value_of, options in _OPTIONS.items()
+        }  # of runs without a seed: there are few that differ
 
 
 class _Run:
@@ -129,8 +148,8 @@ class Loop:
     """The state of one child: its scripts, its waiting runs, and the line that it is receiving.
 
     Args:
-        engines: the languages it knows.
-        max_input_size: the longest line it takes, in bytes.
+        engine: the language it knows.
+        max_input_size: the longest line it takes, and how many bytes may be behind one.
         write: is called with each answer, a whole line.
         guard: watches over the limits of runs; whether it does so is for its owner to say (`Guard.start`).
         lacking: what the sandbox of this process lacks, a sentence; it is told with `stats`. Empty: nothing.
@@ -139,7 +158,7 @@ class Loop:
 
     def __init__(
         self,
-        engines: Engines,
+        engine: Engine,
         max_input_size: int,
         write: Callable[[bytes], object],
         *,
@@ -147,17 +166,21 @@ class Loop:
         lacking: str = "",
         debug: bool = False,
     ) -> None:
-        self._engines = engines
+        self._engine = engine
+        self._most_waiting = engine.capabilities.most_waiting
+        self._is_seeded = engine.capabilities.seeded
         self._guard = guard or Guard()
         self._about: dict[str, object] = {
-            "engines": {name: engine.replayable for name, engine in engines.items()}
+            "language": engine.name,
+            "capabilities": engine.capabilities,
         }
         if lacking:
             self._about["lacking"] = lacking
         self._max_input_size = max_input_size
         self._write = write
         self._debug = debug
-        self._framer = protocol.Framer(max_input_size)
+        self._framer = protocol.Framer(max_input_size, max_data=max_input_size)
+        self._data: bytes | None = None  # what stood behind the line that is handled
         self._scripts: dict[str, _Script] = {}
         self._waiting: dict[bytes, _Run] = {}  # by id
         self._parked_size = 0  # of the address space that they hold together, in bytes
@@ -191,6 +214,11 @@ class Loop:
                 request = protocol.decode_request(line)
             except protocol.MalformedRequest as error:
                 self._break_off(error.detail, error.id)
+            self._data = None
+            if type(line) is protocol.Frame:
+                self._data = line.data
+                if line.data is None:
+                    self._break_off("no CRLF behind the bytes of a request", bytes(request.id))
             try:
                 self._handlers[type(request)](request)
             except _Refused as refusal:
@@ -208,8 +236,9 @@ class Loop:
     # Requests
 
     def _compile(self, request: protocol.Compile) -> None:
-        engine = self._engine(request.language)
-        program = self._attempt(partial(engine.compile, request.script, request.options))
+        engine = self._speaks(request.language)
+        source = request.script.encode("utf-8", "surrogatepass")
+        program = self._attempt(lambda: engine.load(engine.compile(source, request.options)))
         limits = Limits(
             DEFAULT_MAX_TIME if request.max_time is None else request.max_time,
             DEFAULT_MAX_MEM if request.max_mem is None else request.max_mem,
@@ -230,8 +259,11 @@ class Loop:
         self._accept(request)
 
     def _parse(self, request: protocol.Parse) -> None:
-        engine = self._engine(request.language)
-        tree = self._attempt(partial(engine.parse, request.script, request.options))
+        engine = self._speaks(request.language)
+        if not isinstance(engine, Parser):
+            raise _Refused(protocol.NO_TREE)
+        source = request.script.encode("utf-8", "surrogatepass")
+        tree = self._attempt(partial(engine.parse, source, request.options))
         self._write(protocol.responded(bytes(request.id), b'{"tree":' + tree + b"}"))
 
     def _stats(self, request: protocol.Stats) -> None:
@@ -248,16 +280,26 @@ class Loop:
 
     def _run(self, request: protocol.Run) -> None:
         run = _Run(bytes(request.id), self._script(request.script_name))
-        sandbox = bytes(request.sandbox) or None
-        if request.calls and run.id:
+        payload = Payload(bytes(request.sandbox) or None, self._data)
+        may_wait = request.calls and run.id and self._most_waiting != 0
+        context = self._context(request, run.script, _call_host if may_wait else _refuse_host_call)
+        if may_wait:
             if run.id in self._waiting:
                 raise _Refused(protocol.DUPLICATE_RUN)
-            self._job.append(partial(run.script.program.run, sandbox, _call_host, request.value_of))
+            if self._most_waiting is not None and len(self._waiting) >= self._most_waiting:
+                raise _Refused(protocol.OVERLOADED)
+            self._job.append(partial(run.script.program.run, payload, context))
             run.worker = self._idle.pop() if self._idle else greenlet(_work)
             self._advance(run, partial(run.worker.switch, self._job))
         else:
-            job = partial(run.script.program.run, sandbox, _refuse_host_call, request.value_of)
-            self._advance(run, partial(_conclude, job))
+            self._advance(run, partial(_conclude, partial(run.script.program.run, payload, context)))
+
+    def _context(self, request: protocol.Run, script: _Script, host: HostCall) -> Context:
+        if not self._is_seeded:
+            return script.contexts[host, request.value_of]
+        options = _OPTIONS[request.value_of]
+        limits = script.limits
+        return Context(host, options, limits.time, limits.memory, request.seed, request.started_at)
 
     def _resume(self, request: protocol.Resume) -> None:
         run = self._waiting.pop(bytes(request.id), None)
@@ -304,7 +346,15 @@ class Loop:
             return b""
         if isinstance(outcome, Exception):
             return protocol.threw(run.id, self._thrown(outcome), run.time_taken)
-        return protocol.finished(run.id, outcome.sandbox, outcome.result, run.time_taken)
+        line = protocol.finished(
+            run.id,
+            outcome.sandbox,
+            outcome.result,
+            run.time_taken,
+            log=_log_text(outcome.log) if outcome.log else b"",
+            fuel=outcome.fuel,
+        )
+        return line if outcome.data is None else protocol.with_data(line, outcome.data)
 
     def _park(self, run: _Run, call: _HostCall) -> None:
         """Have a run wait for its host, unless it holds too much."""
@@ -357,12 +407,12 @@ class Loop:
             raise _Refused(protocol.NO_SUCH_SCRIPT)
         return script
 
-    def _engine(self, language: str) -> Engine:
-        engine = self._engines.get(language)
-        if engine is None:
-            known = ", ".join(sorted(self._engines))
+    def _speaks(self, language: str) -> Engine:
+        """The engine, if that is its language."""
+        if language != self._engine.name:
+            known = self._engine.name
             raise _Refused(f"{protocol.UNKNOWN_LANGUAGE}'{language[:40]}' (known: {known})")
-        return engine
+        return self._engine
 
     def _attempt(self, action: Callable[[], _T]) -> _T:
         """Have an engine read a source text; its failure is a refusal of the request."""
@@ -423,6 +473,18 @@ def _is_memory_error(outcome: Outcome | Exception) -> bool:
     )
 
 
+def _log_text(log: Collection[str]) -> bytes:
+    """A log as JSON text, as much of it as is told."""
+    lines, left = [], _LONGEST_LOG
+    for line in log:
+        left -= len(line)
+        if left < 0:
+            lines.append("… (the rest of the log is left out)")
+            break
+        lines.append(line)
+    return json.dumps(lines).encode()
+
+
 def _call_host(name: str, arguments: bytes) -> bytes:
     """The host call of a run that has a worker: let the loop make it, and wait for the answer."""
     if len(name) > _LONGEST_NAME:
@@ -441,7 +503,7 @@ def _refuse_host_call(name: str, arguments: bytes) -> bytes:
 
 
 def serve(
-    engines: Engines,
+    engine: Engine,
     max_input_size: int,
     source: int,
     sink: int,
@@ -453,7 +515,7 @@ def serve(
     """Read requests from one file descriptor and write answers to another, until either ends.
 
     Args:
-        engines: the languages to offer.
+        engine: the language to offer.
         max_input_size: the longest request, in bytes.
         source: where requests come from, blocking.
         sink: where answers go, blocking.
@@ -474,7 +536,7 @@ def serve(
     guard = guard or Guard()
     guard.start()
     loop = Loop(
-        engines,
+        engine,
         max_input_size,
         write,
         guard=guard,

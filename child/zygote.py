@@ -1,4 +1,4 @@
-"""The fork server: one warm process that has loaded every engine, and forks children, one ahead of the need.
+"""The fork server: a warm process that has loaded a language's engine, and forks children, one ahead of need.
 
 The supervisor starts it with a socket as its standard input, and speaks to it in the packets of
 `child.protocol.births`. What is guaranteed:
@@ -32,7 +32,7 @@ import traceback
 from typing import Final, NamedTuple, NoReturn
 
 from child.confine.layers import give_up, prepare
-from child.engines import Engines, load_engines
+from child.engines import Engine, load_engine
 from child.guard import STATM, Gauge, Guard, keep_little
 from child.loop import Loop, serve
 from child.protocol import births as birth
@@ -46,11 +46,6 @@ _INTERNAL_ERROR: Final = 70  # the exit status of a child, or a zygote, that fai
 _CALM: Final = 2
 """The next spare is forked when nothing has happened for so long, in milliseconds: so not while its
 predecessor, which somebody waits for, needs the CPU."""
-
-_TRIALS: Final = {
-    "hexput": "let n = 0; loop x in [1, 2.5] { if x > 1 { n = n + x; } } return { n: n, of: trial };",
-}
-"""A script a language, which touches most of what scripts use."""
 
 
 class _Child(NamedTuple):
@@ -71,7 +66,7 @@ class Zygote:
 
     Args:
         control: the socket to the supervisor, blocking.
-        engines: the languages of the children.
+        engine: the language of the children.
         max_input_size: the longest request that a child takes, in bytes.
         room: the address space of a child, which its engines know.
         headroom: how much of it a script's own code may add in one go, in bytes; 0 is unlimited.
@@ -81,7 +76,7 @@ class Zygote:
     def __init__(
         self,
         control: socket.socket,
-        engines: Engines,
+        engine: Engine,
         max_input_size: int,
         *,
         room: Room | None = None,
@@ -89,7 +84,7 @@ class Zygote:
         debug: bool = False,
     ) -> None:
         self._control = control
-        self._engines = engines
+        self._engine = engine
         self._max_input_size = max_input_size
         self._room = room or Room(0)
         self._headroom = headroom
@@ -214,13 +209,15 @@ class Zygote:
             gauge = Gauge(STATM)
             size = gauge.read().size
             memory = self._room.limit(size, self._headroom) if size and self._headroom else None
-            report = give_up((0, 1, 2, *gauge.descriptors), memory=memory)
+            report = give_up(
+                (0, 1, 2, *gauge.descriptors), memory=memory, profile=self._engine.capabilities.profile
+            )
             self._room.start(size)
             if is_spare:  # otherwise somebody waits
-                try_out(self._engines)
+                try_out(self._engine)
             guard = Guard(gauge, self._room)
             status = serve(
-                self._engines, self._max_input_size, 0, 1, guard=guard, lacking=report.lack, debug=self._debug
+                self._engine, self._max_input_size, 0, 1, guard=guard, lacking=report.lack, debug=self._debug
             )
         except NoRoom as error:
             sys.stderr.write(f"child: {error}\n")
@@ -233,15 +230,14 @@ class Zygote:
             os._exit(status)
 
 
-def try_out(engines: Engines) -> None:
-    """Run a small script of each language: what a first request builds, or copies, is there afterwards."""
-    loop = Loop(engines, 2**16, len)
-    run = b'{"cmd":"run","scriptName":"trial","sandbox":{"trial":"x"}}\r\n'
-    for language in engines.keys() & _TRIALS.keys():
-        # Each process tries another text, since engines remember the texts that they have compiled.
-        source = f"{_TRIALS[language]} // {os.getpid()}"
-        request = {"cmd": "compile", "scriptName": "trial", "language": language, "script": source}
-        loop.feed(json.dumps(request).encode() + b"\r\n" + run)
+def try_out(engine: Engine) -> None:
+    """Run the engine's trial script: what a first request builds, or copies, is there afterwards."""
+    loop = Loop(engine, 2**16, len)
+    if engine.trial:
+        source = engine.trial.decode()
+        request = {"cmd": "compile", "scriptName": "trial", "language": engine.name, "script": source}
+        loop.feed(json.dumps(request).encode() + b"\r\n")
+        loop.feed(b'{"cmd":"run","scriptName":"trial","sandbox":{"trial":"x"}}\r\n')
     loop.feed(b'{"cmd":"stats","id":0}\r\n')
 
 
@@ -288,12 +284,12 @@ def main(arguments: list[str]) -> int:
     control = socket.socket(fileno=0)
     control.setblocking(True)
     room = Room(reserve(int(max_input_size), int(max_output_size)))
-    engines = load_engines(int(max_output_size), room, language)
-    try_out(engines)
+    engine = load_engine(int(max_output_size), room, language)
+    try_out(engine)
     zygote = Zygote(
-        control, engines, int(max_input_size), room=room, headroom=int(headroom), debug="debug" in more
+        control, engine, int(max_input_size), room=room, headroom=int(headroom), debug="debug" in more
     )
-    prepare()
+    prepare(engine.capabilities.profile)
     _settle()
     zygote.run()
     return 0

@@ -28,6 +28,7 @@ import msgspec
 from child.confine import kernel
 from child.confine.kernel import Unavailable
 from child.confine.landlock import Ruleset
+from child.confine.profiles import PROFILES
 from child.confine.seccomp import Filter
 from child.guard import STATM, Gauge
 
@@ -102,38 +103,49 @@ class _Request(NamedTuple):
 
     keep: tuple[int, ...] = ()
     memory: int | None = None
+    profile: str = "strict"
 
 
 @functools.cache
-def prepare() -> tuple[Layer, ...]:
+def prepare(profile: str = "strict") -> tuple[Layer, ...]:
     """Give up what neither a zygote nor a child needs, and make ready what `give_up` needs; once a process.
 
     Afterwards this process is in an empty directory that no longer has a name, with no environment and no
     privileges (root becomes nobody). It can still open files, as far as nobody may, and fork. The signal that
     it gets when its parent dies stays as it was set.
 
+    Args:
+        profile: the name of that of its children.
+
     Returns:
         The layers that are in force from now on, here and in all children. Nothing is raised.
     """
-    _kit()
-    return tuple(_apply(layer, _Request()) for layer in _LAYERS if layer.is_inherited)
+    _kit(profile)
+    return tuple(_apply(layer, _Request(profile=profile)) for layer in _LAYERS if layer.is_inherited)
 
 
-def give_up(keep: Iterable[int], *, memory: int | None = None, only: Collection[str] = ()) -> Report:
+def give_up(
+    keep: Iterable[int],
+    *,
+    memory: int | None = None,
+    only: Collection[str] = (),
+    profile: str = "strict",
+) -> Report:
     """Give up everything but some descriptors, for good. The process must have one thread.
 
     Args:
         keep: the descriptors that stay open; pipes. All others are closed.
         memory: how large the address space may become, in bytes; None leaves that limit alone.
         only: the names of the only layers to put in force, to try them one by one; empty is all of them.
+        profile: a name of child/confine/profiles.py.
 
     Returns:
         What is in force, and what is not. Nothing is raised.
     """
-    request = _Request(tuple(sorted(set(keep))), memory)
+    request = _Request(tuple(sorted(set(keep))), memory, profile)
     if only:
         return Report(tuple(_apply(layer, request) for layer in _LAYERS if layer.name in only))
-    inherited = prepare()
+    inherited = prepare(profile)
     return Report(inherited + tuple(_apply(layer, request) for layer in _LAYERS if not layer.is_inherited))
 
 
@@ -306,16 +318,16 @@ def _close(first: int, last: int) -> None:
         os.closerange(first, min(last + 1, most))
 
 
-def _landlock(_: _Request) -> str:
+def _landlock(request: _Request) -> str:
     """No file and no connection, whatever system call asks for it."""
-    ruleset = _made(_kit().ruleset)
+    ruleset = _made(_kit(request.profile).ruleset)
     ruleset.enforce()
     return f"refuses {ruleset.covers} (version {ruleset.version})"
 
 
 def _limits(request: _Request) -> str:
     """No descriptor, file, process or memory beyond what it has; hard limits, never to be raised again."""
-    wanted = dict(_made(_kit().limits))
+    wanted = dict(_made(_kit(request.profile).limits))
     files = [descriptor for descriptor in request.keep if _is_file_for_writing(descriptor)]
     if files:  # it would stop the answers of a child whose output was directed into a file
         del wanted[resource.RLIMIT_FSIZE]
@@ -332,8 +344,8 @@ def _limits(request: _Request) -> str:
     if failed:
         raise Unavailable(f"{failed} of {len(wanted)} limits were refused")
     lacks = [f"files may grow (RLIMIT_FSIZE), since descriptor {files[0]} is one"] if files else []
-    if isinstance(_kit().measure, str):
-        lacks.append(str(_kit().measure))
+    if isinstance(_kit(request.profile).measure, str):
+        lacks.append(str(_kit(request.profile).measure))
     if lacks:
         raise Unavailable("; ".join([*lacks, "the others hold"]))
     size = "" if request.memory is None else f", no more than {request.memory} bytes of address space"
@@ -348,9 +360,9 @@ def _is_file_for_writing(descriptor: int) -> bool:
         return False
 
 
-def _seccomp(_: _Request) -> str:
+def _seccomp(request: _Request) -> str:
     """No system call but those that the engines need."""
-    _made(_kit().filter).enforce()
+    _made(_kit(request.profile).filter).enforce()
     return "refuses every system call that the engines do not need"
 
 
@@ -388,8 +400,11 @@ class _Kit(NamedTuple):
 
 
 @functools.cache
-def _kit() -> _Kit:
-    return _Kit(_attempt(_none_of_each), _attempt(Ruleset), _attempt(Filter), _attempt(_measure))
+def _kit(profile: str) -> _Kit:
+    rules = PROFILES[profile].rules
+    return _Kit(
+        _attempt(_none_of_each), _attempt(Ruleset), _attempt(lambda: Filter(rules)), _attempt(_measure)
+    )
 
 
 def _none_of_each() -> dict[int, tuple[int, int]]:

@@ -17,6 +17,7 @@ Sources: the kernel's userspace-api/seccomp_filter, linux/seccomp.h, linux/filte
 
 import ctypes
 import struct
+from collections.abc import Iterable
 from typing import Final, NamedTuple
 
 from child.confine import kernel
@@ -122,13 +123,13 @@ RULES: Final = (
 """What a child may do."""
 
 
-def assemble(machine: Machine) -> bytes:
-    """The filter for a processor, as an array of the kernel's `struct sock_filter`."""
+def assemble(machine: Machine, rules: Iterable[Rule] = RULES) -> bytes:
+    """The filter for a processor that lets these calls pass, as an array of the kernel's `sock_filter`."""
     number = (_LOAD, 0, 0, _NUMBER)
     program = [(_LOAD, 0, 0, _ARCHITECTURE), (_IF_EQUAL, 1, 0, machine.audit), (_RETURN, 0, 0, KILL), number]
     if machine.name == "x86_64":
         program += [(_IF_AT_LEAST, 0, 1, _X32), (_RETURN, 0, 0, KILL)]
-    for rule in RULES:
+    for rule in rules:
         words = [word for check in rule.checks for word in _words(check)]
         # After each load and mask, one comparison; the last instruction puts the number back.
         length = 3 * len(words) + 1 + (1 if words else 0)
@@ -163,8 +164,8 @@ class _Program(ctypes.Structure):
 class Filter:
     """The filter for this machine, ready to be put in force. Raises Unavailable where there is none."""
 
-    def __init__(self) -> None:
-        code = assemble(kernel.machine())
+    def __init__(self, rules: Iterable[Rule] = RULES) -> None:
+        code = assemble(kernel.machine(), rules)
         self._code = ctypes.create_string_buffer(code, len(code))
         # Not a local: the kernel reads it when the filter is put in force.
         self._program = _Program(len(code) // _INSTRUCTION.size, ctypes.addressof(self._code))

@@ -1,22 +1,36 @@
-"""What a language must offer to be run in a child, and which languages there are.
+"""What a language must offer to be run in a child, and how its engine is made.
 
-An engine turns a source text into a `Program`; a program is run as often as one likes. Engines are
-synchronous and know neither the protocol nor each other. Everything that an engine will ever import or
-open, it imports and opens when it is made: later the child may not open anything any more.
+An engine compiles a source into an artifact (bytes), and loads an artifact as a `Program`; a program is run
+as often as one likes. Engines are synchronous and know neither the protocol nor each other. Everything that
+an engine will ever import or open, it imports and opens when it is made or warmed up: later the child may not
+open anything any more. Which languages there are, says the table of child/protocol/languages.py.
 
-While a script is compiled, or its own code runs, an engine makes the room narrow (child/room.py). Native code
-that does not expect an allocation to fail must not run then.
+While a source is compiled, or a script's own code runs, an engine makes the room narrow (child/room.py).
+Native code that does not expect an allocation to fail must not run then.
 """
 
 from collections.abc import Callable, Collection, Mapping
 from importlib import import_module
-from typing import Any, Final, Literal, Protocol
+from typing import Any, Final, NamedTuple, Protocol, runtime_checkable
 
-from child.protocol import LANGUAGES
+from child.protocol import LANGUAGES, Capabilities
 from child.room import Room
 
-ValueOf = Literal["return", "expression"]
-"""What a run yields, see `child.protocol.Run`."""
+__all__ = [
+    "DEFAULT_MAX_OUTPUT_SIZE",
+    "Capabilities",
+    "Context",
+    "Engine",
+    "HostCall",
+    "HostCallFailed",
+    "HostFunctionNotFound",
+    "Outcome",
+    "Parser",
+    "Payload",
+    "Program",
+    "ScriptFault",
+    "load_engine",
+]
 
 HostCall = Callable[[str, bytes], bytes]
 """`call(name, arguments)`: the script's way out of the child.
@@ -71,12 +85,49 @@ class ScriptFault(Exception):
         self.column = column
 
 
-class Outcome(Protocol):
-    """What a run yields, as JSON text.
+class Payload(NamedTuple):
+    """What goes into a run.
 
     Attributes:
-        result: the value that it returned; None if it returned none.
-        sandbox: an object, the variables that it hands back.
+        sandbox: JSON text of an object, the variables given to the script; None is none.
+        data: the bytes given to it, in a language of bytes; None is none.
+    """
+
+    sandbox: bytes | None = None
+    data: bytes | None = None
+
+
+class Context(NamedTuple):
+    """What a run has around it.
+
+    Attributes:
+        host: the host call.
+        options: the language's own options for this run, such as `{"valueOf": "expression"}`.
+        max_time: how much CPU time it may take, in milliseconds; 0 is unlimited. The child sees to that; an
+            engine that meters itself does so beside it.
+        max_mem: how much it may grow, in KiB; 0 is unlimited.
+        seed: what randomness comes from, the same when the run is replayed; None unless the engine is seeded.
+        started_at: when the run first began, in seconds since 1970; None unless the engine is seeded.
+    """
+
+    host: HostCall
+    options: Mapping[str, Any] = {}
+    max_time: float = 0
+    max_mem: int = 0
+    seed: int | None = None
+    started_at: float | None = None
+
+
+class Outcome(Protocol):
+    """What a run yields.
+
+    Attributes:
+        result: the value that it returned, JSON text; None if it returned none.
+        sandbox: an object, the variables that it hands back, JSON text; empty if its language hands none
+            back.
+        data: the bytes that it returned, in a language of bytes; None in others.
+        log: what the script wrote to its log, a text a line.
+        fuel: what the engine metered, in its own unit; None if it does not.
     """
 
     @property
@@ -84,6 +135,15 @@ class Outcome(Protocol):
 
     @property
     def sandbox(self) -> bytes: ...  # noqa: D102 - see the class
+
+    @property
+    def data(self) -> bytes | None: ...  # noqa: D102 - see the class
+
+    @property
+    def log(self) -> Collection[str]: ...  # noqa: D102 - see the class
+
+    @property
+    def fuel(self) -> int | None: ...  # noqa: D102 - see the class
 
 
 class Program(Protocol):
@@ -96,17 +156,8 @@ class Program(Protocol):
     @property
     def calls(self) -> Collection[str] | None: ...  # noqa: D102 - see the class
 
-    def run(self, sandbox: bytes | None, call: HostCall, value_of: ValueOf) -> Outcome:
-        """Run the script.
-
-        Args:
-            sandbox: JSON text of an object, the variables given to the script; None is none.
-            call: the host call.
-            value_of: what the run yields.
-
-        Raises:
-            ScriptFault: the script failed.
-        """
+    def run(self, payload: Payload, context: Context) -> Outcome:
+        """Run the script. Raises ScriptFault if it failed."""
         ...
 
 
@@ -115,32 +166,44 @@ class Engine(Protocol):
 
     Attributes:
         name: what a request calls it.
-        replayable: whether a run does the same again when it is given the same sandbox and host-call results.
+        capabilities: what it can do, and what it needs.
+        trial: the source of a small script that touches most of what scripts use. A zygote and each child
+            that waits for its first request run it, so what a first run builds is there; empty for none.
     """
 
     name: str
-    replayable: bool
+    capabilities: Capabilities
+    trial: bytes
 
-    def compile(self, source: str, options: dict[str, Any]) -> Program:
-        """Compile a source text. Raises ScriptFault if it is no program."""
+    def warm_up(self) -> None:
+        """Do, in the zygote, all that can be done once for all children."""
         ...
 
-    def parse(self, source: str, options: dict[str, Any]) -> bytes:
-        """The syntax tree of a source text, as JSON text. Raises ScriptFault if it is no program."""
+    def compile(self, source: bytes, options: dict[str, Any]) -> bytes:
+        """An artifact of a source, for `load`. Raises ScriptFault if it is no program."""
+        ...
+
+    def load(self, artifact: bytes) -> Program:
+        """The program that an artifact of this engine, in this version, stands for."""
         ...
 
 
-Engines = Mapping[str, Engine]
-"""The languages of a child, by name."""
+@runtime_checkable
+class Parser(Protocol):
+    """What an engine offers besides, if its language has trees."""
+
+    def parse(self, source: bytes, options: dict[str, Any]) -> bytes:
+        """The syntax tree of a source, as JSON text. Raises ScriptFault if it is no program."""
+        ...
 
 
 DEFAULT_MAX_OUTPUT_SIZE: Final = 32 * 1024 * 1024  # bytes
 
 
-def load_engines(
+def load_engine(
     max_output_size: int = DEFAULT_MAX_OUTPUT_SIZE, room: Room | None = None, language: str = "hexput"
-) -> Engines:
-    """Make the engine of a language, ready for its first script.
+) -> Engine:
+    """Make the engine of a language, and warm it up.
 
     Args:
         max_output_size: bytes that the JSON text of a result, or of a sandbox, may have; a run that
@@ -148,5 +211,6 @@ def load_engines(
         room: what the engine is to make narrow while code of a script runs; none by default.
         language: its name, see `child.protocol.LANGUAGES`. Raises KeyError if there is none of that name.
     """
-    engine: Engine = import_module(LANGUAGES[language]).ENGINE(max_output_size, room)
-    return {engine.name: engine}
+    engine: Engine = import_module(LANGUAGES[language]).ENGINE(max_output_size, room or Room(0))
+    engine.warm_up()
+    return engine

@@ -8,15 +8,29 @@ import sys
 from collections.abc import Collection
 from typing import Any
 
-from child.engines import HostCall, HostCallFailed, HostFunctionNotFound, Outcome, ScriptFault, ValueOf
+from child.engines import Capabilities, Context, HostCallFailed, HostFunctionNotFound, Payload, ScriptFault
 from child.room import Room
 from hexput import lang
 from hexput.lang import room as lang_room
 from hexput.lang.parser import parse
 from hexput.lang.runtime import RECURSION_LIMIT
-from hexput.lang.script import Script, compile_script
+from hexput.lang.script import Outcome, Script, compile_script, load_script
 
-_DEEPEST_TREE = 4000  # levels; the supervisor, which takes 5000 levels of calls, has to read them
+_DEEPEST_TREE = 4000  # levels; the supervisor, which adds room for 5000 to decode, has to read them
+
+
+class HexputOutcome:
+    """What a run yields, see `child.engines.Outcome`."""
+
+    __slots__ = ("result", "sandbox")
+
+    data = None
+    fuel = None
+    log = ()
+
+    def __init__(self, outcome: Outcome) -> None:
+        self.result = outcome.result
+        self.sandbox = outcome.sandbox
 
 
 class HexputProgram:
@@ -33,8 +47,9 @@ class HexputProgram:
         """The names that may turn out to be functions of the host; None if they are not known."""
         return self._script.calls
 
-    def run(self, sandbox: bytes | None, call: HostCall, value_of: ValueOf) -> Outcome:
+    def run(self, payload: Payload, context: Context) -> HexputOutcome:
         """Run the script, see `child.engines.Program`."""
+        call = context.host
 
         def host_call(name: str, arguments: bytes) -> bytes:
             try:
@@ -45,44 +60,64 @@ class HexputProgram:
                 raise lang.HostCallFailed(error.message) from None
 
         try:
-            return self._script.run(sandbox, host_call, value_of=value_of, max_output=self._max_output_size)
+            return HexputOutcome(
+                self._script.run(
+                    payload.sandbox,
+                    host_call,
+                    value_of=context.options.get("valueOf", "return"),
+                    max_output=self._max_output_size,
+                )
+            )
         except lang.HexputError as error:
             raise _fault(error) from None
 
 
 class HexputEngine:
-    """The Hexput language; see `load_engines` for its arguments."""
+    """The Hexput language.
+
+    Args:
+        max_output_size: bytes that the JSON text of a result, or of a sandbox, may have.
+        room: what is to be narrow while code of a script runs.
+    """
 
     name = "hexput"
-    replayable = True
+    capabilities = Capabilities()
+    trial = b"let n = 0; loop x in [1, 2.5] { if x > 1 { n = n + x; } } return { n: n, of: trial };"
 
-    def __init__(self, max_output_size: int, room: Room | None = None) -> None:
+    def __init__(self, max_output_size: int, room: Room) -> None:
         self._max_output_size = max_output_size
-        self._room = room or Room(0)
+        self._room = room
+
+    def warm_up(self) -> None:
+        """Have Python's limits as scripts need them, and what the language's libraries put off done now."""
         sys.setrecursionlimit(max(sys.getrecursionlimit(), RECURSION_LIMIT))
         lang_room.use(self._room.narrow, self._room.widen)
-        # The first script makes the language's libraries import and build what they put off: do it now.
-        self.parse("1;", {})
-        self.compile("1;", {}).run(None, _no_host, "return")
+        self.parse(b"1;", {})
+        self.load(self.compile(b"1;", {})).run(Payload(), Context(_no_host))
 
-    def compile(self, source: str, options: dict[str, Any]) -> HexputProgram:
-        """Compile a source text. Raises ScriptFault."""
-        wanted = _options(options)
+    def compile(self, source: bytes, options: dict[str, Any]) -> bytes:
+        """The marshalled code of a source text. Raises ScriptFault."""
+        text, wanted = _text(source), _options(options)
         self._room.narrow()
         try:
-            return HexputProgram(compile_script(source, wanted), self._max_output_size)
+            script = compile_script(text, wanted)
         except lang.HexputError as error:
             raise _fault(error) from None
         finally:
             self._room.widen()
+        return script.dump()
 
-    def parse(self, source: str, options: dict[str, Any]) -> bytes:
+    def load(self, artifact: bytes) -> HexputProgram:
+        """The program of marshalled code."""
+        return HexputProgram(load_script(artifact), self._max_output_size)
+
+    def parse(self, source: bytes, options: dict[str, Any]) -> bytes:
         """The syntax tree of a source text, as JSON text. Raises ScriptFault."""
-        wanted = _options(options)
+        text, wanted = _text(source), _options(options)
         self._room.narrow()
         try:
             return lang.dump_tree(
-                parse(source, wanted),
+                parse(text, wanted),
                 include_source_mapping=wanted.include_source_mapping,
                 minify=wanted.minify,
                 deepest=_DEEPEST_TREE,
@@ -97,6 +132,14 @@ def _no_host(name: str, arguments: bytes) -> bytes:
     raise HostFunctionNotFound(name)
 
 
+def _text(source: bytes) -> str:
+    """The text of a source; unpaired surrogates, which JSON may hold, stay what they are."""
+    try:
+        return source.decode("utf-8", "surrogatepass")
+    except UnicodeDecodeError as error:
+        raise ScriptFault("SyntaxError", f"The source is not UTF-8: byte {error.start + 1}") from None
+
+
 def _options(options: dict[str, Any]) -> lang.Options:
     try:
         return lang.Options.from_json(options)
@@ -109,4 +152,4 @@ def _fault(error: lang.HexputError) -> ScriptFault:
 
 
 ENGINE = HexputEngine
-"""What `load_engines` looks for."""
+"""What `load_engine` looks for."""

@@ -6,8 +6,8 @@ supervisor and its fork server say to each other) and `child.protocol.surrogates
 
 from msgspec import Raw
 
-from child.protocol.framing import CRLF, OVERSIZED, Framer, Oversized
-from child.protocol.languages import LANGUAGES
+from child.protocol.framing import CRLF, OVERSIZED, Frame, Framer, Oversized
+from child.protocol.languages import LANGUAGES, Capabilities
 from child.protocol.messages import (
     CHILD_DIED,
     DUPLICATE_RUN,
@@ -17,6 +17,7 @@ from child.protocol.messages import (
     MALFORMED_REQUEST,
     NO_SUCH_RUN,
     NO_SUCH_SCRIPT,
+    NO_TREE,
     NOT_REPLAYABLE,
     OVERLOADED,
     SYNTAX_ERROR,
@@ -49,6 +50,7 @@ from child.protocol.messages import (
     refused,
     responded,
     threw,
+    with_data,
 )
 
 __all__ = [
@@ -63,6 +65,7 @@ __all__ = [
     "NOT_REPLAYABLE",
     "NO_SUCH_RUN",
     "NO_SUCH_SCRIPT",
+    "NO_TREE",
     "OVERLOADED",
     "OVERSIZED",
     "SYNTAX_ERROR",
@@ -71,7 +74,9 @@ __all__ = [
     "UNKNOWN_LANGUAGE",
     "Answer",
     "AnyRequest",
+    "Capabilities",
     "Compile",
+    "Frame",
     "Framer",
     "HostCall",
     "MalformedAnswer",
@@ -98,4 +103,5 @@ __all__ = [
     "refused",
     "responded",
     "threw",
+    "with_data",
 ]

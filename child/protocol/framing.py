@@ -9,9 +9,14 @@ What is guaranteed:
 """
 
 import enum
+import re
 from typing import Final
 
 CRLF: Final = b"\r\n"
+
+_MARK: Final = b'"bytes"'
+_ANNOUNCED: Final = re.compile(rb'[{,]\s*"bytes"\s*:\s*([0-9]{1,12})\s*\}\s*\Z')
+"""How a line ends that has bytes behind it: so many, and a CRLF."""
 
 
 class Oversized(enum.Enum):
@@ -23,17 +28,33 @@ class Oversized(enum.Enum):
 OVERSIZED: Final = Oversized.OVERSIZED
 
 
+class Frame(bytes):
+    """A line with bytes behind it: its last member is `"bytes":N`, N bytes follow it, and a CRLF.
+
+    Attributes:
+        data: these bytes; None if no CRLF follows them: then nobody knows where the next line begins.
+    """
+
+    data: bytes | None
+
+
 class Framer:
     """Cuts a stream of bytes into lines. Only CRLF ends a line: a bare CR or LF is a byte like any other.
 
     Args:
         max_size: the longest line to let through, in bytes, its end not counted.
         end: what ends a line instead of CRLF: one byte.
+        max_data: how many bytes may follow a line that announces them, at most; 0: no line does.
     """
 
-    def __init__(self, max_size: int, end: bytes = CRLF) -> None:
+    def __init__(self, max_size: int, end: bytes = CRLF, *, max_data: int = 0) -> None:
         self._max_size = max_size
+        self._max_data = max_data
         self._end = end
+        self._announced: bytes | None = None  # the line whose bytes are being received
+        self._data = bytearray()  # these bytes, as far as they came, and their CRLF
+        self._missing = 0  # how many of them are still to come
+        self._is_marked = False  # whether the line that is being received may announce bytes
         self._held = bytearray()  # the line that is being received, without its end and without `_cr`
         self._cr = False  # whether a CR followed `_held`: the end of the line if an LF comes next
         self._skipping = False  # whether the line that is being received was too long
@@ -41,9 +62,54 @@ class Framer:
     def feed(self, data: bytes) -> list[bytes | Oversized]:
         """Take the next bytes of the stream; return the lines that they complete, in order.
 
-        A line comes without its end, and may be empty. `OVERSIZED` stands for a line that is too long. A
-        child stops there; who goes on feeding gets the lines after it.
+        A line comes without its end, and may be empty; one with bytes behind it comes as a `Frame`.
+        `OVERSIZED` stands for a line that is too long, or has too many bytes behind it. A child stops there;
+        who goes on feeding gets the lines after it.
         """
+        if not self._max_data:
+            return self._split(data)
+        if not self._missing and not self._is_marked:
+            if _MARK not in data and _MARK not in bytes(self._held[-len(_MARK) :]) + data[: len(_MARK)]:
+                return self._split(data)
+            self._is_marked = True
+        events: list[bytes | Oversized] = []
+        while data:
+            if self._missing:
+                data = self._take(data, events)
+                continue
+            at = 0 if self._cr and data[:1] == b"\n" else data.find(CRLF) + 1
+            end = at + 1 if at or (data[:1] == b"\n" and self._cr) else len(data)
+            for line in self._split(data[:end]):
+                announced = _ANNOUNCED.search(line, max(0, len(line) - 64)) if line is not OVERSIZED else None
+                if announced is None:
+                    events.append(line)
+                    continue
+                assert isinstance(line, bytes)
+                self._missing = int(announced[1]) + len(CRLF)
+                self._announced = line
+                if self._missing - len(CRLF) > self._max_data:
+                    events.append(OVERSIZED)
+                    self._announced = None
+            data = data[end:]
+        if events:
+            self._is_marked = _MARK in self._held
+        return events
+
+    def _take(self, data: bytes, events: list[bytes | Oversized]) -> bytes:
+        """Take the bytes behind a line; returns what comes after them."""
+        piece = data[: self._missing]
+        self._missing -= len(piece)
+        if self._announced is not None:
+            self._data += piece
+            if not self._missing:
+                frame = Frame(self._announced)
+                frame.data = bytes(self._data[:-2]) if self._data.endswith(CRLF) else None
+                events.append(frame)
+                self._announced = None
+                self._data = bytearray()
+        return data[len(piece) :]
+
+    def _split(self, data: bytes) -> list[bytes | Oversized]:
         if self._cr:
             data = b"\r" + data
         self._cr = self._end == CRLF and data.endswith(b"\r")
@@ -80,12 +146,14 @@ class Framer:
 
     @property
     def held(self) -> int:
-        """How many bytes of an unfinished line are kept."""
-        return len(self._held)
+        """How many bytes of an unfinished line, and behind one, are kept."""
+        return len(self._held) + len(self._data) + len(self._announced or b"")
 
     @property
     def unfinished(self) -> bytes:
         """The line in which the stream would end, were it to end now; empty if in none. White space is no
         line.
         """
+        if self._announced is not None:
+            return self._announced
         return b"" if self._held.isspace() else bytes(self._held)

@@ -3,5 +3,29 @@
 from collections.abc import Mapping
 from typing import Final
 
+import msgspec
+
 LANGUAGES: Final[Mapping[str, str]] = {"hexput": "child.engines.hexput"}
 """The name of a language, and the module that has its engine, as `ENGINE`."""
+
+
+class Capabilities(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True, rename="camel"):
+    """What an engine can do, and what it needs; a child tells its supervisor with its first answer.
+
+    Attributes:
+        replayable: whether a run does the same again, when it is given the same payload, seed and answers to
+            its host calls.
+        most_waiting: how many runs may wait for host calls in one process; 0: none, its runs make no host
+            calls. None: as many as there is memory for.
+        seeded: whether a run is given a seed and the time at which it began.
+        metered: whether it tells the fuel that a run used.
+        profile: the confinement of its processes, a name of child/confine/profiles.py.
+        replay_version: what else must be the same for a run to be replayed.
+    """
+
+    replayable: bool = True
+    most_waiting: int | None = None
+    seeded: bool = False
+    metered: bool = False
+    profile: str = "strict"
+    replay_version: str = "1"

@@ -22,6 +22,7 @@ from msgspec import Meta, Raw
 from child.protocol import surrogates
 from child.protocol.depth import deeply, with_room
 from child.protocol.framing import CRLF
+from child.protocol.languages import Capabilities
 
 # Why a request could not be carried out: the `reason` of an answer with "ok":false.
 MALFORMED_REQUEST: Final = "malformed request"
@@ -37,6 +38,7 @@ TOO_MUCH_MEMORY: Final = "killed: too much memory used"
 CHILD_DIED: Final = "child died while running script"
 OVERLOADED: Final = "overloaded"
 NOT_REPLAYABLE: Final = "the run cannot be replayed"
+NO_TREE: Final = "this language has no trees"
 
 # The one type of `resume` error that is no failure of a host function: there is no such function.
 FUNCTION_NOT_FOUND: Final = "FunctionNotFoundError"
@@ -85,12 +87,19 @@ class Run(Request, frozen=True, kw_only=True, tag="run"):
         calls: whether the sender answers host calls. That needs an id; without one this is as false.
         value_of: what the run yields: the value of the `return` it reached, or that of its last expression
             statement.
+        seed: what randomness comes from, in a language that is seeded.
+        started_at: when the run first began, in seconds since 1970, in such a language.
+        size: how many bytes follow the line, which are given to the script; None: none. It is the last
+            member, see `child.protocol.framing.Frame`.
     """
 
     script_name: Name
     sandbox: Raw = Raw()
     calls: bool = False
     value_of: Literal["return", "expression"] = "return"
+    seed: int | None = None
+    started_at: float | None = None
+    size: int | None = msgspec.field(default=None, name="bytes")
 
 
 class Remove(Request, frozen=True, kw_only=True, tag="remove"):
@@ -184,7 +193,8 @@ class Response(msgspec.Struct, frozen=True, gc=False, kw_only=True):
         tree: JSON text, the tree of a source.
         calls: the functions that a script calls and does not define.
         lacking: what the confinement of a child lacks, in a sentence; empty for nothing.
-        engines: the languages of a child, each with whether its runs can be replayed.
+        language: that of a child.
+        capabilities: what it can do, and needs.
     """
 
     sandbox: Raw = Raw()
@@ -195,12 +205,8 @@ class Response(msgspec.Struct, frozen=True, gc=False, kw_only=True):
     tree: Raw = Raw()
     calls: tuple[str, ...] | None = None
     lacking: str = ""
-    engines: dict[str, bool] = {}
-
-    @property
-    def is_replayable(self) -> bool:
-        """Whether runs of all languages of a child can be replayed."""
-        return all(self.engines.values())
+    language: str = ""
+    capabilities: Capabilities = Capabilities()
 
 
 class Answer(msgspec.Struct, frozen=True, gc=False, kw_only=True, rename="camel"):
@@ -215,6 +221,7 @@ class Answer(msgspec.Struct, frozen=True, gc=False, kw_only=True, rename="camel"
         detail: a sentence about this very request, beside the reason.
         time_taken: milliseconds of the run's own time.
         type: of a syntax error; `line` and `column` (from 1) say where it is.
+        size: how many bytes follow the line, which a run returned; None: none.
     """
 
     id: Raw = Raw()
@@ -227,6 +234,7 @@ class Answer(msgspec.Struct, frozen=True, gc=False, kw_only=True, rename="camel"
     type: str | None = None
     line: int | None = None
     column: int | None = None
+    size: int | None = msgspec.field(default=None, name="bytes")
 
 
 # --------------------------------------------------------------------------------------------- decoding
@@ -371,6 +379,11 @@ def _decode_slowly(decoder: msgspec.json.Decoder[_T], line: bytes) -> _T:
 def encode_request(request: AnyRequest) -> bytes:
     """The line of a request."""
     return _line(_encode(request))
+
+
+def with_data(line: bytes, data: bytes) -> bytes:
+    """A line, with bytes behind it; its object must have a member already."""
+    return line[: -len(b"}" + CRLF)] + b',"bytes":%d}' % len(data) + CRLF + data + CRLF
 
 
 def accepted(request_id: bytes) -> bytes:

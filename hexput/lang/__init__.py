@@ -5,7 +5,7 @@ from hexput.lang.features import Options
 from hexput.lang.nodes import dump_tree
 from hexput.lang.parser import parse
 from hexput.lang.runtime import HostCall
-from hexput.lang.script import Outcome, Script, ValueOf, compile_script
+from hexput.lang.script import Outcome, Script, ValueOf, compile_script, load_script
 
 __all__ = [
     "ExecutionError",
@@ -20,5 +20,6 @@ __all__ = [
     "ValueOf",
     "compile_script",
     "dump_tree",
+    "load_script",
     "parse",
 ]

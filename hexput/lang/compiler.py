@@ -66,10 +66,12 @@ class Built(NamedTuple):
         code: of the function `program(run, sandbox)`.
         calls: the names that may turn out to be functions of the host; None if some are known only when they
             are called.
+        may_yield_an_expression: whether the code differs with the kind of value.
     """
 
     code: CodeType
     calls: frozenset[str] | None
+    may_yield_an_expression: bool
 
 
 def build(program: Program, *, value_of_expression: bool) -> Built:
@@ -91,7 +93,12 @@ def build(program: Program, *, value_of_expression: bool) -> Built:
     except (RecursionError, MemoryError, SyntaxError, OverflowError):
         raise ParseError("The script is too deep or too large to be compiled", 1, 1) from None
     code = next(constant for constant in module.co_consts if isinstance(constant, CodeType))
-    return Built(code, None if ledger.has_computed_calls else frozenset(ledger.calls))
+    returns = bool(program.statements) and isinstance(program.statements[-1], ReturnStatement)
+    return Built(
+        code,
+        None if ledger.has_computed_calls else frozenset(ledger.calls),
+        making.has_expressions and not returns,
+    )
 
 
 class _Function(Expressions):
@@ -328,6 +335,7 @@ class _ProgramFunction(_Function):
         super().__init__(scope, scopes, Function(ledger, None, scope.place, "program", len(scope.own)))
         self.node = node
         self.value_of_expression = value_of_expression
+        self.has_expressions = False
         self.shared = set(scope.captured)  # variables that functions within this one use
 
     def define(self) -> ast.FunctionDef:
@@ -383,6 +391,7 @@ class _ProgramFunction(_Function):
         return [*shared, "last"] if self.value_of_expression else shared
 
     def _expression_statement(self, node: ExpressionStatement) -> None:
+        self.has_expressions = True
         if not self.value_of_expression:
             super()._expression_statement(node)
             return

@@ -3,25 +3,28 @@
 from __future__ import annotations
 
 import dis
+import marshal
 import re
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from math import fmod
 from types import CodeType, FrameType, FunctionType, TracebackType
-from typing import Any, Literal
+from typing import Any, Final, Literal
 
 from msgspec import Struct
 
 from hexput.lang import methods, room, runtime
-from hexput.lang.compiler import SCRIPT_FILENAME, Built, build
+from hexput.lang.bounds import Place
+from hexput.lang.compiler import SCRIPT_FILENAME, build
 from hexput.lang.errors import ExecutionError
 from hexput.lang.features import Options
-from hexput.lang.nodes import Program
 from hexput.lang.parser import parse
 from hexput.lang.runtime import UNBOUND, HostCall, Run, operand_error, undefined_variable
 from hexput.lang.values import FALSE, MAX_OUTPUT, TRUE, Value, dumps, kind_of, loads
 
 ValueOf = Literal["return", "expression"]
 """What the result of a run is: the value of its `return`, or else of its last expression statement."""
+
+VALUES: Final[tuple[ValueOf, ...]] = ("return", "expression")
 
 NOTHING = object()
 """The result of a program that did not return."""
@@ -45,13 +48,19 @@ class Script:
     it.
     """
 
-    def __init__(self, program: Program) -> None:
-        self._program = program
-        self._end = program.statements[-1].span[:2] if program.statements else (1, 1)
+    def __init__(self, codes: Mapping[ValueOf, CodeType], end: Place, calls: frozenset[str] | None) -> None:
+        self._codes = codes
+        self._end = end
         self._functions: dict[str, Callable[[Run, dict[str, Value]], tuple[Value, dict[str, Value]]]] = {}
-        self.calls = self._build("return").calls
+        self.calls = calls
         """The names that may turn out to be functions of the host; None if some are known only when they are
         called."""
+
+    def dump(self) -> bytes:
+        """The script as bytes that `load_script` takes, in the same version of Python."""
+        codes = tuple(self._codes[value_of] for value_of in VALUES)
+        calls = None if self.calls is None else tuple(sorted(self.calls))
+        return marshal.dumps((codes, self._end, calls))
 
     def run(
         self,
@@ -115,14 +124,10 @@ class Script:
     def _function(
         self, value_of: ValueOf
     ) -> Callable[[Run, dict[str, Value]], tuple[Value, dict[str, Value]]]:
-        if value_of not in self._functions:
-            self._build(value_of)
-        return self._functions[value_of]
-
-    def _build(self, value_of: ValueOf) -> Built:
-        built = build(self._program, value_of_expression=value_of == "expression")
-        self._functions[value_of] = FunctionType(built.code, GLOBALS)
-        return built
+        function = self._functions.get(value_of)
+        if function is None:
+            function = self._functions[value_of] = FunctionType(self._codes[value_of], GLOBALS)
+        return function
 
 
 def _take_in(sandbox: bytes | None, run: Run) -> dict[str, Value]:
@@ -144,7 +149,19 @@ def compile_script(source: str, options: Options | None = None) -> Script:
         ParseError: it is not a program, uses what its options refuse, or is too deep or too large to be
         compiled.
     """
-    return Script(parse(source, options))
+    program = parse(source, options)
+    end = program.statements[-1].span[:2] if program.statements else (1, 1)
+    plain = build(program, value_of_expression=False)
+    code = build(program, value_of_expression=True).code if plain.may_yield_an_expression else plain.code
+    return Script({"return": plain.code, "expression": code}, end, plain.calls)
+
+
+def load_script(dumped: bytes) -> Script:
+    """The script that was dumped. The bytes are trusted: they must come from `Script.dump`, and of nobody
+    else.
+    """
+    codes, end, calls = marshal.loads(dumped)
+    return Script(dict(zip(VALUES, codes, strict=True)), end, None if calls is None else frozenset(calls))
 
 
 def _located(error: Exception) -> Exception:

@@ -17,7 +17,7 @@ class Finished(msgspec.Struct, frozen=True, gc=False):
         sandbox: JSON text of an object, the variables that the script hands back; empty if its language hands
             none back.
         result: JSON text, the value that it returned; None if it returned none.
-        payload: the bytes that it returned, in a language of bytes; None in others.
+        data: the bytes that it returned, in a language of bytes; None in others.
         time_taken: the script's own time, in milliseconds.
         log: JSON text of an array, what the script wrote to its log; empty for nothing.
         fuel: what the engine metered, in its own unit; None if it does not.
@@ -26,7 +26,7 @@ class Finished(msgspec.Struct, frozen=True, gc=False):
     sandbox: bytes
     result: bytes | None
     time_taken: float
-    payload: bytes | None = None
+    data: bytes | None = None
     log: bytes = b""
     fuel: int | None = None
 

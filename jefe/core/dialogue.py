@@ -139,7 +139,7 @@ class Dialogue:
         self._place = place
         self._write = write
         self._own = own
-        self._framer = protocol.Framer(MAX_ANSWER)
+        self._framer = protocol.Framer(MAX_ANSWER, max_data=MAX_ANSWER)
         self.pending: deque[Job] = deque()
         """The jobs whose lines it has not answered, oldest first."""
         self.waiting: dict[bytes, Job] = {}
@@ -153,7 +153,9 @@ class Dialogue:
         """How many lines it has answered; so that is also the number of the line that it is at."""
         self.about = protocol.Response()
         """What it said of itself."""
-        self._is_replayable = True
+        self._calling = 0  # runs that it was given and that may wait in it
+        self.most_calling: int | None = None
+        """How many runs that may wait can be in it; None: as many as there is memory for."""
 
     @property
     def is_empty(self) -> bool:
@@ -181,6 +183,11 @@ class Dialogue:
         self.pending.clear()
         return jobs
 
+    def has_room_for(self, job: Job) -> bool:
+        """Whether it can take a job besides those that it has: in some languages few runs can wait."""
+        most = self.most_calling
+        return most is None or not job.may_wait or most == 0 or self._calling < most
+
     # ------------------------------------------------------------------------------------------- asking
 
     def greet(self, on_ready: Callable[[protocol.Response], None]) -> None:
@@ -195,7 +202,8 @@ class Dialogue:
             self._ask(Load(version, job))
         if job.compiles is not None:
             self.known.add(job.compiles.key)
-        job.sent(self._place, is_replayable=self._is_replayable)
+        job.sent(self._place, self.about.capabilities)
+        self._calling += job.may_wait
         self._ask(job)
 
     def resume(self, job: Job, line: bytes) -> None:
@@ -235,16 +243,18 @@ class Dialogue:
             job = self.pending[0]
             if bytes(answer.id) != job.id:
                 raise MalformedAnswer("an answer to something else")
-            outcome = self._outcome(job, answer)
+            outcome = self._outcome(job, answer, line)
             self.pending.popleft()
             self.load -= job.charge
             self.answered += 1
             if outcome is not None:
+                if type(outcome) is not HostCall:
+                    self._calling -= job.may_wait
                 yield job, outcome
         if not self.pending:
             self.load = 0.0  # what rounding left behind
 
-    def _outcome(self, job: Job, answer: protocol.Answer) -> Answer | HostCall | None:
+    def _outcome(self, job: Job, answer: protocol.Answer, line: bytes) -> Answer | HostCall | None:
         """What an answer says; None if it is the dialogue's own business, and has been seen to."""
         if answer.call is not None:
             self.waiting[job.id] = job
@@ -255,7 +265,7 @@ class Dialogue:
         if job.is_internal:
             if isinstance(job, Hello):
                 self.about = response or self.about
-                self._is_replayable = self.about.is_replayable
+                self.most_calling = self.about.capabilities.most_waiting
                 job.told(self.about)
             elif isinstance(job, Load):
                 self._refusals.pop(job.loaded.key, None)
@@ -268,13 +278,18 @@ class Dialogue:
             return _told(response)
         if not 0 <= answer.time_taken <= _LONGEST:
             raise MalformedAnswer("a run that took no time that there is")
+        data = None
+        if answer.size is not None:
+            data = line.data if isinstance(line, protocol.Frame) else None
+            if data is None:
+                raise MalformedAnswer("an answer without the bytes that it announces")
         thrown = response.exception
         if thrown is None:
             return Finished(
                 bytes(response.sandbox),
                 bytes(response.result) or None,
                 answer.time_taken,
-                None,
+                data,
                 bytes(response.log),
                 response.fuel,
             )

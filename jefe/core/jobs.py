@@ -70,6 +70,7 @@ class Job:
         is_over: whether it has ended, or nobody wants it any more and no child has it.
         version: the version that a child must know for it; None if there is none.
         compiles: the version that it makes known to the child; None if there is none.
+        may_wait: whether it may wait in a child for the answer to a host call.
         is_internal: whether it is the dialogue's own, and nobody waits for what comes of it.
     """
 
@@ -77,6 +78,7 @@ class Job:
 
     version: Version | None = None
     compiles: Version | None = None
+    may_wait: bool = False
     is_internal: ClassVar[bool] = False
 
     def __init__(self, client: Client, request_id: bytes = VERSION_ID) -> None:
@@ -117,8 +119,8 @@ class Job:
         """The line that asks for it."""
         raise NotImplementedError
 
-    def sent(self, place: Place, *, is_replayable: bool) -> None:
-        """A child has it now."""
+    def sent(self, place: Place, capabilities: protocol.Capabilities) -> None:
+        """A child has it now, or is about to: its line is asked for next. The child can do this."""
 
     def heard(self, outcome: Answer | protocol.HostCall, place: Place) -> None:
         """The child answered. Raises `protocol.MalformedAnswer` if it cannot have answered that."""

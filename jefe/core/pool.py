@@ -180,13 +180,18 @@ class Pool:
     def dispatch(self) -> None:
         """Give the children their share of what waits."""
         queue = self._queue
-        while queue and self._children:
+        while queue.is_ready and self._children:
             child = self._best_for(queue.peek())
+            if child is None:
+                queue.set_aside()
+                continue
             dialogue = child.dialogue
             if dialogue.load >= _BUSY or (self._is_once and not self._may_leave(busy=True)):
                 break
             enough = min(_BUSY, dialogue.load + _TURN)
-            while queue and dialogue.load < enough:
+            while queue.is_ready and dialogue.load < enough:
+                if dialogue.most_calling is not None and not dialogue.has_room_for(queue.peek()):
+                    break
                 job = queue.take()
                 if job is self._patient:
                     self._patient = None
@@ -204,13 +209,16 @@ class Pool:
             self._patient = queue.newest()
             self._pressure.set()
 
-    def _best_for(self, job: Job) -> Child:
-        """The child that is least busy; of those that are idle, one that knows the script."""
+    def _best_for(self, job: Job) -> Child | None:
+        """The child that is least busy; of those that are idle, one that knows the script. None if none can
+        take it now.
+        """
+        able = [child for child in self._children if child.dialogue.has_room_for(job)]
         version = job.version
-        if version is None:
-            return min(self._children, key=lambda child: child.dialogue.load)
+        if version is None or not able:
+            return min(able, key=lambda child: child.dialogue.load, default=None)
         key = version.key
-        return min(self._children, key=lambda child: (child.dialogue.load, key not in child.dialogue.known))
+        return min(able, key=lambda child: (child.dialogue.load, key not in child.dialogue.known))
 
     # --------------------------------------------------------------------------------------- children
 
@@ -283,6 +291,7 @@ class Pool:
         self._is_hopeless = False
         self._starting -= 1
         self._children.append(child)
+        self._queue.bring_back()
         _log.debug("a child is ready", pid=child.pid, language=self._language)
         old, self._replacing = self._replacing, None
         if old is not None and old in self._children:
@@ -294,6 +303,8 @@ class Pool:
         """A child answered something."""
         if child.runs:
             self._failures = 0
+        if child.dialogue.most_calling is not None:
+            self._queue.bring_back()
         if child.is_suspect:
             child.is_suspect = False
             if child.growth > _GROWN and child in self._children and self._may_leave():
@@ -361,6 +372,7 @@ class Pool:
             jobs.remove(child.condemned)
         child.blame()
         again = [job for job in jobs if job.may_begin_again(was_at_it=job is blamed)]
+        self._queue.bring_back()
         self._queue.put_back(again)
         _report(child, len(again))
         if child.ready_at is None:

@@ -44,7 +44,13 @@ class FairQueue(Generic[T]):
         self._bound = bound
         self._lines: dict[Hashable, _Line[T]] = {}
         self._turns: deque[_Line[T]] = deque()  # the lines, the next one to be served first
+        self._aside: list[T] = []  # those that cannot be served now, in the order of their turns
         self._size = 0
+
+    @property
+    def is_ready(self) -> bool:
+        """Whether there is a job whose turn it is: one that has not been set aside."""
+        return bool(self._turns)
 
     def __len__(self) -> int:
         return self._size
@@ -106,14 +112,30 @@ class FairQueue(Generic[T]):
             del self._lines[line.client]
         return job
 
+    def set_aside(self) -> None:
+        """Let others pass the job that is next, which goes on waiting, until `bring_back`."""
+        self._aside.append(self.take())
+        self._size += 1
+
+    def bring_back(self) -> None:
+        """The jobs that were set aside are next."""
+        if self._aside:
+            jobs, self._aside = self._aside, []
+            self._size -= len(jobs)
+            self.put_back(jobs)
+
     def newest(self) -> T:
         """The newest job of the client whose turn is last: it waits longest. Raises IndexError."""
-        return self._turns[-1].jobs[-1]
+        return self._turns[-1].jobs[-1] if self._turns else self._aside[-1]
 
     def remove(self, job: T) -> bool:
         """Take out a job that nobody wants any more. Says whether it was there. Costs a look at each job of
         its client.
         """
+        if job in self._aside:
+            self._aside.remove(job)
+            self._size -= 1
+            return True
         line = self._lines.get(job.client)
         if line is None or job not in line.jobs:
             return False
@@ -126,6 +148,7 @@ class FairQueue(Generic[T]):
 
     def clear(self) -> list[T]:
         """Take out everything; returns it, in the order in which it would have been served."""
+        self.bring_back()
         jobs = []
         while self._size:
             jobs.append(self.take())

@@ -13,6 +13,7 @@ happen. Invariants:
 """
 
 import enum
+import random
 import time
 from collections.abc import Callable, Mapping
 from typing import Any, Final, Literal, Protocol
@@ -135,6 +136,7 @@ class Run(Job):
     __slots__ = (
         "_asked_at",
         "_call",
+        "_data",
         "_expected",
         "_functions",
         "_has_called",
@@ -145,10 +147,12 @@ class Run(Job):
         "_metrics",
         "_on_call",
         "_on_done",
+        "_origin",
         "_place",
         "_queued_at",
         "answer",
         "calls",
+        "may_wait",
         "sandbox",
         "state",
         "tag",
@@ -166,6 +170,7 @@ class Run(Job):
         on_call: OnCall | None,
         functions: Functions,
         metrics: Metrics,
+        data: bytes | None = None,
         tag: Any = None,
     ) -> None:
         self.client = client
@@ -180,6 +185,7 @@ class Run(Job):
         self.answer: Ended | None = None
         self.state = State.HELD
         self.calls: Calls | None = None
+        self.may_wait = False
         self.version: Version | None = None
         self._on_done = on_done
         self._on_call = on_call
@@ -193,7 +199,9 @@ class Run(Job):
         self._has_called = False
         self._is_replayable = True
         self._expected = 0  # bytes, of the answer
-        self._held = len(sandbox)  # bytes on the client's account
+        self._data = data
+        self._origin: tuple[int, float] | None = None  # its seed, and when it first began
+        self._held = len(sandbox) + len(data or b"")  # bytes on the client's account
         self._queued_at = 0.0
         client.hold(self._held)
 
@@ -271,27 +279,44 @@ class Run(Job):
         if number:
             self.id = b"%d" % number
             self._journal = Journal(version.max_journal)
+            self.may_wait = True
 
     @property
     def request(self) -> bytes:
         """Run the version."""
         assert self.version is not None
-        return protocol.encode_request(
+        if self._origin is None and self._data is None:
+            return protocol.encode_request(
+                protocol.Run(
+                    id=Raw(self.id) if self.id else NO_ID,
+                    script_name=self.version.key,
+                    sandbox=self.sandbox,
+                    calls=self._journal is not None,
+                    value_of=self.value_of,
+                )
+            )
+        seed, started_at = self._origin or (None, None)
+        line = protocol.encode_request(
             protocol.Run(
                 id=Raw(self.id) if self.id else NO_ID,
                 script_name=self.version.key,
                 sandbox=self.sandbox,
                 calls=self._journal is not None,
                 value_of=self.value_of,
+                seed=seed,
+                started_at=started_at,
             )
         )
+        return line if self._data is None else protocol.with_data(line, self._data)
 
-    def sent(self, place: Place, *, is_replayable: bool) -> None:
+    def sent(self, place: Place, capabilities: protocol.Capabilities) -> None:
         """A child has it."""
         assert self.version is not None
         self.state = NEXT[self.state]["send"]
         self._place = place
-        self._is_replayable = is_replayable
+        self._is_replayable = capabilities.replayable
+        if capabilities.seeded and self._origin is None:
+            self._origin = (random.getrandbits(63), time.time())
         self._expected = size = self.version.answer_size or _UNKNOWN_ANSWER
         self._held += size
         self.client.expect(size)
@@ -312,7 +337,7 @@ class Run(Job):
             taken = outcome.time_taken
             size = len(outcome.log)
             if type(outcome) is Finished:
-                size += len(outcome.sandbox) + len(outcome.result or b"")
+                size += len(outcome.sandbox) + len(outcome.result or b"") + len(outcome.data or b"")
             version.ran(taken + _LEAST_COST, size)
             self.client.ran(taken + _LEAST_COST)
             if self.state is not State.CANCELLED:

@@ -135,6 +135,7 @@ class Supervisor:
         on_done: OnDone,
         on_call: OnCall | None = None,
         value_of: ValueOf = "return",
+        data: bytes | None = None,
         tag: Any = None,
     ) -> Run:
         """Have a script run.
@@ -148,6 +149,7 @@ class Supervisor:
                 when the script makes a host call; `Run.resume` answers it. If None, a script can only call
                 named scripts.
             value_of: what the run yields, see docs/protocols.md.
+            data: the bytes given to it, in a language of bytes.
             tag: kept at the run, for the front.
 
         Returns the run, which can be cancelled.
@@ -160,6 +162,7 @@ class Supervisor:
             on_call=on_call,
             functions=self._functions,
             metrics=self.metrics,
+            data=data,
             tag=tag,
         )
         if client.must_wait:
@@ -432,6 +435,7 @@ class Supervisor:
         *,
         call: HostCall | None = None,
         value_of: ValueOf = "return",
+        data: bytes | None = None,
     ) -> Outcome:
         """Run a script. Cancelling this drops the run.
 
@@ -445,6 +449,7 @@ class Supervisor:
                 …`.
             value_of: "return" yields the value of the `return` that was reached, "expression" that of the
                 last expression statement.
+            data: the bytes given to it, in a language of bytes.
 
         Raises:
             ScriptError: the script threw.
@@ -453,6 +458,8 @@ class Supervisor:
             jefe/errors.py.
         """
         text = sandbox_text(sandbox, self.settings.max_input_size)
+        if data is not None and len(data) > self.settings.max_input_size:
+            raise InputTooLarge
         if isinstance(script, Source):
             self._checked(script.text, script.language, script.options)
         elif not isinstance(script, str):
@@ -468,6 +475,7 @@ class Supervisor:
             on_done=caller.on_done,
             on_call=caller.on_call if call is not None else None,
             value_of=value_of,
+            data=data,
         )
         try:
             while True:

@@ -35,15 +35,38 @@ class Outcome:
     Attributes:
         sandbox_json: JSON text of an object: the variables that the script hands back.
         result_json: JSON text of the value that the script returned; None if it returned none.
+        data: the bytes that the script returned, in a language of bytes; None in others.
+        log_json: JSON text of an array of what the script wrote to its log; empty for nothing.
+        fuel: what the engine metered, in its own unit; None if it does not.
         time_taken: the script's own time, in milliseconds.
     """
 
-    __slots__ = ("_result", "_sandbox", "result_json", "sandbox_json", "time_taken")
+    __slots__ = (
+        "_result",
+        "_sandbox",
+        "data",
+        "fuel",
+        "log_json",
+        "result_json",
+        "sandbox_json",
+        "time_taken",
+    )
 
-    def __init__(self, sandbox_json: bytes, result_json: bytes | None, time_taken: float) -> None:
+    def __init__(
+        self,
+        sandbox_json: bytes,
+        result_json: bytes | None,
+        time_taken: float,
+        data: bytes | None = None,
+        log_json: bytes = b"",
+        fuel: int | None = None,
+    ) -> None:
         self.sandbox_json = sandbox_json
         self.result_json = result_json
         self.time_taken = time_taken
+        self.data = data
+        self.log_json = log_json
+        self.fuel = fuel
         self._result: Any = _UNREAD
         self._sandbox: Any = _UNREAD
 
@@ -63,9 +86,14 @@ class Outcome:
     def sandbox(self) -> dict[str, Any]:
         """The variables that the script hands back."""
         if self._sandbox is _UNREAD:
-            self._sandbox = deeply(json.loads, self.sandbox_json)
+            self._sandbox = deeply(json.loads, self.sandbox_json) if self.sandbox_json else {}
         sandbox: dict[str, Any] = self._sandbox
         return sandbox
+
+    @property
+    def log(self) -> list[str]:
+        """What the script wrote to its log, a text a line."""
+        return list(json.loads(self.log_json)) if self.log_json else []
 
     def __repr__(self) -> str:
         parts = [f"sandbox={_shown(self.sandbox_json)}", f"time_taken={self.time_taken:g}"]
@@ -83,7 +111,7 @@ def _shown(text: bytes) -> str:
 def outcome_of(answer: Ended) -> Outcome:
     """What a run came to. Raises what went wrong."""
     if isinstance(answer, Finished):
-        return Outcome(answer.sandbox, answer.result, answer.time_taken)
+        return Outcome(answer.sandbox, answer.result, answer.time_taken, answer.data, answer.log, answer.fuel)
     raise answer.error()
 
 

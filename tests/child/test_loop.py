@@ -16,8 +16,7 @@ class Child:
 
     def __init__(self, *, debug=False, guard=None, **bodies):
         self.raw = []
-        engines = {"fake": FakeEngine(**bodies)}
-        self.loop = Loop(engines, MAX_INPUT_SIZE, self.raw.append, guard=guard, debug=debug)
+        self.loop = Loop(FakeEngine(**bodies), MAX_INPUT_SIZE, self.raw.append, guard=guard, debug=debug)
 
     def send(self, *requests):
         """Send requests in one chunk; return the answers, timings checked and taken out."""
@@ -143,7 +142,7 @@ def test_stats_count_runs_that_ended():
     assert a["id"] == 7
     for time in ("timeTaken", "maxTimeTaken"):
         assert everything["response"].pop(time) >= a["response"].pop(time) >= 0
-    expected = {"runs": 3, "kills": {}, "scripts": 3, "waiting": 1, "engines": {"fake": True}}
+    expected = {"runs": 3, "kills": {}, "scripts": 3, "waiting": 1, "language": "fake", "capabilities": {}}
     assert everything["response"] == expected
     assert a["response"] == {"runs": 2, "kills": {}}
     assert c["response"]["runs"] == 0
@@ -424,7 +423,7 @@ def test_what_a_run_held_when_it_waited_counts_when_it_goes_on():
     def twice(sandbox, call):
         return call("f", b"[]") + call("f", b"[]")
 
-    child.loop._engines["fake"].bodies["twice"] = twice
+    child.loop._engine.bodies["twice"] = twice
     child.send(compile_("twice"), run("twice", id=1, calls=True))
     child.send({"cmd": "resume", "id": 1, "result": 1})
     child.send({"cmd": "resume", "id": 1, "result": 2})

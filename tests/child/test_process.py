@@ -321,10 +321,10 @@ def test_a_child_whose_answers_nobody_reads_quits_quietly():
 
 IMPORTS_AND_OPENS = """
 import sys
-from child.engines import load_engines
+from child.engines import load_engine
 from child.loop import Loop
 
-loop = Loop(load_engines(), 10**6, sys.stderr.buffer.write)
+loop = Loop(load_engine(), 10**6, sys.stderr.buffer.write)
 forbidden = []
 sys.addaudithook(lambda event, _: forbidden.append(event) if event in ("import", "open") else None)
 loop.feed(sys.stdin.buffer.read())

@@ -21,7 +21,7 @@ import sys
 from collections import Counter
 
 from child import protocol, room
-from child.engines import load_engines
+from child.engines import load_engine
 from child.guard import STATM, Gauge, Guard, keep_little
 from child.loop import Loop, ProtocolBroken
 from child.room import Room, reserve, stretch
@@ -170,8 +170,8 @@ class Trials:
 
     def __init__(self) -> None:
         self._room = Room(reserve(MAX_INPUT, MAX_OUTPUT))
-        self._engines = load_engines(MAX_OUTPUT, self._room)
-        try_out(self._engines)
+        self._engine = load_engine(MAX_OUTPUT, self._room)
+        try_out(self._engine)
         stretch()
         keep_little()
 
@@ -205,7 +205,7 @@ class Trials:
             self._room.start(size)
         guard = Guard(gauge, self._room)
         guard.start()
-        loop = Loop(self._engines, MAX_INPUT, write, guard=guard)
+        loop = Loop(self._engine, MAX_INPUT, write, guard=guard)
         try:
             for text in lines:
                 loop.feed(text)

@@ -97,7 +97,9 @@ class FakeChild:
                     self.kill()
                     await trio.lowlevel.checkpoint()
                 await self._family.births.wait()
-                return protocol.responded(run_id, json.dumps({"engines": self._family.engines}).encode())
+                return protocol.responded(
+                    run_id, json.dumps({"capabilities": self._family.capabilities}).encode()
+                )
             case protocol.Compile():
                 self._family.log.append(("compile", request.script))
                 if request.script.startswith("late"):
@@ -177,7 +179,7 @@ class Family:
         self.births = trio.Event()
         self.births.set()
         """Lets children give their first sign of life."""
-        self.engines = {"hexput": True}
+        self.capabilities = {}
         """The languages of the children, and whether their runs can be replayed."""
         self.stillborn = 0
         """How many of the next children die at their birth."""

@@ -10,13 +10,17 @@ import sys
 import traceback
 
 from child.confine import layers as sandbox
-from child.engines import load_engines
+from child.engines import Context, Payload, load_engine
 from child.loop import serve
 
 
 def speak_the_protocol():
     """What `python -m child` does."""
-    sys.exit(serve(ENGINES, 5 * 2**20, 0, 1))
+    sys.exit(serve(ENGINE, 5 * 2**20, 0, 1))
+
+
+def refuse(name, arguments):
+    raise AssertionError
 
 
 def be_interrupted():
@@ -26,11 +30,11 @@ def be_interrupted():
         raise TimeoutError("time is up")
 
     signal.signal(signal.SIGVTALRM, raise_it)
-    program = ENGINES["hexput"].compile("loop a in x { loop b in x { loop c in x { } } }", {})
+    program = ENGINE.load(ENGINE.compile(b"loop a in x { loop b in x { loop c in x { } } }", {}))
     values = json.dumps({"x": [0] * 2000}).encode()
     signal.setitimer(signal.ITIMER_VIRTUAL, 0.02)
     try:
-        program.run(values, None, "return")
+        program.run(Payload(values), Context(refuse))
     except TimeoutError as error:
         return str(error)
 
@@ -99,7 +103,7 @@ def look_at_itself():
 
 
 if __name__ == "__main__":
-    ENGINES = load_engines()
+    ENGINE = load_engine()
     STATUS = os.open("/proc/self/status", os.O_RDONLY)
     what = globals()[sys.argv[1]]
     report = sandbox.give_up((0, 1, 2, STATUS), memory=int(sys.argv[2]) if sys.argv[2:] else None)

@@ -3,25 +3,33 @@
 import pytest
 
 from child import protocol
-from child.engines import HostCallFailed, HostFunctionNotFound, ScriptFault
+from child.engines import Context, HostCallFailed, HostFunctionNotFound, Payload, ScriptFault
 from child.engines.hexput import HexputEngine
+from child.room import Room
 
 
 @pytest.fixture(scope="module")
 def engine():
-    return HexputEngine(1_000_000)
+    engine = HexputEngine(1_000_000, Room(0))
+    engine.warm_up()
+    return engine
 
 
 def no_host(name, arguments):
     raise HostFunctionNotFound(name)
 
 
+def run(engine, source, sandbox=None, host=no_host, **options):
+    program = engine.load(engine.compile(source, {}))
+    return program.run(Payload(sandbox), Context(host, options))
+
+
 def test_nothing_tells_whether_a_text_has_been_compiled_before(engine):
-    assert engine.compile("return 1;", {}) is not engine.compile("return 1;", {})
+    assert engine.compile(b"return 1;", {}) is not engine.compile(b"return 1;", {})
 
 
 def test_a_run_yields_json_text(engine):
-    outcome = engine.compile("x = a + 1; return [x];", {}).run(b'{"a":1}', no_host, "return")
+    outcome = run(engine, b"x = a + 1; return [x];", b'{"a":1}')
     assert (outcome.result, outcome.sandbox) == (b"[2]", b'{"a":1,"x":2}')
 
 
@@ -46,27 +54,27 @@ def test_a_failed_host_call_is_a_fault_of_the_script_at_its_place(engine, error,
         raise error
 
     with pytest.raises(ScriptFault) as caught:
-        engine.compile("\nreturn f();", {}).run(None, host, "return")
+        run(engine, b"\nreturn f();", host=host)
     assert (caught.value.type, caught.value.message, caught.value.line) == (type_, message, 2)
 
 
 def test_a_tree_that_is_told_can_be_read_by_the_supervisor(engine):
-    tree = engine.parse("1" + "+1" * 3900 + ";", {})
+    tree = engine.parse(b"1" + b"+1" * 3900 + b";", {})
     answer = protocol.decode_answer(protocol.responded(b"1", b'{"tree":%b}' % tree)[:-2])
     assert bytes(answer.response.tree) == tree
     with pytest.raises(ScriptFault, match="The tree is deeper than 4000 levels"):
-        engine.parse("1" + "+1" * 5000 + ";", {})
+        engine.parse(b"1" + b"+1" * 5000 + b";", {})
 
 
 @pytest.mark.parametrize("action", ["compile", "parse"])
 @pytest.mark.parametrize(
     ("source", "options", "type_"),
     [
-        ("let", {}, "SyntaxError"),
-        ("1;", {"no_loops": "yes"}, "OptionError"),
-        ("1;", {"no_loop": True}, "OptionError"),
-        ("let", {"no_loop": False}, "OptionError"),
-        ("{" * 10_000, {}, "SyntaxError"),
+        (b"let", {}, "SyntaxError"),
+        (b"1;", {"no_loops": "yes"}, "OptionError"),
+        (b"1;", {"no_loop": True}, "OptionError"),
+        (b"let", {"no_loop": False}, "OptionError"),
+        (b"{" * 10_000, {}, "SyntaxError"),
     ],
 )
 def test_what_is_no_program_is_a_fault(engine, action, source, options, type_):
@@ -76,5 +84,5 @@ def test_what_is_no_program_is_a_fault(engine, action, source, options, type_):
 
 
 def test_a_tree_is_json_text_shaped_by_the_options(engine):
-    assert b"location" not in engine.parse("1;", {})
-    assert b"location" in engine.parse("1;", {"include_source_mapping": True})
+    assert b"location" not in engine.parse(b"1;", {})
+    assert b"location" in engine.parse(b"1;", {"include_source_mapping": True})

@@ -351,7 +351,7 @@ async def test_a_child_in_which_a_run_waits_is_replaced_but_not_killed(family, a
 
 
 async def test_a_run_of_an_engine_that_cannot_replay_is_not_begun_twice(family, one):
-    family.engines = {"hexput": False}
+    family.capabilities = {"replayable": False}
     served = []
 
     async def host(name, arguments):

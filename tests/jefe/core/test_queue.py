@@ -124,3 +124,21 @@ def test_it_does_what_its_model_does(bound, steps):
             assert queue.take() == model.take()
         assert len(queue) == len(model)
     assert drain(queue) == [tuple(model.take()) for _ in range(len(model))]
+
+
+def test_what_cannot_be_served_is_passed_and_keeps_its_place():
+    queue = FairQueue(3)
+    jobs = [Job("one", 1), Job("one", 2), Job("two", 3)]
+    for job in jobs:
+        queue.add(job)
+    queue.set_aside()
+    assert queue.take() is jobs[2]
+    queue.set_aside()
+    assert (len(queue), queue.is_ready) == (2, False)
+    assert queue.newest() is jobs[1]
+    more = Job("two", 4)
+    assert queue.add(more) is None
+    assert queue.add(Job("two", 5)) is not None  # what is set aside counts
+    queue.bring_back()
+    assert queue.clear() == [jobs[0], more, jobs[1]]
+    assert len(queue) == 0
