@@ -19,20 +19,6 @@ from hexput.lang.script import Outcome, Script, compile_script, load_script
 _DEEPEST_TREE = 4000  # levels; the supervisor, which adds room for 5000 to decode, has to read them
 
 
-class HexputOutcome:
-    """What a run yields, see `child.engines.Outcome`."""
-
-    __slots__ = ("result", "sandbox")
-
-    data = None
-    fuel = None
-    log = ()
-
-    def __init__(self, outcome: Outcome) -> None:
-        self.result = outcome.result
-        self.sandbox = outcome.sandbox
-
-
 class HexputProgram:
     """A compiled Hexput script."""
 
@@ -47,7 +33,7 @@ class HexputProgram:
         """The names that may turn out to be functions of the host; None if they are not known."""
         return self._script.calls
 
-    def run(self, payload: Payload, context: Context) -> HexputOutcome:
+    def run(self, payload: Payload, context: Context) -> Outcome:
         """Run the script, see `child.engines.Program`."""
         call = context.host
 
@@ -60,13 +46,11 @@ class HexputProgram:
                 raise lang.HostCallFailed(error.message) from None
 
         try:
-            return HexputOutcome(
-                self._script.run(
-                    payload.sandbox,
-                    host_call,
-                    value_of=context.options.get("valueOf", "return"),
-                    max_output=self._max_output_size,
-                )
+            return self._script.run(
+                payload.sandbox,
+                host_call,
+                value_of=context.options.get("valueOf", "return"),
+                max_output=self._max_output_size,
             )
         except lang.HexputError as error:
             raise _fault(error) from None

@@ -8,7 +8,7 @@ import re
 from collections.abc import Callable, Mapping
 from math import fmod
 from types import CodeType, FrameType, FunctionType, TracebackType
-from typing import Any, Final, Literal
+from typing import Any, ClassVar, Final, Literal
 
 from msgspec import Struct
 
@@ -31,7 +31,8 @@ NOTHING = object()
 
 
 class Outcome(Struct, frozen=True):
-    """What a run that finished leaves behind.
+    """What a run that finished leaves behind. Whoever runs several languages asks for bytes, a log and fuel,
+    too; this one has none.
 
     Attributes:
         result: JSON text of the value that the script returned; None if it returned none.
@@ -41,6 +42,9 @@ class Outcome(Struct, frozen=True):
 
     result: bytes | None
     sandbox: bytes
+    data: ClassVar[None] = None
+    log: ClassVar[tuple[str, ...]] = ()
+    fuel: ClassVar[None] = None
 
 
 class Script:

@@ -27,6 +27,7 @@ import itertools
 from collections.abc import Callable
 from contextlib import suppress
 from functools import partial
+from time import perf_counter
 from typing import Final
 
 import trio
@@ -39,6 +40,7 @@ from hexput.server.frames import GOING_AWAY, NO_CLOSE, Close, Decoder, Failure, 
 from hexput.server.sessions import Session
 from hexput.server.transport import NO_WEBSOCKET, Transport
 from jefe import Settings, Supervisor
+from jefe.core.batch import end_of_turn
 from jefe.core.namespaces import OPERATOR, Namespace
 from jefe.fronts.access import Token
 from jefe.fronts.front import Front
@@ -53,9 +55,6 @@ _HANDSHAKE: Final = 10.0
 
 _GOODBYE: Final = 1.0
 """How long a client may take to take the last frame, in seconds."""
-
-_TURN: Final = 64
-"""How many frames of one client are handled before others have their turn."""
 
 _TOO_MANY: Final = "This server has as many connections as it may have (JEFE_MAX_CONNECTIONS)."
 
@@ -239,7 +238,8 @@ class Server:
         Returns the end of the conversation, `_ALL` if nothing is left, `_FULL` if the next message has to
         wait, and None if there is more.
         """
-        for _ in range(_TURN):
+        end = end_of_turn()
+        while perf_counter() < end:
             event = decoder.next_event()
             if event is None:
                 return _ALL

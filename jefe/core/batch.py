@@ -11,7 +11,8 @@ ends: one write a child, one write a client, however many messages there were. W
 """
 
 from collections.abc import Callable
-from typing import ParamSpec, TypeVar
+from time import perf_counter
+from typing import Final, ParamSpec, TypeVar
 
 import trio
 
@@ -23,6 +24,15 @@ _P = ParamSpec("_P")
 _T = TypeVar("_T")
 
 Thunk = Callable[[], object]
+
+TURN: Final = 0.0005
+"""How long one client's messages, or one child's answers, are handled before others have their turn, in
+seconds; and what was begun is ended. With little to do for each, all that there is fits into it."""
+
+
+def end_of_turn() -> float:
+    """When a turn is over that begins now, in seconds of `time.perf_counter`."""
+    return perf_counter() + TURN
 
 
 class Batch:

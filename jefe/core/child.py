@@ -22,16 +22,17 @@ unanswered line. While a line stays the oldest, it is looked at every few millis
   runs begin again elsewhere. Runs of a child that gets little CPU time, on a busy machine, take longer.
 """
 
-from collections.abc import Awaitable, Callable
+from collections.abc import Awaitable, Callable, Iterator
+from time import perf_counter
 from typing import Final
 
 import trio
 
 from child import protocol
 from jefe.core.answers import Finished, Refused, Threw
-from jefe.core.batch import Batch
+from jefe.core.batch import Batch, end_of_turn
 from jefe.core.clients import Client
-from jefe.core.dialogue import MAX_ANSWER, Dialogue, TooLong
+from jefe.core.dialogue import MAX_ANSWER, Dialogue, Event, TooLong
 from jefe.core.jobs import KILLS, Excess, Job
 from jefe.core.metrics import Metrics
 from jefe.core.outbox import Outbox, receive, widen
@@ -269,14 +270,21 @@ class Child:
     async def _read(self) -> None:
         while data := await receive(self._stdout):
             self._metrics.received += len(data)
-            if not self._batch.run(self._take, data):
+            events = self.dialogue.receive(data)
+            del data
+            while (goes_on := self._batch.run(self._take, events)) is None:
+                await trio.lowlevel.checkpoint()
+            if not goes_on:
                 return
 
-    def _take(self, data: bytes) -> bool:
-        """Handle what it says. Returns whether it goes on."""
+    def _take(self, events: Iterator[Event]) -> bool | None:
+        """Handle what it says, as much as one turn may have. Returns whether it goes on; None if there is
+        more.
+        """
         job: Job | None = None
+        end = end_of_turn()
         try:
-            for job, outcome in self.dialogue.receive(data):
+            for job, outcome in events:
                 job.heard(outcome, self)
                 kind = type(outcome)
                 if kind is Finished or kind is Threw:
@@ -285,6 +293,8 @@ class Child:
                     self.runs += 1
                     self.is_suspect = self.is_suspect or outcome.reason == protocol.TOO_MUCH_MEMORY
                 job = None
+                if perf_counter() > end:
+                    return None
         except protocol.MalformedAnswer as error:
             excess = None
             reason = protocol.CHILD_DIED

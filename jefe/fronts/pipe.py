@@ -153,7 +153,7 @@ class _Front:
         flow = self._flow
         end = min(len(lines), start + _TURN)
         for number in range(start, end):
-            if flow.is_heavy and number > start:
+            if flow.is_busy and number > start:
                 return number - start
             self._handle(lines[number])
         return end - start

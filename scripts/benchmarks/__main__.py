@@ -5,6 +5,7 @@ import platform
 from collections.abc import Callable, Iterator
 
 import chaos
+import fairness
 import hexput_server
 import language
 import oaf
@@ -30,6 +31,7 @@ BENCHMARKS: dict[str, Callable[[], Iterator[Figure]]] = {
     "hexput/cold": hexput_server.cold_sources,
     "hexput/remote": hexput_server.remote,
     "hexput/memory": hexput_server.memory,
+    "fairness/neighbour": fairness.neighbour,
 }
 
 

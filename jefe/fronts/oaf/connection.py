@@ -18,6 +18,7 @@ import math
 import time
 from collections.abc import Awaitable, Callable
 from functools import partial
+from time import perf_counter
 from typing import Any, Final
 
 import trio
@@ -27,6 +28,7 @@ from child import protocol
 from child.protocol import Oversized
 from jefe.core import outbox
 from jefe.core.answers import Finished, Refused, Threw
+from jefe.core.batch import end_of_turn
 from jefe.core.run import NO_SANDBOX, Run
 from jefe.core.scripts import Source
 from jefe.errors import ScriptError, ScriptSyntaxError
@@ -48,9 +50,6 @@ from jefe.fronts.shutdown import CANCELLED, SHUTTING_DOWN, Shutdown
 from jefe.logs import Logger, harmless
 
 _log = Logger()
-
-_TURN: Final = 64
-"""How many messages of one client are handled before others have their turn."""
 
 _COMPLAINTS: Final = 20
 """How many malformed messages of one client are logged one by one."""
@@ -190,14 +189,14 @@ class Connection:
 
     def _handle_some(self, lines: list[bytes | Oversized], start: int) -> int:
         """Handle lines, as many as one turn may have, or until one has to wait; returns how many."""
-        end = min(len(lines), start + _TURN)
-        for number in range(start, end):
-            if number > start and self._flow.is_busy:
+        end = end_of_turn()
+        for number in range(start, len(lines)):
+            if number > start and (self._flow.is_busy or perf_counter() > end):
                 return number - start
             self._handle(lines[number])
             if self._is_over or self._later is not None:
                 return number + 1 - start
-        return end - start
+        return len(lines) - start
 
     async def _receive(self) -> bytes:
         """The next bytes; empty when there are none to come."""
