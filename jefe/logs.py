@@ -73,7 +73,7 @@ class Logger:
 
     def bind(self, **values: object) -> "FilteringBoundLogger":
         """A logger that says these values in each line; where it says them is settled now."""
-        import structlog
+        import structlog  # here: as above
 
         if structlog.is_configured():
             return cast("FilteringBoundLogger", structlog.get_logger(**values))
@@ -132,7 +132,7 @@ class Few:
         self, _logger: object, method: str, event: MutableMapping[str, Any]
     ) -> MutableMapping[str, Any]:
         """Raises DropEvent."""
-        import structlog
+        import structlog  # here: as above
 
         kind, now = str(event.get("event")), self._clock()
         most = MANY if method == "info" else FEW

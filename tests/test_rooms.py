@@ -122,3 +122,17 @@ def test_only_the_command_prints_and_reads_arguments(module, file):
                 | ast.Call(func=ast.Attribute(ast.Name("sys"), "exit"))
             ):
                 pytest.fail(f"line {node.lineno}: {ast.unparse(node)}")
+
+
+@pytest.mark.parametrize(("module", "file"), list(modules()), ids=lambda value: str(value).rpartition("/")[2])
+def test_an_import_in_a_function_says_why(module, file):
+    """Those of the command all save the same: its start, as jefe/command/main.py says."""
+    if room_of(module) == "jefe.command" or module in ("jefe", "jefe.__main__"):
+        return
+    text = file.read_text()
+    lines = text.splitlines()
+    for function in ast.walk(ast.parse(text)):
+        if isinstance(function, ast.FunctionDef | ast.AsyncFunctionDef):
+            for node in ast.walk(function):
+                if isinstance(node, ast.Import | ast.ImportFrom):
+                    assert "#" in lines[node.lineno - 1], f"line {node.lineno}: an import without a reason"

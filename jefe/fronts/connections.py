@@ -112,7 +112,7 @@ def share_of(files: int, used: int, children: int) -> Share:
 
 def raise_file_limit() -> None:
     """Let this process open as many files as the system allows it to: up to the hard limit."""
-    import resource
+    import resource  # only Unix has it
 
     soft, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
     if soft == hard:
@@ -127,7 +127,7 @@ def raise_file_limit() -> None:
 
 def file_limit() -> int | None:
     """How many files this process may open; None: the system does not bound it."""
-    import resource
+    import resource  # only Unix has it
 
     soft, _ = resource.getrlimit(resource.RLIMIT_NOFILE)
     return None if soft == resource.RLIM_INFINITY else soft

@@ -8,6 +8,7 @@ from typing import Any, Final, ParamSpec, Protocol, TypeVar
 
 import trio
 
+from jefe import __version__
 from jefe.core.supervisor import Supervisor
 from jefe.fronts.access import Token
 from jefe.fronts.oaf.guard import Guard
@@ -68,7 +69,5 @@ class Shared:
 
     def status(self) -> dict[str, Any]:
         """The answer to `status`."""
-        from jefe import __version__
-
         uptime = trio.current_time() - self.started
         return {"uptimeMs": int(uptime * 1000), "version": __version__, "busy": self.evaluating > 0}
