@@ -207,9 +207,11 @@ class Dialogue:
         self._ask(job)
 
     def resume(self, job: Job, line: bytes) -> None:
-        """Answer the host call of a job that waits."""
-        del self.waiting[job.id]
-        self._ask(job, line)
+        """Answer the host call of a job that waits; nothing happens if the child is dead, and its jobs are
+        being seen to: one that ends then may end another.
+        """
+        if self.waiting.pop(job.id, None) is not None:
+            self._ask(job, line)
 
     def forget(self, version: Version) -> None:
         """Remove a version, if the child knows it."""
@@ -257,6 +259,8 @@ class Dialogue:
     def _outcome(self, job: Job, answer: protocol.Answer, line: bytes) -> Answer | HostCall | None:
         """What an answer says; None if it is the dialogue's own business, and has been seen to."""
         if answer.call is not None:
+            if job.is_internal:
+                raise MalformedAnswer("a host call of what is no run")
             self.waiting[job.id] = job
             return answer.call
         if not answer.ok:

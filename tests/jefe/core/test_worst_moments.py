@@ -1,0 +1,76 @@
+"""What ends at the worst moment: a run ends once, nothing is asked twice, nothing stays on an account."""
+
+import json
+import os
+import signal
+
+import pytest
+import trio
+from trio.testing import wait_all_tasks_blocked
+
+import jefe
+from child import protocol
+from jefe import Settings, Source, open_supervisor
+from jefe.core.answers import Finished, Refused
+from jefe.core.run import State
+from jefe.errors import FunctionNotFound
+from tests.jefe.conftest import FakeChild
+
+
+def kill_a_child(boss):
+    os.kill(boss.pools["hexput"].pids[0], signal.SIGKILL)
+
+
+async def until(condition):
+    """Wait for something that real children do."""
+    with trio.fail_after(20):
+        while not condition():  # noqa: ASYNC110 - real children tell nobody
+            await trio.sleep(0.005)
+
+
+async def test_a_script_and_what_it_called_die_together_and_cannot_begin_again():
+    settings = Settings(max_procs=1, max_input_size=10_000, recycle_after=0)
+    async with open_supervisor(settings) as boss:
+        await boss.compile("asks", "return ask(7);")
+        ended, asked = [], []
+
+        def on_call(run, name, arguments):
+            if name == "large":  # too large for the journal
+                run.resume(json.dumps("x" * 9_950).encode())
+            elif name == "asks":
+                run.resume(error="not here", not_found=True)
+            else:
+                asked.append(run)
+
+        script = Source("large(); return asks({});")
+        run = boss.submit(boss.own, script, on_done=ended.append, on_call=on_call)
+        boss.batch.flush()
+        await until(lambda: asked)
+        kill_a_child(boss)
+        await until(lambda: ended)
+        assert ended == [run]
+        assert run.answer == Refused("child died while running script")
+        assert asked[0].answer is None
+        assert boss.budget.held == 0
+        assert (await boss.run(Source("return 1;"))).result == 1
+
+
+def forge(monkeypatch, request_type, answer):
+    """Have fake children answer such requests with this."""
+    true = FakeChild._answer
+
+    async def forged(self, request, run_id):
+        if isinstance(request, request_type):
+            return answer(run_id)
+        return await true(self, request, run_id)
+
+    monkeypatch.setattr(FakeChild, "_answer", forged)
+
+
+async def test_a_child_that_makes_a_host_call_of_a_compile_takes_its_run_along(family, one, monkeypatch):
+    forge(monkeypatch, protocol.Compile, lambda run_id: protocol.called(run_id, "f", b"[]"))
+    async with open_supervisor(one, spawn=family.spawn) as boss:
+        ended = []
+        boss.submit(boss.own, Source("echo"), on_done=ended.append)
+        await until(lambda: ended or len(family.children) > 5)
+        assert [run.answer for run in ended] == [Refused("child died while running script")]
