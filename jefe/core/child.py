@@ -302,14 +302,19 @@ class Child:
                 reason = protocol.TOO_MUCH_MEMORY
                 size = MAX_ANSWER // 1024
                 excess = Excess(f"{size} KiB", f"an answer of more than {size} KiB")
-            self.kill(job or self.dialogue.blamed, reason, why=str(error), is_broken=True, excess=excess)
+            self._take_back(job)
+            self.kill(self.dialogue.blamed, reason, why=str(error), is_broken=True, excess=excess)
             return False
         except Exception:
-            if job is not None and not job.is_over:
-                self.dialogue.pending.appendleft(job)
+            self._take_back(job)
             raise
         self._on_settled(self)
         return True
+
+    def _take_back(self, job: Job | None) -> None:
+        """What was said of a job did not end it: it is still this child's, and is seen to with the others."""
+        if job is not None and not job.is_over:
+            self.dialogue.pending.appendleft(job)
 
     @property
     def vitals(self) -> Vitals | None:

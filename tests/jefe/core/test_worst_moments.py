@@ -74,3 +74,23 @@ async def test_a_child_that_makes_a_host_call_of_a_compile_takes_its_run_along(f
         boss.submit(boss.own, Source("echo"), on_done=ended.append)
         await until(lambda: ended or len(family.children) > 5)
         assert [run.answer for run in ended] == [Refused("child died while running script")]
+
+
+async def test_a_run_is_not_lost_with_a_forged_answer_of_a_child_that_is_being_killed(
+    family, one, monkeypatch
+):
+    tree = b'{"tree":1}'
+    forge(monkeypatch, protocol.Run, lambda run_id: protocol.responded(run_id, tree))
+    async with open_supervisor(one, spawn=family.spawn) as boss:
+        await wait_all_tasks_blocked()
+        (child,) = boss.pools["hexput"].children
+        ended = []
+        boss.submit(boss.own, Source("echo"), on_done=ended.append)
+        boss.batch.flush()
+        child.is_condemned = True  # the signal is on its way
+        await wait_all_tasks_blocked()
+        family.children[0].crash()
+        monkeypatch.undo()
+        await wait_all_tasks_blocked()
+        assert [type(run.answer) for run in ended] == [Finished]
+        assert boss.budget.held == 0
