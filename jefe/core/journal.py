@@ -6,7 +6,8 @@ it had made: no host function is called twice, and the caller notices nothing.
 
 Invariants: entries are in the order of the calls; replaying only reads; a replayed call that is not the
 recorded one means that the run is not deterministic, and ends the run with a sentence that says so. A
-journal is bounded: one that outgrew its bound forgets everything, and its run cannot be replayed any more.
+journal is bounded: one that outgrew its bound forgets everything, and its run cannot be replayed any more. It
+never forgets what a replay that is under way still needs: so one answer may be beyond the bound.
 """
 
 from hashlib import blake2b
@@ -65,7 +66,7 @@ class Journal:
             is_delivered: whether the run is told now. If not, it is being replayed, and is not there yet.
         """
         if self.is_complete:
-            if self.size + len(answer) + self._ENTRY <= self._bound:
+            if not is_delivered or self.size + len(answer) + self._ENTRY <= self._bound:
                 self.size += len(answer) + self._ENTRY
                 self._entries.append((call, answer))
                 self._next += is_delivered

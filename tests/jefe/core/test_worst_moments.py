@@ -55,6 +55,34 @@ async def test_a_script_and_what_it_called_die_together_and_cannot_begin_again()
         assert (await boss.run(Source("return 1;"))).result == 1
 
 
+async def test_no_function_is_called_twice_because_a_journal_is_full_during_a_replay():
+    settings = Settings(max_procs=1, max_input_size=20_000, recycle_after=0)
+    large = json.dumps("x" * 15_000).encode()
+    async with open_supervisor(settings) as boss:
+        calls, ended = [], []
+
+        def on_call(run, name, arguments):
+            calls.append(json.loads(arguments))
+            if len(calls) == 1:
+                run.resume(large)
+
+        script = Source("f(1); f(2); return f(3);")
+        run = boss.submit(boss.own, script, on_done=ended.append, on_call=on_call)
+        boss.batch.flush()
+        await until(lambda: len(calls) == 2)
+        kill_a_child(boss)
+        with trio.fail_after(20):
+            while run.state is State.ASKING:
+                await trio.lowlevel.checkpoint()
+        boss.batch.run(run.resume, large)  # together, they are more than a journal holds
+        await until(lambda: len(calls) == 3 or ended)
+        boss.batch.run(run.resume, b"1")
+        await until(lambda: ended)
+        assert calls == [[1], [2], [3]]
+        assert run.answer.result == b"1"
+        assert boss.budget.held == 0
+
+
 def forge(monkeypatch, request_type, answer):
     """Have fake children answer such requests with this."""
     true = FakeChild._answer
