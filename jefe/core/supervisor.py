@@ -348,8 +348,10 @@ class Supervisor:
         def proved(answer: Answer) -> None:
             if answer == ACCEPTED:
                 self._scripts.put(entry, version)
-            on_answer(answer)
-            self._scripts.changed(entry)
+            try:
+                on_answer(answer)
+            finally:
+                self._scripts.changed(entry)
 
         entry.is_changing = True
         self.pool(version.language).put(Question(client, version.line, proved, version))
@@ -484,12 +486,13 @@ class Supervisor:
                     return outcome_of(run.answer)
                 caller.turn = trio.Event()
                 assert call is not None
-                await self._serve(run, call, *caller.asked)
+                assert caller.asked is not None
+                await self._serve(call, *caller.asked)
         finally:
             if run.answer is None:
                 self.batch.run(run.cancel)
 
-    async def _serve(self, run: Run, call: HostCall, name: str, arguments: bytes) -> None:
+    async def _serve(self, call: HostCall, run: Run, name: str, arguments: bytes) -> None:
         try:
             value = call(name, deeply(json.loads, arguments))
             if inspect.isawaitable(value):
@@ -560,13 +563,13 @@ class _Caller:
 
     def __init__(self) -> None:
         self.turn = trio.Event()
-        self.asked: tuple[str, bytes] = ("", b"")
+        self.asked: tuple[Run, str, bytes] | None = None  # by that run, or by a named script that it called
 
     def on_done(self, run: Run) -> None:
         self.turn.set()
 
     def on_call(self, run: Run, name: str, arguments: bytes) -> None:
-        self.asked = (name, arguments)
+        self.asked = (run, name, arguments)
         self.turn.set()
 
 

@@ -28,6 +28,19 @@ async def until(condition):
             await trio.sleep(0.005)
 
 
+async def test_a_named_script_asks_the_python_program_too():
+    async with open_supervisor(Settings(max_procs=1)) as boss:
+        await boss.compile("asks", "return ask(7) + 1;")
+
+        def call(name, arguments):
+            if name == "asks":
+                raise FunctionNotFound
+            return arguments[0] * 6
+
+        with trio.fail_after(20):
+            assert (await boss.run(Source("return asks({});"), call=call)).result == 43
+
+
 async def test_a_script_and_what_it_called_die_together_and_cannot_begin_again():
     settings = Settings(max_procs=1, max_input_size=10_000, recycle_after=0)
     async with open_supervisor(settings) as boss:
@@ -81,6 +94,20 @@ async def test_no_function_is_called_twice_because_a_journal_is_full_during_a_re
         assert calls == [[1], [2], [3]]
         assert run.answer.result == b"1"
         assert boss.budget.held == 0
+
+
+async def test_a_callback_that_raises_does_not_hold_a_name_up(family, one):
+    def fail(answer):
+        raise RuntimeError("no")
+
+    async with open_supervisor(one, spawn=family.spawn) as boss:
+        ended = []
+        boss.submit_compile(boss.own, protocol.Compile(script_name="x", script="echo"), fail)
+        boss.submit(boss.own, "x", on_done=ended.append)
+        await wait_all_tasks_blocked()
+        boss.submit(boss.own, "x", on_done=ended.append)
+        await wait_all_tasks_blocked()
+        assert [type(run.answer) for run in ended] == [Finished, Finished]
 
 
 def forge(monkeypatch, request_type, answer):
