@@ -239,8 +239,12 @@ class Pool:
                 await self._grow()
         finally:
             self.is_closed = True
-            for job in self._queue.clear():
-                job.end(Refused(CLOSED))
+            self._batch.run(self._refuse_all, CLOSED)
+
+    def _refuse_all(self, reason: str) -> None:
+        """End what waits, and with it, in the same batch, what waits for that."""
+        for job in self._queue.clear():
+            job.end(Refused(reason))
 
     def _fill(self) -> None:
         """Start as many children as are missing."""
@@ -401,9 +405,7 @@ class Pool:
             if not self._children and trio.current_time() >= self._alive_at + _HOPELESS:
                 self._is_hopeless = True
                 self._patient = None
-                for job in self._queue.clear():
-                    job.end(Refused(NO_CHILD))
-                self._batch.touch()
+                self._batch.run(self._refuse_all, NO_CHILD)
 
     async def _grow(self) -> None:
         """Start further children while jobs wait for too long."""

@@ -110,6 +110,27 @@ async def test_a_callback_that_raises_does_not_hold_a_name_up(family, one):
         assert [type(run.answer) for run in ended] == [Finished, Finished]
 
 
+async def test_what_waits_for_a_script_ends_when_the_supervisor_does(family, one):
+    family.births = trio.Event()
+    ended = []
+
+    async def ask(ask, *arguments):
+        with pytest.raises(jefe.JefeError) as caught:
+            await ask(*arguments)
+        ended.append(type(caught.value))
+
+    async with trio.open_nursery() as nursery:
+        with trio.move_on_after(5, shield=True):
+            async with open_supervisor(one, spawn=family.spawn) as boss:
+                nursery.start_soon(ask, boss.compile, "x", "echo")
+                await wait_all_tasks_blocked()
+                nursery.start_soon(ask, boss.run, "x")
+                await wait_all_tasks_blocked()
+        await wait_all_tasks_blocked()
+        nursery.cancel_scope.cancel()
+    assert set(ended) == {jefe.Closed, jefe.NoSuchScript}
+
+
 def forge(monkeypatch, request_type, answer):
     """Have fake children answer such requests with this."""
     true = FakeChild._answer
