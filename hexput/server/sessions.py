@@ -170,7 +170,7 @@ class Session:
 
     def resumed(self, work: Work) -> None:
         """It waited for the client, and is worked on again."""
-        self.flow.began(work.size)
+        self.flow.resumed(work.size)
 
     # ----------------------------------------------------------------------------------------- requests
 
@@ -316,4 +316,4 @@ class Session:
         """
         if work.question is not None:
             self._bridge.withdraw(work.question)
-            self.flow.began(work.size)
+            self.flow.resumed(work.size)

@@ -4,7 +4,7 @@ A front tells what begins, waits for the client, goes on and ends; the flow tell
 read from. What is guaranteed: what one client can make a server hold is bounded, by number, by the size of
 its requests, by the answers that it has not taken and by those that are to be expected; requests that wait
 for the client itself (for the answer to a host call) do not stop it from being read, or it could never send
-that.
+that. While there are some it is read even if it holds too much: what it asks for then is refused by the core.
 """
 
 from collections.abc import Callable
@@ -46,6 +46,7 @@ class Flow:
         "_untaken",
         "answer_size",
         "asked",
+        "asking",
         "is_broken",
         "working",
     )
@@ -58,6 +59,8 @@ class Flow:
         """How many requests are being carried out, those that wait for the client not included."""
         self.asked = 0
         """How large they are together, in bytes."""
+        self.asking = 0
+        """How many requests wait for the client."""
         self.answer_size = 0.0
         """How large the next answer is expected to be, in bytes."""
         self.is_broken = False
@@ -67,7 +70,7 @@ class Flow:
         client.on_room = self.check
 
     def began(self, size: int) -> None:
-        """A request of so many bytes is carried out; or it goes on, after it waited for the client."""
+        """A request of so many bytes is carried out."""
         self.working += 1
         self.asked += size
 
@@ -75,6 +78,13 @@ class Flow:
         """It waits for the client."""
         self.working -= 1
         self.asked -= size
+        self.asking += 1
+
+    def resumed(self, size: int) -> None:
+        """It waited for the client, and goes on."""
+        self.working += 1
+        self.asked += size
+        self.asking -= 1
 
     def ended(self, size: int, answer: int) -> None:
         """It has ended, with an answer of so many bytes."""
@@ -92,7 +102,11 @@ class Flow:
         """Whether no further requests should be read for now: it is busy, or the client does not take its
         answers, or has to wait for the sake of others. Within a batch only the first of these changes.
         """
-        return self.is_busy or self._untaken() > UNTAKEN or self._client.must_wait
+        return self.is_busy or self._untaken() > UNTAKEN or self._must_wait
+
+    @property
+    def _must_wait(self) -> bool:
+        return not self.asking and self._client.must_wait
 
     @property
     def is_light(self) -> bool:
@@ -102,7 +116,7 @@ class Flow:
             and (not self.working or self.asked * 2 <= ASKED)
             and self.working * self.answer_size * 2 <= EXPECTED
             and self._untaken() * 2 <= UNTAKEN
-            and not self._client.must_wait
+            and not self._must_wait
         )
 
     @property

@@ -88,13 +88,14 @@ async def serve_pipe(
 class _Request:
     """A request that has not been answered."""
 
-    __slots__ = ("id", "may_call", "place", "size")
+    __slots__ = ("id", "is_parked", "may_call", "place", "size")
 
     def __init__(self, request_id: bytes, size: int) -> None:
         self.id = request_id
         self.size = size  # in bytes
         self.place: Place | None = None  # of its answer, if it has no id
         self.may_call = False  # whether it is a run whose host calls the client answers
+        self.is_parked = False  # whether it waits for one of these answers
 
 
 class _Front:
@@ -162,7 +163,7 @@ class _Front:
         if rest and not self._is_done:
             self._refuse_line("the input ended inside a request; a request ends with CRLF", b"")
         for run in list(self._calling.values()):
-            if run.is_waiting:
+            if run.asking() is not None:
                 self._give_up(run, END_OF_INPUT)
 
     async def _receive(self, stream: ReceiveStream) -> bytes:
@@ -244,8 +245,11 @@ class _Front:
     # ----------------------------------------------------------------------------------------- answers
 
     def _end(self, request: _Request, text: bytes) -> None:
-        """A request that was being carried out has been; its answer is a line, or empty."""
+        """A request that was being carried out has been; its answer is a line, or empty. It may have waited
+        for the client: its run ends then, too, if its child dies, and it cannot be begun again.
+        """
         flow = self._flow
+        self._unpark(request)
         flow.ended(request.size, len(text))
         self._say(request, text)
         if self._is_at_end:
@@ -377,11 +381,12 @@ class _Front:
     def _call(self, run: Run, name: str, arguments: bytes) -> None:
         """A run asks the client something, and is not counted among the requests until it is answered."""
         request: _Request = run.tag
+        if self._is_at_end:
+            self._give_up(self._calling[request.id], END_OF_INPUT)
+            return
         self._flow.paused(request.size)
         self._parked += request.size
-        if self._is_at_end:
-            self._give_up(run, END_OF_INPUT)
-            return
+        request.is_parked = True
         self._out.write(protocol.called(request.id, name, arguments))
         self._check()
 
@@ -393,7 +398,7 @@ class _Front:
             else:
                 self._say(request, line_of(Refused(protocol.NO_SUCH_RUN), request.id))
             return
-        self._unpark(run)
+        self._unpark(run.tag)
         run.resume(message.result, error=message.error, not_found=message.type == protocol.FUNCTION_NOT_FOUND)
 
     def _asking(self, request_id: bytes) -> Run | None:
@@ -401,13 +406,12 @@ class _Front:
         run = self._calling.get(request_id)
         return None if run is None else run.asking()
 
-    def _unpark(self, run: Run) -> None:
-        request: _Request = run.tag
-        self._parked -= request.size
-        self._flow.began(request.size)
+    def _unpark(self, request: _Request) -> None:
+        if request.is_parked:
+            request.is_parked = False
+            self._parked -= request.size
+            self._flow.resumed(request.size)
 
     def _give_up(self, run: Run, reason: str) -> None:
         """End a run here, for a reason that is none of its own."""
-        if run.asking() is not None:
-            self._unpark(run)
         run.fail(Refused(reason))

@@ -6,6 +6,7 @@ A script is a line of words:
     pick KEY        return that variable
     call N          make N host calls `f(1)` … `f(N)`, then return the list of what they returned
     step N          the same as `call N`, but each step takes 5 ms
+    nest            make the host call `f({})`, as if `f` were a script, then as `call 1`
     hold            hand the sandbox back when the test releases it
     hang            never answer
     die             die
@@ -154,6 +155,9 @@ class FakeChild:
             self._steps_of[run_id] = 0.005 if word == "step" else 0
             await trio.sleep(self._steps_of[run_id])
             return self._next_call(run_id, int(rest), [])
+        if word == "nest":
+            self._waiting[run_id] = (1, [])
+            return protocol.called(run_id, "f", b"[{}]")
         result = json.dumps(json.loads(sandbox)[rest]).encode() if word == "pick" else None
         return protocol.finished(run_id, sandbox, result, 0.01)
 

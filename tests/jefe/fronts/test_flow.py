@@ -51,6 +51,18 @@ def test_requests_that_wait_for_the_client_do_not_count(flow):
     assert not flow.is_heavy
 
 
+def test_who_holds_too_much_is_read_from_all_the_same_if_it_is_asked_something(flow, client):
+    flow.began(1)
+    client.hold(9_000)
+    assert flow.is_heavy
+    flow.paused(1)
+    assert not flow.is_heavy
+    assert flow.is_light
+    flow.resumed(1)
+    assert flow.is_heavy
+    assert not flow.is_light
+
+
 def test_one_request_may_be_as_large_as_it_likes_and_then_no_other(flow):
     flow.began(2 * ASKED)
     assert flow.is_heavy

@@ -12,6 +12,8 @@ from jefe import Settings, open_supervisor
 from jefe.fronts.pipe import serve_pipe
 from tests.jefe.conftest import captured
 
+MIB = 1024 * 1024
+
 COMPILES = [
     {"cmd": "compile", "scriptName": name, "script": script}
     for name, script in {"echo": "echo", "hold": "hold", "two": "call 2", "one": "call 1"}.items()
@@ -247,6 +249,50 @@ async def test_the_end_of_input_ends_what_waits_for_the_client_and_finishes_the_
     for number in (1, 3):
         assert answers[number]["reason"] == "the host call cannot be answered: end of input"
     assert client.boss.stats()["pool"]["waiting"] == 0
+
+
+async def test_the_end_of_input_ends_what_a_named_script_waits_for(talk):
+    client = await talk(min_procs=1)
+    await client.ask(
+        {"cmd": "compile", "scriptName": "f", "script": "call 1"},
+        {"cmd": "compile", "scriptName": "nest", "script": "nest"},
+        run("nest", 1, calls=True),
+    )
+    await client.answers(1)
+    await client.ask({"cmd": "resume", "id": 1, "error": "no", "type": "FunctionNotFoundError"})
+    (asked,) = await client.answers(1)
+    assert asked["call"] == {"name": "f", "arguments": [1]}
+    (answer,) = await client.rest()
+    assert answer == {"ok": False, "reason": "the host call cannot be answered: end of input", "id": 1}
+
+
+async def test_a_run_that_ends_while_it_waits_for_the_client_leaves_nothing_behind(talk, family):
+    client = await talk(max_in_flight=1, max_input_size=1000)
+    await client.ask(*COMPILES, run("two", 1, calls=True))
+    await client.answers(1)
+    await client.ask({"cmd": "resume", "id": 1, "result": "x" * 900})  # too large for the journal
+    await client.answers(1)
+    family.children[0].crash()
+    (answer,) = await client.answers(1)
+    assert answer["reason"] == "child died while running script"
+    await client.ask(run("hold", 2), run("echo", 3))
+    await wait_all_tasks_blocked()
+    (child,) = client.boss.pools["hexput"].children
+    assert len(child.dialogue.pending) == 1  # for one request at a time is worked on
+    family.release.set()
+    assert {answer["id"] for answer in await client.answers(2)} == {2, 3}
+
+
+async def test_a_client_that_holds_too_much_can_still_answer_host_calls(talk):
+    client = await talk(max_buffered=MIB)
+    await client.ask(*COMPILES, run("two", 1, {"x": "x" * (MIB * 2 // 3)}, calls=True))
+    await client.answers(1)
+    await client.ask({"cmd": "resume", "id": 1, "result": "x" * (MIB // 4)})
+    await client.answers(1)
+    with trio.fail_after(5):
+        await client.ask(run("echo", 2), {"cmd": "resume", "id": 1, "result": 7})
+        answers = await client.answers(2)
+    assert sorted((answer["id"], answer["ok"]) for answer in answers) == [(1, True), (2, False)]
 
 
 async def test_only_so_many_requests_are_worked_on_and_the_rest_is_not_read(talk, family):
