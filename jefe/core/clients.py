@@ -6,8 +6,10 @@ supervisor does is done for one: in its namespace, in its turn, on its account. 
 - What is held for clients is bounded in bytes, for all together (`Budget`): requests, the arguments of host
   calls, journals, answers on their way, unfinished input, output that has not been taken.
 - When that is nearly used up, clients that hold more than their share are not read from, and their requests
-  are refused. When it is used up, the one of them that holds most unfinished input and untaken output has to
-  go, those first that have shown no token. So no client is hindered by what others hold.
+  are refused. When it is used up, the one of them has to go that holds most of what waits for itself:
+  unfinished input, untaken output, runs whose host calls it does not answer; those first that have shown no
+  token. So no client is hindered by what others hold.
+- Answers that are only expected count when somebody is to wait, and never when somebody is to go.
 """
 
 from collections.abc import Callable
@@ -29,14 +31,16 @@ class Budget:
         bound: how many may be.
     """
 
-    __slots__ = ("_clients", "_is_relieving", "bound", "held", "tight", "waiting")
+    __slots__ = ("_clients", "_is_relieving", "bound", "guessed", "held", "tight", "waiting")
 
     def __init__(self, bound: int) -> None:
         self.bound = bound
         self.tight = int(bound * _TIGHT)
         """With more than so many bytes it is nearly used up."""
         self.held = 0
-        """How many bytes are held."""
+        """How many bytes are held, or expected."""
+        self.guessed = 0
+        """How many of these are only expected."""
         self._clients: set[Client] = set()
         self.waiting: set[Client] = set()
         """Those that were told to wait."""
@@ -65,8 +69,7 @@ class Budget:
         if self.held <= self.tight:
             waiting, self.waiting = self.waiting, set()
             for client in waiting:
-                if client.on_room is not None:
-                    client.on_room()
+                client.go_on()
 
     def must_wait(self, client: "Client") -> bool:
         """Whether nothing new may be begun for a client: little is left, and it holds more than its share,
@@ -113,7 +116,9 @@ class Client:
     __slots__ = (
         "_budget",
         "_input",
+        "_is_closed",
         "_output",
+        "_stalled",
         "cost",
         "held",
         "is_proven",
@@ -146,6 +151,8 @@ class Client:
         self._budget = budget
         self._input = 0
         self._output = 0
+        self._stalled = 0
+        self._is_closed = False
         budget.add(self)
 
     def __repr__(self) -> str:
@@ -158,8 +165,10 @@ class Client:
 
     @property
     def droppable(self) -> int:
-        """So many bytes are held only because it does not go on to send, or does not take what it is sent."""
-        return self._input + self._output
+        """So many bytes are held only because it does not go on to send, does not take what it is sent, or
+        does not answer what it is asked.
+        """
+        return self._input + self._output + self._stalled
 
     @property
     def must_wait(self) -> bool:
@@ -177,10 +186,22 @@ class Client:
         budget = self._budget
         budget.held += size
         if size > 0:
-            if budget.held > budget.bound:
+            if budget.held - budget.guessed > budget.bound:
                 budget.relieve()
         elif budget.waiting:
             budget.wake()
+            if self in budget.waiting and not self.must_wait:  # by itself it has come below its share
+                budget.waiting.discard(self)
+                self.go_on()
+
+    def go_on(self) -> None:
+        """There is room again."""
+        if self.on_room is not None:
+            self.on_room()
+
+    def stall(self, size: int) -> None:
+        """So many more of the bytes that are held wait for its answer to a host call; fewer, if negative."""
+        self._stalled += size
 
     def expect(self, size: int) -> None:
         """So many bytes more are expected to be held for it soon; fewer, if it is negative. Nobody has to go
@@ -189,6 +210,7 @@ class Client:
         self.held += size
         budget = self._budget
         budget.held += size
+        budget.guessed += size
         if budget.waiting:
             budget.wake()
 
@@ -200,6 +222,8 @@ class Client:
 
     def hold_output(self, size: int) -> None:
         """So many bytes wait, in all, for it to take them."""
+        if self._is_closed:
+            return
         more, self._output = size - self._output, size
         if more:
             self.hold(more)
@@ -208,4 +232,5 @@ class Client:
         """It has gone."""
         self.hold_input(0)
         self.hold_output(0)
+        self._is_closed = True
         self._budget.remove(self)

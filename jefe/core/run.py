@@ -47,6 +47,10 @@ _FAREWELL: Final = 0.05
 _UNKNOWN_ANSWER: Final = 1024 * 1024
 """How large the answer of a script that never ran is expected to be, in bytes."""
 
+_UNKNOWN_LEAST: Final = 0.25
+"""What a run of a script that never ran is taken to cost at least, in milliseconds, however quick the others
+of its client are: so that few such answers are expected of a child at a time."""
+
 NO_ID: Final = protocol.Run(script_name="-").id
 NO_SANDBOX: Final = protocol.Run(script_name="-").sandbox
 """What a request holds that was built without them: only these very objects are left out when it is
@@ -150,6 +154,7 @@ class Run(Job):
         "_origin",
         "_place",
         "_queued_at",
+        "_stalled",
         "answer",
         "calls",
         "may_wait",
@@ -201,7 +206,8 @@ class Run(Job):
         self._expected = 0  # bytes, of the answer
         self._data = data
         self._origin: tuple[int, float] | None = None  # its seed, and when it first began
-        self._held = len(sandbox) + len(data or b"")  # bytes on the client's account
+        self._held = len(sandbox) + len(data or b"")  # bytes on the client's account, besides those
+        self._stalled = 0  # how many of these wait for `on_call`'s answer
         self._queued_at = 0.0
         client.hold(self._held)
 
@@ -217,7 +223,7 @@ class Run(Job):
     def cost(self) -> float:
         """By experience with the script, or else with the client."""
         assert self.version is not None
-        return self.version.cost or self.client.cost or UNKNOWN_COST
+        return self.version.cost or max(self.client.cost or UNKNOWN_COST, _UNKNOWN_LEAST)
 
     @property
     def limit(self) -> float:
@@ -275,7 +281,7 @@ class Run(Job):
         self.state = NEXT[self.state]["begin"]
         self.version = version
         self._queued_at = time.perf_counter()
-        version.users += 1
+        version.taken(self.client)
         if number:
             self.id = b"%d" % number
             self._journal = Journal(version.max_journal)
@@ -317,9 +323,7 @@ class Run(Job):
         self._is_replayable = capabilities.replayable
         if capabilities.seeded and self._origin is None:
             self._origin = (random.getrandbits(63), time.time())
-        self._expected = size = self.version.answer_size or _UNKNOWN_ANSWER
-        self._held += size
-        self.client.expect(size)
+        self._expect(self.version.answer_size or _UNKNOWN_ANSWER)
         if self._queued_at:
             self._metrics.queue_time.add(time.perf_counter() - self._queued_at)
             self._queued_at = 0.0
@@ -428,6 +432,8 @@ class Run(Job):
             self.resume(error=f"Function '{name}' not found", not_found=True, is_inner=True)
             return
         self._is_offered = True
+        self._stalled = self._held
+        self.client.stall(self._stalled)
         if not call(self._on_call, self, name, arguments):
             self.resume(error="the host failed")
 
@@ -451,7 +457,7 @@ class Run(Job):
         """
         if self._call is None or self._is_offered == is_inner:
             return False
-        self._is_offered = False
+        self._heed()
         name, arguments, _ = self._call
         if not_found and self._functions.call(self, name, arguments):
             return True
@@ -464,7 +470,7 @@ class Run(Job):
         """Answer the open host call, whoever was asked, and look no further; see `resume`."""
         if self._call is None or self._journal is None:
             return
-        self._is_offered = False
+        self._heed()
         name, arguments, arguments_digest = self._call
         self._call = None
         self._metrics.host_call_time.add(time.perf_counter() - self._asked_at)
@@ -479,6 +485,13 @@ class Run(Job):
         self._hold(self._journal.size - before - len(arguments))
         if is_here:  # else its child died meanwhile, and the journal will tell the next one
             self._go_on(line)
+
+    def _heed(self) -> None:
+        """It waits for `on_call` no more."""
+        self._is_offered = False
+        if self._stalled:
+            self.client.stall(-self._stalled)
+            self._stalled = 0
 
     def _go_on(self, line: bytes) -> None:
         assert self._place is not None
@@ -501,7 +514,7 @@ class Run(Job):
         has_child = self.state in (State.RUNNING, State.ASKING)
         self._to("cancel")
         self._call = None
-        self._is_offered = False
+        self._heed()
         self._functions.ended(self)
         if self.version is not None:
             self._metrics.runs[self.version.language, "cancelled"] += 1
@@ -533,7 +546,7 @@ class Run(Job):
         is_wanted = self.state is not State.CANCELLED
         self.state = NEXT[self.state]["end"]
         self._call = None
-        self._is_offered = False
+        self._heed()
         if not is_wanted:
             self._release()
             return
@@ -548,8 +561,9 @@ class Run(Job):
     def _release(self) -> None:
         self.is_over = True
         self._place = None
-        self.client.hold(-self._held)
-        self._held = 0
+        self._expect(0)
+        self._hold(-self._held)
+        self.sandbox = NO_SANDBOX  # in a queue it may stay for a while
         if self.version is not None:
             self.version.released()
 
@@ -568,7 +582,6 @@ class Run(Job):
         """It is on its way to an answer of so many bytes, as far as is known."""
         if size != self._expected:
             more, self._expected = size - self._expected, size
-            self._held += more
             self.client.expect(more)
 
     def _hold(self, size: int) -> None:

@@ -209,7 +209,8 @@ class Supervisor:
             self._soon(on_answer, _unknown_language(request.language))
         else:
             entry = self._scripts.make_entry(request.script_name, client.namespace)
-            self._in_turn(entry, client, partial(self._compile, client, request, entry, on_answer), on_answer)
+            action = partial(self._compile, client, request, entry, on_answer)
+            self._in_turn(entry, client, len(request.script), action, on_answer)
 
     def submit_remove(self, client: Client, name: str, on_answer: OnAnswer) -> None:
         """Remove a script of the client's namespace. Runs already submitted finish on it."""
@@ -217,7 +218,7 @@ class Supervisor:
         if entry is None:
             self._soon(on_answer, Refused(protocol.NO_SUCH_SCRIPT))
         else:
-            self._in_turn(entry, client, partial(self._remove, entry, on_answer), on_answer)
+            self._in_turn(entry, client, 0, partial(self._remove, entry, on_answer), on_answer)
 
     def submit_parse(self, client: Client, request: protocol.Parse, on_answer: OnAnswer) -> Question | None:
         """Ask for the syntax tree of a source. Returns what can be cancelled; None if it is refused."""
@@ -313,12 +314,19 @@ class Supervisor:
         return Refused(protocol.OVERLOADED, detail)
 
     def _in_turn(
-        self, entry: Entry, client: Client, action: Callable[[], object], on_answer: OnAnswer
+        self, entry: Entry, client: Client, size: int, action: Callable[[], object], on_answer: OnAnswer
     ) -> None:
-        """Change a name, when all that was asked of it before has begun."""
+        """Change a name, by a request of so many bytes, when all that was asked of it before has begun."""
+
+        def act() -> None:
+            client.hold(-size)
+            action()
+
         if not entry.is_held:
             action()
-        elif not self._scripts.hold(entry, action):
+        elif self._scripts.hold(entry, act):
+            client.hold(size)
+        else:
             self._soon(on_answer, self._too_many_held())
 
     def _begin_named(self, run: Run, entry: Entry) -> None:

@@ -13,6 +13,7 @@ from msgspec import Raw
 
 from child import protocol
 from jefe.core.answers import Refused
+from jefe.core.clients import Client
 from jefe.core.namespaces import Namespace
 from jefe.logs import harmless
 from jefe.settings import Settings
@@ -133,6 +134,7 @@ class Version:
 
     __slots__ = (
         "_overruns",
+        "_payer",
         "_unused",
         "answer_size",
         "calls",
@@ -202,6 +204,7 @@ class Version:
         """How many runs have been given this version and have not ended."""
         self.retired = False
         self._overruns = 0
+        self._payer: Client | None = None  # on whose account the text of a source is
         self._unused = unused
 
     @property
@@ -234,6 +237,15 @@ class Version:
         else:
             self.answer_size -= (self.answer_size - size) // 10
 
+    def taken(self, client: Client) -> None:
+        """A run has been given this version. As long as there are any, the text of a source without a name is
+        on the account of the client that began: nothing else bounds those that are no longer remembered.
+        """
+        self.users += 1
+        if self.users == 1 and not self.name:
+            self._payer = client
+            client.hold(self.size)
+
     def retire(self) -> None:
         """No further runs will be given this version."""
         self.retired = True
@@ -243,5 +255,10 @@ class Version:
     def released(self) -> None:
         """A run of this version ended."""
         self.users -= 1
-        if self.retired and not self.users:
+        if self.users:
+            return
+        if self._payer is not None:
+            self._payer.hold(-self.size)
+            self._payer = None
+        if self.retired:
             self._unused(self)

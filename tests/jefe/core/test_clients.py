@@ -75,3 +75,53 @@ def test_whoever_cannot_be_dropped_is_not():
     budget = Budget(10)
     Client("pipe", budget=budget).hold_output(100)
     assert budget.held == 100
+
+
+def test_nobody_has_to_go_for_answers_that_are_only_expected():
+    budget = Budget(1000)
+    gone = []
+    one = Client("one", budget=budget, relieve=lambda: gone.append("one"))
+    other = Client("other", budget=budget)
+    one.hold_output(500)
+    other.expect(800)
+    one.hold_output(600)
+    assert gone == []
+    assert one.must_wait
+    other.expect(-800)
+    other.hold(401)
+    assert gone == ["one"]
+    assert (budget.held, budget.guessed) == (1001, 0)
+
+
+def test_who_does_not_answer_what_it_is_asked_goes_and_not_its_neighbour():
+    budget = Budget(1000)
+    gone = []
+    silent = Client("silent", budget=budget, relieve=lambda: gone.append("silent"))
+    reader = Client("reader", budget=budget, relieve=lambda: gone.append("reader"))
+    reader.hold_output(400)
+    silent.hold(550)
+    silent.stall(550)
+    silent.hold(100)
+    assert gone == ["silent"]
+
+
+def test_who_comes_below_its_share_by_itself_goes_on_whatever_others_hold():
+    budget = Budget(1000)
+    one, other = Client("one", budget=budget), Client("other", budget=budget)
+    woken = []
+    one.on_room = lambda: woken.append("one")
+    one.hold(500)
+    other.hold(900)
+    assert one.must_wait
+    one.hold(-100)
+    assert woken == []
+    one.hold(-100)
+    assert woken == ["one"]
+
+
+def test_a_client_that_has_gone_holds_no_output():
+    budget = Budget(1000)
+    one = Client("one", budget=budget)
+    one.close()
+    one.hold_output(100)
+    assert budget.held == 0

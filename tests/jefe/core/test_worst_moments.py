@@ -170,3 +170,56 @@ async def test_a_run_is_not_lost_with_a_forged_answer_of_a_child_that_is_being_k
         await wait_all_tasks_blocked()
         assert [type(run.answer) for run in ended] == [Finished]
         assert boss.budget.held == 0
+
+
+async def test_what_a_client_asks_for_is_on_its_account_from_the_start(family, one):
+    async with open_supervisor(one, spawn=family.spawn) as boss:
+        client, ended = boss.client("one"), []
+        text = "hold " + "x" * 1000
+        for number in range(5):  # each another source, and the last one twice
+            boss.submit(client, Source(f"{text}{number}"), on_done=ended.append)
+        boss.submit(client, Source(f"{text}4"), on_done=ended.append)
+        assert 5000 < client.held < 6000
+        for name in "xyxyx":
+            boss.submit_compile(client, protocol.Compile(script_name=name, script=text), ended.append)
+        assert 10_000 < client.held < 11_500
+        boss.batch.flush()
+        family.release.set()
+        await wait_all_tasks_blocked()
+        assert len(ended) == 11
+        assert (client.held, boss.budget.held, boss.budget.guessed) == (0, 0, 0)
+
+
+async def test_runs_that_wait_for_a_client_are_what_it_holds_up(family, one):
+    async with open_supervisor(one, spawn=family.spawn) as boss:
+        client, asked, ended = boss.client("one"), [], []
+
+        def on_call(run, name, arguments):
+            asked.append(run)
+
+        runs = [
+            boss.submit(client, Source("call 1"), on_done=ended.append, on_call=on_call) for _ in range(3)
+        ]
+        await wait_all_tasks_blocked()
+        assert asked == runs
+        assert client.droppable > 0
+        boss.batch.run(runs[0].resume, b"1")
+        boss.batch.run(runs[1].cancel)
+        boss.batch.run(runs[2].fail, Refused("no"))
+        assert client.droppable == 0
+        await wait_all_tasks_blocked()
+        assert ended == [runs[2], runs[0]]
+        assert (client.held, boss.budget.guessed) == (0, 0)
+
+
+async def test_a_burst_of_a_script_that_never_ran_is_not_expected_to_fill_the_memory(family, one):
+    async with open_supervisor(one, spawn=family.spawn) as boss:
+        await boss.run(Source("echo"))  # the client is known to be quick
+        client = boss.own
+        for _ in range(100):
+            boss.submit(client, Source("hold"), on_done=lambda run: None)
+        await wait_all_tasks_blocked()
+        assert 0 < boss.budget.guessed <= 8 * 1024 * 1024
+        family.release.set()
+        await wait_all_tasks_blocked()
+        assert boss.budget.guessed == 0
