@@ -23,12 +23,14 @@ class Ordered:
 
     Args:
         write: takes the bytes of an answer whose turn has come.
+        on_held: called when `held` has changed.
     """
 
-    __slots__ = ("_places", "_write", "held")
+    __slots__ = ("_on_held", "_places", "_write", "held")
 
-    def __init__(self, write: Callable[[bytes], object]) -> None:
+    def __init__(self, write: Callable[[bytes], object], on_held: Callable[[], object]) -> None:
         self._write = write
+        self._on_held = on_held
         self._places: deque[Place] = deque()
         self.held = 0
         """What the answers cost that wait for an earlier one, in bytes."""
@@ -46,11 +48,15 @@ class Ordered:
             places.popleft()
             if text:
                 self._write(text)
+            before = self.held
             while places and (text_behind := places[0].text) is not None:
                 places.popleft()
                 self.held -= len(text_behind) + PLACE
                 if text_behind:
                     self._write(text_behind)
+            if self.held != before:
+                self._on_held()
         else:
             place.text = text
             self.held += len(text) + PLACE
+            self._on_held()

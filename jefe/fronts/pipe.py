@@ -111,7 +111,7 @@ class _Front:
         self._client = supervisor.client("pipe")
         self._out = outbox.Outbox(send, supervisor.batch.soon, self._sent)
         outbox.widen(send)
-        self._ordered = Ordered(self._out.write)
+        self._ordered = Ordered(self._out.write, self._hold)
         self._flow = Flow(self._client, settings.max_in_flight, lambda: self._out.size + self._ordered.held)
         self._calling: dict[bytes, Run] = {}  # the runs whose host calls the client answers, by id
         self._parked = 0  # bytes of the requests of those that wait for it
@@ -232,10 +232,13 @@ class _Front:
 
     def _sent(self) -> None:
         """Answers have left, or cannot."""
-        self._client.hold_output(self._out.size)
+        self._hold()
         if self._out.broken:
             self._flow.break_off()
         self._check()
+
+    def _hold(self) -> None:
+        self._client.hold_output(self._out.size + self._ordered.held)
 
     def _check(self) -> None:
         self._flow.check()

@@ -100,7 +100,7 @@ class Connection:
         self._client = supervisor.client(host, is_proven=False, relieve=self._make_room)
         self._out = outbox.Outbox(stream, supervisor.batch.soon, self._sent)
         self._lines = Lines(self._settings.max_input_size)
-        self._ordered = Ordered(self._out.write)
+        self._ordered = Ordered(self._out.write, self._hold)
         self._flow = Flow(
             self._client, self._settings.max_in_flight, lambda: self._out.size + self._ordered.held
         )
@@ -222,7 +222,7 @@ class Connection:
         """Too much is held for all clients, and this one is the one to go."""
         _log.warning("a client was dropped: too much is held (JEFE_MAX_BUFFERED)", peer=self._host)
         self._is_over = True
-        if self._out.size:  # it does not take what it is sent
+        if self._out.size or self._ordered.held:  # it does not take what it is sent, or asked for too much
             self._out.break_off()
             self._flow.break_off()
             self._client.hold_output(0)
@@ -265,10 +265,13 @@ class Connection:
     def _sent(self) -> None:
         """Answers have left, or cannot."""
         self._answered_at = trio.current_time()
-        self._client.hold_output(self._out.size)
+        self._hold()
         if self._out.broken:
             self._flow.break_off()
         self._flow.check()
+
+    def _hold(self) -> None:
+        self._client.hold_output(self._out.size + self._ordered.held)
 
     # ---------------------------------------------------------------------------------------- messages
 

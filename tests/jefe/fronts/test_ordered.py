@@ -9,7 +9,8 @@ from jefe.fronts.ordered import PLACE, Ordered
 @given(st.permutations(range(6)), st.sets(st.integers(0, 5)))
 def test_answers_leave_in_order_however_they_come_up(order, silent):
     left = []
-    answers = Ordered(left.append)
+    told = [0]
+    answers = Ordered(left.append, lambda: told.append(answers.held))
     places = [answers.place() for _ in range(6)]
     known = set()
     for number in order:
@@ -18,4 +19,5 @@ def test_answers_leave_in_order_however_they_come_up(order, silent):
         first = next((n for n in range(6) if n not in known), 6)
         assert left == [b"%d" % n for n in range(first) if n not in silent]
         assert answers.held == sum(PLACE + (n not in silent) for n in known if n > first)
+        assert told[-1] == answers.held
     assert answers.held == 0

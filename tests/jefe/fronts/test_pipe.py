@@ -295,6 +295,19 @@ async def test_a_client_that_holds_too_much_can_still_answer_host_calls(talk):
     assert sorted((answer["id"], answer["ok"]) for answer in answers) == [(1, True), (2, False)]
 
 
+async def test_answers_that_wait_for_an_earlier_one_are_held_for_the_client(talk, family):
+    client = await talk(min_procs=2, max_procs=2)
+    await client.ask(*COMPILES)
+    await wait_all_tasks_blocked()
+    await client.ask(run("hold"), run("echo", sandbox={"x": "x" * 10_000}))
+    await wait_all_tasks_blocked()
+    assert client.boss.budget.held - client.boss.budget.guessed > 10_000
+    family.release.set()
+    await client.answers(2)
+    await wait_all_tasks_blocked()
+    assert client.boss.budget.held == 0
+
+
 async def test_only_so_many_requests_are_worked_on_and_the_rest_is_not_read(talk, family):
     client = await talk(max_in_flight=4)
     await client.ask(*COMPILES)
