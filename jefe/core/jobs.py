@@ -72,6 +72,7 @@ class Job:
         compiles: the version that it makes known to the child; None if there is none.
         may_wait: whether it may wait in a child for the answer to a host call.
         is_internal: whether it is the dialogue's own, and nobody waits for what comes of it.
+        is_owed: whether another job waits for it in a child.
     """
 
     __slots__ = ("charge", "client", "deaths", "id", "is_over", "spent")
@@ -80,6 +81,7 @@ class Job:
     compiles: Version | None = None
     may_wait: bool = False
     is_internal: ClassVar[bool] = False
+    is_owed: bool = False
 
     def __init__(self, client: Client, request_id: bytes = VERSION_ID) -> None:
         self.client = client

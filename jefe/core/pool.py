@@ -74,7 +74,8 @@ _LIFE: Final = 0.25
 took: to start and to end a child costs as much as some hundred small runs, and must not become the work."""
 
 LEAVING: Final = 16
-"""For each of `max_procs` there may be so many children that only end what they have: runs that wait."""
+"""For each of `max_procs` there may be so many children that only end what they have: runs that wait; and twice
+as many if these wait for one another."""
 
 
 class Pool:
@@ -108,6 +109,9 @@ class Pool:
         self._starting = 0
         self._target = settings.min_procs
         self._is_once = settings.recycle_after == 1  # each job has a child of its own
+        self._owed: dict[
+            Job, None
+        ] = {}  # what waits here, and another job waits for it in a child of its own
         self._replacing: Child | None = None
         self._failures = 0  # starts in a row that failed
         self._childless = trio.Event()  # set when the last child is gone
@@ -170,6 +174,8 @@ class Pool:
             )
             detail = f"{self._settings.max_queue} runs wait already (JEFE_MAX_QUEUE)"
             self._batch.soon(lambda: loser.end(Refused(protocol.OVERLOADED, detail)))
+        if self._is_once and job.is_owed and job is not loser:
+            self._owed[job] = None
         self._batch.touch()
 
     def forget(self, version: Version) -> None:
@@ -186,13 +192,16 @@ class Pool:
                 queue.set_aside()
                 continue
             dialogue = child.dialogue
-            if dialogue.load >= _BUSY or (self._is_once and not self._may_leave(busy=True)):
+            if dialogue.load >= _BUSY:
+                break
+            if self._is_once and not self._may_leave(busy=True) and not self._prefer_owed():
                 break
             enough = min(_BUSY, dialogue.load + _TURN)
             while queue.is_ready and dialogue.load < enough:
                 if dialogue.most_calling is not None and not dialogue.has_room_for(queue.peek()):
                     break
                 job = queue.take()
+                self._owed.pop(job, None)
                 if job is self._patient:
                     self._patient = None
                 if job.is_over:
@@ -208,6 +217,25 @@ class Pool:
         if queue and self._patient is None and self._target < self._settings.max_procs:
             self._patient = queue.newest()
             self._pressure.set()
+
+    def _prefer_owed(self) -> bool:
+        """There are as many children as may be, or as may be at work. If they only wait, one may be added for
+        what another one waits for, or they would wait for ever; have that be next. Returns whether it is. If
+        there are twice as many already, it is refused.
+        """
+        most = self._settings.max_procs
+        if sum(bool(child.dialogue.pending) for child in self._leaving) >= most:
+            return False
+        while self._owed:
+            job = next(iter(self._owed))
+            del self._owed[job]
+            if job.is_over or not self._queue.remove(job):
+                continue
+            if len(self._leaving) < 2 * LEAVING * most:
+                self._queue.put_first(job)
+                return True
+            job.end(Refused(protocol.OVERLOADED, f"{len(self._leaving)} children wait for one another"))
+        return False
 
     def _best_for(self, job: Job) -> Child | None:
         """The child that is least busy; of those that are idle, one that knows the script. None if none can
@@ -378,6 +406,8 @@ class Pool:
         again = [job for job in jobs if job.may_begin_again(was_at_it=job is blamed)]
         self._queue.bring_back()
         self._queue.put_back(again)
+        if self._is_once:
+            self._owed.update((job, None) for job in again if job.is_owed)
         _report(child, len(again))
         if child.ready_at is None:
             self._failed(f"a child died while starting: {died_of(child.exit_status)}")

@@ -96,6 +96,13 @@ class FairQueue(Generic[T]):
             line.jobs.appendleft(job)
             self._size += 1
 
+    def put_first(self, job: T) -> None:
+        """Put a job in front of all others; it is its client's turn."""
+        self.put_back([job])
+        line = self._lines[job.client]
+        self._turns.remove(line)
+        self._turns.appendleft(line)
+
     def peek(self) -> T:
         """The job that is next. Raises IndexError if there is none."""
         return self._turns[0].jobs[0]

@@ -158,6 +158,7 @@ class Run(Job):
         "answer",
         "calls",
         "may_wait",
+        "is_owed",
         "sandbox",
         "state",
         "tag",
@@ -184,6 +185,7 @@ class Run(Job):
         self.deaths = 0.0
         self.spent = 0.0
         self.is_over = False
+        self.is_owed = False
         self.sandbox = sandbox
         self.value_of: ValueOf = value_of
         self.tag = tag

@@ -193,6 +193,7 @@ class Supervisor:
             metrics=self.metrics,
             tag=caller.tag,
         )
+        run.is_owed = True
         self._submit_named(run, self._scripts.entry(name, namespace))
         return run
 

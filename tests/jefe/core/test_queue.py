@@ -142,3 +142,13 @@ def test_what_cannot_be_served_is_passed_and_keeps_its_place():
     queue.bring_back()
     assert queue.clear() == [jobs[0], more, jobs[1]]
     assert len(queue) == 0
+
+
+def test_a_job_can_be_put_in_front_of_all_others():
+    queue = FairQueue(10)
+    for client, number in [("a", 1), ("b", 2), ("b", 3)]:
+        queue.add(Job(client, number))
+    assert queue.remove(Job("b", 3))
+    queue.put_first(Job("b", 3))
+    queue.put_first(Job("c", 4))
+    assert drain(queue) == [("c", 4), ("b", 3), ("a", 1), ("b", 2)]

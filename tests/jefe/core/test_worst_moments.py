@@ -11,7 +11,8 @@ from trio.testing import wait_all_tasks_blocked
 import jefe
 from child import protocol
 from jefe import Settings, Source, open_supervisor
-from jefe.core.answers import Finished, Refused
+from jefe.core.answers import Finished, Refused, Threw
+from jefe.core.pool import LEAVING
 from jefe.core.run import State
 from jefe.errors import FunctionNotFound
 from tests.jefe.conftest import FakeChild
@@ -223,3 +224,32 @@ async def test_a_burst_of_a_script_that_never_ran_is_not_expected_to_fill_the_me
         family.release.set()
         await wait_all_tasks_blocked()
         assert boss.budget.guessed == 0
+
+
+async def test_runs_that_have_a_child_each_do_not_wait_for_one_another_for_ever(family):
+    settings = Settings(max_procs=1, recycle_after=1)
+    async with open_supervisor(settings, spawn=family.spawn) as boss:
+        ended = []
+        await boss.compile("f", "echo")
+        for _ in range(20):
+            boss.submit(boss.own, Source("nest"), on_done=ended.append)
+        await until(lambda: len(ended) == 20)
+        assert {type(run.answer) for run in ended} == {Finished}
+        assert boss.budget.held == 0
+
+
+async def test_there_are_not_ever_more_children_that_wait_for_one_another(family):
+    settings = Settings(max_procs=1, recycle_after=1)
+    async with open_supervisor(settings, spawn=family.spawn) as boss:
+        ended = []
+        await boss.compile("f", "nest")  # which calls itself, as deep as may be
+        for _ in range(20):
+            boss.submit(boss.own, Source("nest"), on_done=ended.append)
+        most = 0
+        with trio.fail_after(20):
+            while len(ended) < 20:
+                most = max(most, len(family.alive))
+                await trio.lowlevel.checkpoint()
+        assert most <= 2 * LEAVING + 2
+        assert {type(run.answer) for run in ended} == {Threw}
+        assert boss.budget.held == 0
