@@ -74,8 +74,8 @@ _LIFE: Final = 0.25
 took: to start and to end a child costs as much as some hundred small runs, and must not become the work."""
 
 LEAVING: Final = 16
-"""For each of `max_procs` there may be so many children that only end what they have: runs that wait; and twice
-as many if these wait for one another."""
+"""For each of `max_procs` there may be so many children that only end what they have: runs that wait. There may
+be twice as many if these wait for one another."""
 
 
 class Pool:
