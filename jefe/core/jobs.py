@@ -72,7 +72,7 @@ class Job:
         compiles: the version that it makes known to the child; None if there is none.
         may_wait: whether it may wait in a child for the answer to a host call.
         is_internal: whether it is the dialogue's own, and nobody waits for what comes of it.
-        is_owed: whether another job waits for it in a child.
+        is_owed: whether another job waits for it in a child, or may.
     """
 
     __slots__ = ("charge", "client", "deaths", "id", "is_over", "spent")
@@ -166,6 +166,8 @@ class Question(Job):
     """
 
     __slots__ = ("_is_wanted", "_on_answer", "compiles", "line")
+
+    is_owed = True  # what calls a script by a name that is being compiled waits for that
 
     def __init__(
         self,

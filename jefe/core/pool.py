@@ -74,8 +74,8 @@ _LIFE: Final = 0.25
 took: to start and to end a child costs as much as some hundred small runs, and must not become the work."""
 
 LEAVING: Final = 16
-"""For each of `max_procs` there may be so many children that only end what they have: runs that wait. There may
-be twice as many if these wait for one another."""
+"""For each of `max_procs` there may be so many children that only end what they have: runs that wait; twice
+as many if these wait for one another."""
 
 
 class Pool:
@@ -111,7 +111,7 @@ class Pool:
         self._is_once = settings.recycle_after == 1  # each job has a child of its own
         self._owed: dict[
             Job, None
-        ] = {}  # what waits here, and another job waits for it in a child of its own
+        ] = {}  # what waits here, and others may wait for it in children of their own
         self._replacing: Child | None = None
         self._failures = 0  # starts in a row that failed
         self._childless = trio.Event()  # set when the last child is gone

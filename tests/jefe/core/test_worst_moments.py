@@ -253,3 +253,25 @@ async def test_there_are_not_ever_more_children_that_wait_for_one_another(family
         assert most <= 2 * LEAVING + 2
         assert {type(run.answer) for run in ended} == {Threw}
         assert boss.budget.held == 0
+
+
+async def test_runs_that_have_a_child_each_do_not_keep_what_they_call_from_being_compiled(family):
+    settings = Settings(max_procs=1, recycle_after=1)
+    async with open_supervisor(settings, spawn=family.spawn) as boss:
+        await boss.compile("f", "echo")
+        ended, asked = [], []
+        for _ in range(LEAVING + 1):
+            boss.submit(
+                boss.own,
+                Source("nest"),
+                on_done=ended.append,
+                on_call=lambda run, name, arguments: asked.append(run),
+            )
+        await until(lambda: len(asked) == LEAVING)
+        boss.submit_compile(boss.own, protocol.Compile(script_name="f", script="echo"), ended.append)
+        for run in asked:
+            run.resume(error="not here", not_found=True)
+        asked.clear()
+        boss.batch.flush()
+        await until(lambda: len(ended) > LEAVING)
+        assert boss.pools["hexput"].queued == 0
