@@ -16,6 +16,8 @@ from typing import Annotated, Any, Literal, Self, get_args, get_origin, get_type
 import msgspec
 from msgspec import Meta
 
+from jefe.origins import read_origins
+
 PREFIX = "JEFE_"
 
 _KIB = 1024
@@ -215,7 +217,8 @@ class Settings(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=
         Meta(
             max_length=65536,
             description="Which web pages may connect to the Hexput server, such as https://example.com, "
-            "separated by blanks or commas; *: all; empty: those from the server's own host.",
+            "separated by blanks or commas; *: all that have an origin; empty: those from the server's own "
+            "host.",
             extra={"unit": "origins"},
         ),
     ] = ""
@@ -379,6 +382,10 @@ class Settings(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=
             )
         if self.tls_key and not self.tls_cert:
             raise SettingsError(f"{PREFIX}TLS_KEY needs {PREFIX}TLS_CERT, the certificate that it belongs to")
+        try:
+            read_origins(self.hexput_origins)
+        except ValueError as error:
+            raise SettingsError(f"{PREFIX}HEXPUT_ORIGINS: {error}") from None
         for name in ("HEXPUT", "OAF"):
             field = f"{name.lower()}_token"
             if getattr(self, field) and getattr(self, f"{field}_file"):

@@ -2,19 +2,24 @@
 
 Source: docs/protocols.md section 2. Two questions, both before the upgrade:
 
-- Does the client know the token, if one is set? It is compared in constant time.
 - If a web page asks (browsers, and only they, send an `Origin`): is it one that may? Any page that a user
   opens can reach a server on the user's own machine, so by default only pages of the server's own host
-  may. Which host that is, is not taken from the request: the page's author can give it any name.
+  may. Which host that is, is not taken from the request: the page's author can give it any name. An `Origin`
+  that is none, or two of them, may not.
+- Does the client know the token, if one is set? It is compared in constant time, and only for those who may
+  connect: no page can make a browser guess.
 """
 
 from collections.abc import Sequence
 from ipaddress import ip_address
-from typing import NamedTuple
+from typing import Final, NamedTuple
 from urllib.parse import parse_qs, urlsplit
 
 from jefe.fronts.access import Token
+from jefe.origins import parse_origin, read_origins
 from jefe.settings import PREFIX, Settings
+
+_WEB: Final = ("http", "https")
 
 
 class Refusal(NamedTuple):
@@ -24,11 +29,13 @@ class Refusal(NamedTuple):
         status: of HTTP.
         sentence: for the person who wrote the client.
         headers: that belong to the status.
+        is_guess: whether the client showed a token, a wrong one.
     """
 
     status: int
     sentence: str
     headers: Sequence[tuple[bytes, bytes]] = ()
+    is_guess: bool = False
 
 
 def refusal(
@@ -43,50 +50,76 @@ def refusal(
         settings: `hexput_origins` and `hexput_address` count here.
         token: what a client must show.
     """
-    if token and not _shows_token(headers, target, token):
-        return Refusal(
-            401,
-            "This server wants a token: send 'Authorization: Bearer TOKEN', or connect to '/?token=TOKEN'.",
-            [(b"WWW-Authenticate", b"Bearer")],
-        )
     origins = [value for name, value in headers if name == b"origin"]
-    if not all(_may(_text(origin), local, settings) for origin in origins):
-        return Refusal(
-            403,
-            f"Pages of this origin may not connect to this server; {PREFIX}HEXPUT_ORIGINS says which may.",
-        )
+    if origins:
+        no = _refusal_of_page(origins, local, settings)
+        if no is not None:
+            return no
+    if token:
+        shown = _shown(headers, target)
+        # Of several tokens none is looked at: a request would be as many guesses.
+        if len(shown) != 1 or not all(map(token.admits, shown)):
+            return Refusal(
+                401,
+                "This server wants a token: send 'Authorization: Bearer TOKEN', or connect to "
+                "'/?token=TOKEN'.",
+                [(b"WWW-Authenticate", b"Bearer")],
+                is_guess=bool(shown),
+            )
     return None
 
 
-def _shows_token(headers: Sequence[tuple[bytes, bytes]], target: str, token: Token) -> bool:
+def _shown(headers: Sequence[tuple[bytes, bytes]], target: str) -> set[str]:
+    """The tokens that a request shows, each once."""
     try:
-        shown = parse_qs(urlsplit(target).query, max_num_fields=100).get("token", [])
+        shown = set(parse_qs(urlsplit(target).query, max_num_fields=100).get("token", []))
     except ValueError:  # too many fields, or brackets where an address should be
-        shown = []
+        shown = set()
     for name, value in headers:
         scheme, _, rest = _text(value).strip().partition(" ")
         if name == b"authorization" and scheme.lower() == "bearer":
-            shown.append(rest.strip())
-    return any(token.admits(each) for each in shown)
+            shown.add(rest.strip())
+    return shown
 
 
-def _may(origin: str, local: str, settings: Settings) -> bool:
-    allowed = settings.hexput_origins.replace(",", " ").split()
-    if allowed:
-        return "*" in allowed or origin.lower() in (each.lower().rstrip("/") for each in allowed)
-    try:
-        host = urlsplit(origin).hostname or ""
-    except ValueError:
-        return False
-    own = {local, settings.hexput_address.lower()}
+def _refusal_of_page(origins: Sequence[bytes], local: str, settings: Settings) -> Refusal | None:
+    """Why a page of these origins may not connect; None if it may."""
+    origin = parse_origin(_text(origins[0])) if len(origins) == 1 else None
+    if origin is None:
+        return Refusal(403, "The Origin must be that of one web page: scheme://host or scheme://host:port.")
+    allowed = read_origins(settings.hexput_origins)
+    if allowed is None:
+        may = True
+    elif allowed:
+        may = origin in allowed
+    else:
+        may = origin.scheme in _WEB and origin.host in _own_hosts(local, settings)
+    if may:
+        return None
+    return Refusal(
+        403, f"Pages of this origin may not connect to this server; {PREFIX}HEXPUT_ORIGINS says which may."
+    )
+
+
+def _own_hosts(local: str, settings: Settings) -> set[str]:
+    own = {_address(local), _address(settings.hexput_address)}
     if _is_loopback(local):
         own |= {"localhost", "127.0.0.1", "::1"}
-    return host in own
+    return own
+
+
+def _address(text: str) -> str:
+    """A host as it stands in an origin that was parsed."""
+    text = text.partition("%")[0].lower()
+    try:
+        return str(ip_address(text))
+    except ValueError:
+        return text
 
 
 def _is_loopback(address: str) -> bool:
     try:
-        return ip_address(address.partition("%")[0]).is_loopback
+        return ip_address(_address(address)).is_loopback
     except ValueError:
         return False
 
