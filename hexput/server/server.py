@@ -26,7 +26,6 @@ two timeouts of functions.
 import itertools
 from collections.abc import Callable
 from contextlib import suppress
-from functools import partial
 from time import perf_counter
 from typing import Final
 
@@ -34,7 +33,7 @@ import trio
 from trio_websocket import WebSocketRequest, wrap_server_stream
 
 from hexput.messages import WELCOME
-from hexput.server.admission import refusal
+from hexput.server.admission import Refusal, refusal
 from hexput.server.bridge import Timers
 from hexput.server.frames import GOING_AWAY, NO_CLOSE, Close, Decoder, Failure, Nothing, Ping
 from hexput.server.sessions import Session
@@ -43,15 +42,14 @@ from jefe import Settings, Supervisor
 from jefe.core.batch import end_of_turn
 from jefe.core.namespaces import OPERATOR, Namespace
 from jefe.fronts.access import Token
+from jefe.fronts.connections import Visit
 from jefe.fronts.front import Front
+from jefe.fronts.guard import Guard
 from jefe.fronts.listen import Door, Stream, peer_of, socket_of
 from jefe.fronts.shutdown import Shutdown
 from jefe.logs import Logger
 
 _log = Logger()
-
-_HANDSHAKE: Final = 10.0
-"""How long a client may take to ask for the upgrade, in seconds, TLS included."""
 
 _GOODBYE: Final = 1.0
 """How long a client may take to take the last frame, in seconds."""
@@ -80,7 +78,7 @@ async def serve_hexput(
     async with trio.open_nursery() as nursery:
         nursery.start_soon(server.run)
         task_status.started()
-        await door.serve(server.serve, partial(server.serve, is_one_too_many=True), nursery, shutdown)
+        await door.serve(server.serve, nursery, shutdown)
 
 
 FRONT: Final = Front("hexput", serve_hexput)
@@ -102,6 +100,7 @@ class Server:
         self._settings = settings
         self._token = token
         self._shutdown = shutdown
+        self._guard = Guard()
         self._timers = Timers(
             settings.function_exists_timeout, settings.function_call_timeout, supervisor.batch.touch
         )
@@ -116,8 +115,8 @@ class Server:
             if self._settings.heartbeat:
                 nursery.start_soon(self._beat)
 
-    async def serve(self, stream: Stream, *, is_one_too_many: bool = False) -> None:
-        """One connection, from its first byte to its end. One too many is told so when it asks to come in."""
+    async def serve(self, stream: Stream, visit: Visit) -> None:
+        """One connection, from its first byte to its end."""
         # Who has shown the token speaks for the operator; else nothing of one client is another's.
         number = next(self._numbers)
         namespace = OPERATOR if self._token else Namespace(f"hexput connection {number}")
@@ -128,7 +127,7 @@ class Server:
                 )
                 nursery.start_soon(connection.transport.run)
                 try:
-                    if await self._shake_hands(connection, is_one_too_many):
+                    if await self._shake_hands(connection, visit):
                         await self._talk(connection)
                 finally:
                     connection.transport.break_off()
@@ -137,17 +136,19 @@ class Server:
                         self._supervisor.end_namespace(connection.client.namespace)
             nursery.cancel_scope.cancel()
 
-    async def _shake_hands(self, connection: "_Connection", is_one_too_many: bool) -> bool:
-        """Let a client in that asks for a WebSocket, and may come in. Says whether it was let in."""
+    async def _shake_hands(self, connection: "_Connection", visit: Visit) -> bool:
+        """Let a client in that asks for a WebSocket, and may come in. Says whether it was let in.
+
+        How long that may take is for the visit to say.
+        """
         request: WebSocketRequest | None = None
         is_in = False
         try:
-            with trio.move_on_after(_HANDSHAKE):
-                # The library lives no longer than the handshake: messages are no work for it.
-                async with trio.open_nursery() as library:
-                    request = await wrap_server_stream(library, connection.transport)
-                    is_in = await self._admit(request, connection, is_one_too_many)
-                    library.cancel_scope.cancel()
+            # The library lives no longer than the handshake: messages are no work for it.
+            async with trio.open_nursery() as library:
+                request = await wrap_server_stream(library, connection.transport)
+                is_in = await self._admit(request, connection, visit)
+                library.cancel_scope.cancel()
         except* UnicodeError:  # a header that is no text: the library decodes it, and does not expect that
             with suppress(trio.BrokenResourceError):
                 await connection.transport.send_all(NO_WEBSOCKET)
@@ -157,20 +158,22 @@ class Server:
                 connection.log.info("a client did not ask for a WebSocket")
         return is_in
 
-    async def _admit(
-        self, request: WebSocketRequest, connection: "_Connection", is_one_too_many: bool
-    ) -> bool:
+    async def _admit(self, request: WebSocketRequest, connection: "_Connection", visit: Visit) -> bool:
         """Let a client in; if it may not come in, it is told why."""
-        status, sentence, headers = 503, _TOO_MANY, []
-        if not is_one_too_many:
-            no = refusal(request.headers, request.path, connection.local, self._settings, self._token)
-            if no is None:
-                await request.accept()
-                return True
-            status, sentence, headers = no.status, no.sentence, list(no.headers)
-        connection.log.warning("a client was refused", reason=sentence)
-        headers.append((b"Content-Type", b"text/plain; charset=utf-8"))
-        await request.reject(status, extra_headers=headers, body=f"{sentence}\n".encode())
+        if self._token and self._guard.must_wait(visit.address):
+            await self._guard.turn(visit.address, is_first=True)
+        no = refusal(request.headers, request.path, connection.local, self._settings, self._token)
+        if no is None and visit.prove():
+            connection.client.is_proven = bool(self._token)
+            await request.accept()
+            return True
+        if no is None:
+            no = Refusal(503, _TOO_MANY)
+        elif no.is_guess:
+            self._guard.failed(visit.address)
+        connection.log.warning("a client was refused", reason=no.sentence)
+        headers = [*no.headers, (b"Content-Type", b"text/plain; charset=utf-8")]
+        await request.reject(no.status, extra_headers=headers, body=f"{no.sentence}\n".encode())
         await connection.transport.linger()
         return False
 
@@ -279,9 +282,7 @@ class _Connection:
     ) -> None:
         self.local: str = socket_of(stream).getsockname()[0]
         self.log = _log.bind(connection=number, address=peer_of(stream))
-        self.client = supervisor.client(
-            peer_of(stream), namespace, is_proven=namespace is OPERATOR, relieve=self._relieve
-        )
+        self.client = supervisor.client(peer_of(stream), namespace, is_proven=False, relieve=self._relieve)
         self.session: Session | None = None
         self.dropped_for: str | None = None
         self._pinged_at = 0.0

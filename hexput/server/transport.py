@@ -7,6 +7,7 @@ up in one batch leaves in one system call, without a task switch. Guarantees:
 
 - Only whole frames are appended, so no two ever mix.
 - `heard_at` and `moved_at` tell when the peer last sent, and last took, something.
+- Of a request for the upgrade no more is read than `LONGEST_REQUEST` bytes and what comes with the last.
 - After a close frame, and when the peer has ended its side, nothing is written, whoever tries.
 """
 
@@ -30,6 +31,17 @@ NO_WEBSOCKET: Final = (
     b"Content-Length: %d\r\n\r\n%b" % (len(_SENTENCE), _SENTENCE)
 )
 """What a request is answered that is none for an upgrade."""
+
+LONGEST_REQUEST: Final = 16 * 1024
+"""How long a request for the upgrade may be, in bytes."""
+
+_TOO_LONG: Final = b"A request for the upgrade has at most %d bytes.\n" % LONGEST_REQUEST
+
+TOO_LONG: Final = (
+    b"HTTP/1.1 431 Request Header Fields Too Large\r\nConnection: close\r\n"
+    b"Content-Type: text/plain; charset=utf-8\r\nContent-Length: %d\r\n\r\n%b" % (len(_TOO_LONG), _TOO_LONG)
+)
+"""What a longer one is answered."""
 
 _LINGER: Final = 2.0
 """How long, in seconds, a peer's last bytes are waited for, so that the kernel does not take our last ones
@@ -60,6 +72,7 @@ class Transport(trio.abc.Stream):
         self._emptied = trio.Event()
         self._pending = 0
         self._tail = b""  # of the request, while its end has not come
+        self._requested = 0  # how much of it has come
         self._is_requested = False
         self._early = b""  # what came behind it
         self.is_open = False
@@ -156,7 +169,10 @@ class Transport(trio.abc.Stream):
         await trio.lowlevel.checkpoint()
 
     async def receive_some(self, max_bytes: int | None = None) -> bytes:
-        """The next bytes of the request, empty if the peer has gone; behind its end, wait for ever."""
+        """The next bytes of the request, empty if the peer has gone; behind its end, wait for ever.
+
+        A request that is too long is answered, and ends the connection.
+        """
         if self._is_requested:
             await trio.sleep_forever()
         data = await receive(self._stream)
@@ -164,6 +180,14 @@ class Transport(trio.abc.Stream):
             self._on_end()  # trio-websocket would not tell whoever waits for a request
         seen = self._tail + data
         end = _END_OF_REQUEST.search(seen)
+        self._requested += len(data) if end is None else end.end() - len(self._tail)
+        if self._requested > LONGEST_REQUEST:
+            self._is_requested = True
+            self._outbox.write(TOO_LONG)
+            await self._empty()
+            await self.linger()
+            self._on_end()
+            await trio.sleep_forever()
         if end is None:
             self._tail = seen[-2:]
             return data

@@ -51,6 +51,7 @@ def tell_state(supervisor: "Supervisor", doors: "Doors | None" = None) -> None:
                 front=door.name,
                 listens=", ".join(door.places),
                 clients=connections.served[door.name],
+                unproven=connections.unproven[door.name],
                 refused=connections.refused[door.name],
                 most=connections.most,
             )

@@ -2,20 +2,46 @@
 
 A connection is an open file, and so is each end of a child's pipes. A process has only so many, and one that
 has none left can neither start a child nor read its own TLS files. So connections get what is left when
-everything else has its share (`share_of`), and those that come in vain are bounded, too.
+everything else has its share (`share_of`).
+
+A connection is *unproven* until its client has shown what the front wants to see: the right token, or, where
+none is wanted, one whole handshake. Anybody can make such connections, so they have a small pool of their
+own, and little time. Guarantees:
+
+- Unproven connections take no place of those that are served, however many come.
+- Each is proven within `PROVING` seconds, the handshake of TLS included, or ends.
+- No more than `FEW` of one address are talked to. Further ones wait, unread, and the newest is next, for its
+  client is the likeliest to be there still. While some wait, those that are talked to have `CHANCE` seconds
+  each. So a thousand honest clients that come together through one proxy all get in, a few milliseconds
+  each, and a thousand silent ones keep nobody of their own address out for long.
+- When the pool is full, a newcomer takes the place of the oldest one of the address that has most. Only if
+  that is its own address, and the oldest has not had `CHANCE` seconds, the newcomer is refused instead: else
+  honest clients that come together would drive each other out.
+- A client that proves itself when as many are served as may be is told so, by its front, and ends.
 """
 
-import enum
+import math
 import os
 from collections import Counter
 from collections.abc import Iterator
 from contextlib import contextmanager, suppress
 from typing import Final, NamedTuple
 
+import trio
+
 from jefe.core.pool import LEAVING
 
-SPARE: Final = 100
-"""How many connections more there may be, at most, only to be told that there are too many."""
+PROVING: Final = 10.0
+"""How long a connection may stay unproven, in seconds."""
+
+CHANCE: Final = 1.0
+"""How much of that it has, from its turn on, while others of its own address wait."""
+
+FEW: Final = 16
+"""How many unproven connections of one address are talked to at once."""
+
+UNPROVEN: Final = 1024
+"""How many connections may be unproven at once, at most. As many wait in the kernel to be accepted."""
 
 _OF_A_CHILD: Final = 4
 """How many descriptors the supervisor holds of a child: three pipes, and one that means the process."""
@@ -33,14 +59,88 @@ _LARGEST: Final = 10_240
 """How many files a process may open on systems whose hard limit is higher than what they allow (macOS)."""
 
 
-class Place(enum.Enum):
-    """What becomes of a connection."""
+class Visit:
+    """A connection, from the moment in which it is accepted to its end.
 
-    SERVED = enum.auto()
-    TOLD = enum.auto()
-    """It is told that there are too many."""
-    DROPPED = enum.auto()
-    """There are too many even of those."""
+    Args:
+        connections: those that it is one of.
+        front: whose it is.
+        address: where it comes from, as `jefe.fronts.guard.address_of` says.
+
+    Attributes:
+        is_proven: whether it counts among those that are served.
+        made_room: whether it had to go for another one.
+        scope: what ends it when it has to go.
+    """
+
+    __slots__ = ("_connections", "address", "came_at", "front", "is_proven", "made_room", "scope", "turn")
+
+    def __init__(self, connections: "Connections", front: str, address: str) -> None:
+        self._connections = connections
+        self.front = front
+        self.address = address
+        self.came_at = trio.current_time()
+        self.is_proven = False
+        self.made_room = False
+        self.scope = trio.CancelScope(deadline=self.came_at + PROVING)
+        self.turn: trio.Event | None = None  # set when it is talked to; None: it need not wait
+
+    async def enter(self) -> None:
+        """Wait until it may be talked to; mostly that is at once."""
+        if self.turn is not None:
+            await self.turn.wait()
+
+    def prove(self) -> bool:
+        """The client has shown what is wanted: serve it. False: it cannot be, for there are too many."""
+        return self._connections.prove(self)
+
+
+class _Address:
+    """The unproven connections of one address: those that are talked to, and those that wait."""
+
+    __slots__ = ("inside", "waiting")
+
+    def __init__(self) -> None:
+        self.inside: dict[Visit, float] = {}  # and until when each has its chance; the oldest turn first
+        self.waiting: dict[Visit, None] = {}  # the oldest first
+
+    def __len__(self) -> int:
+        return len(self.inside) + len(self.waiting)
+
+    @property
+    def oldest(self) -> Visit:
+        """The one that has waited longest, and so will wait longest; without any, the one inside."""
+        return next(iter(self.waiting or self.inside))
+
+    def add(self, visit: Visit) -> None:
+        """A connection has come."""
+        if len(self.inside) < FEW:
+            self._let_in(visit)
+            return
+        visit.turn = trio.Event()
+        self.waiting[visit] = None
+        for other, until in self.inside.items():
+            other.scope.deadline = min(other.scope.deadline, until)
+
+    def remove(self, visit: Visit) -> bool:
+        """It has gone, or is proven; nothing if it is not in here. Returns whether it was."""
+        if visit in self.waiting:
+            del self.waiting[visit]
+        elif visit in self.inside:
+            del self.inside[visit]
+            if self.waiting:
+                following, _ = self.waiting.popitem()
+                self._let_in(following)
+        else:
+            return False
+        return True
+
+    def _let_in(self, visit: Visit) -> None:
+        self.inside[visit] = until = trio.current_time() + CHANCE
+        if self.waiting:
+            visit.scope.deadline = min(visit.scope.deadline, until)
+        if visit.turn is not None:
+            visit.turn.set()
 
 
 class Connections:
@@ -48,49 +148,89 @@ class Connections:
 
     Args:
         most: how many are served at once.
-        spare: how many more are told that there are too many.
+        unproven: how many more may be unproven.
     """
 
-    def __init__(self, most: int, spare: int = SPARE) -> None:
+    def __init__(self, most: int, unproven: int = UNPROVEN) -> None:
         self.most = most
         self.served: Counter[str] = Counter()
         """How many are served, by front."""
+        self.unproven: Counter[str] = Counter()
+        """How many are unproven, by front."""
         self.refused: Counter[str] = Counter()
-        """How many were told, or dropped, since the start, by front."""
-        self._spare = spare
-        self._told = 0
+        """How many were refused since the start, by front: too many are served, or too many unproven."""
+        self._pool_size = unproven
+        self._pool: dict[str, _Address] = {}
 
     def bound(self, share: "Share") -> None:
-        """Serve no more than this, and tell no more."""
+        """Serve no more than this, and have no more unproven ones."""
         self.most = min(self.most, share.most)
-        self._spare = min(self._spare, share.spare)
+        self._pool_size = min(self._pool_size, share.unproven)
 
     @contextmanager
-    def place(self, front: str) -> Iterator[Place]:
-        """A place for a connection, for the length of a block."""
-        if self.served.total() < self.most:
-            self.served[front] += 1
-            try:
-                yield Place.SERVED
-            finally:
-                self.served[front] -= 1
+    def visit(self, front: str, address: str) -> Iterator[Visit | None]:
+        """A place for a connection, for the length of a block, which ends when the connection has to go.
+
+        None: the connection is refused, for its address has too many unproven ones.
+        """
+        if not self._make_room(address):
+            self.refused[front] += 1
+            yield None
             return
-        self.refused[front] += 1
-        if self._told >= self._spare:
-            yield Place.DROPPED
-            return
-        self._told += 1
+        visit = Visit(self, front, address)
+        self._pool.setdefault(address, _Address()).add(visit)
+        self.unproven[front] += 1
         try:
-            yield Place.TOLD
+            with visit.scope:
+                yield visit
         finally:
-            self._told -= 1
+            self._leave_pool(visit)
+            if visit.is_proven:
+                self.served[front] -= 1
+
+    def prove(self, visit: Visit) -> bool:
+        """Serve a connection from now on; see `Visit.prove`."""
+        if visit.is_proven:
+            return True
+        if visit.made_room:
+            return False
+        if self.served.total() >= self.most:
+            self.refused[visit.front] += 1
+            return False
+        self._leave_pool(visit)
+        visit.is_proven = True
+        visit.scope.deadline = math.inf
+        self.served[visit.front] += 1
+        return True
+
+    def _make_room(self, address: str) -> bool:
+        """See that one more connection of an address may be unproven. False if it may not."""
+        if self.unproven.total() < self._pool_size:
+            return True
+        if not self._pool:
+            return False
+        greediest = max(self._pool.values(), key=lambda each: (len(each), -each.oldest.came_at))
+        oldest = greediest.oldest
+        if oldest.address == address and trio.current_time() < oldest.came_at + CHANCE:
+            return False
+        self._leave_pool(oldest)
+        oldest.made_room = True
+        oldest.scope.cancel()
+        return True
+
+    def _leave_pool(self, visit: Visit) -> None:
+        same = self._pool.get(visit.address)
+        if same is not None and same.remove(visit):
+            self.unproven[visit.front] -= 1
+            if not same:
+                del self._pool[visit.address]
 
 
 class Share(NamedTuple):
-    """What of the open files is for connections: those that are served, and those that are told."""
+    """What of the open files is for connections: those that are served, and those that are unproven."""
 
     most: int
-    spare: int
+    unproven: int
 
 
 def share_of(files: int, used: int, children: int) -> Share:
@@ -106,8 +246,8 @@ def share_of(files: int, used: int, children: int) -> Share:
     """
     left = max(0, files - used - _OWN)
     left -= min(_OF_A_CHILD * ((1 + LEAVING) * children + _STARTING), left // 2)
-    spare = min(SPARE, left // 8)
-    return Share(left - spare, spare)
+    unproven = min(UNPROVEN, max(left // 4, 1), left)
+    return Share(left - unproven, unproven)
 
 
 def raise_file_limit() -> None:

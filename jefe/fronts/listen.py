@@ -14,6 +14,7 @@ Invariants:
 - Either every door is open, or none is, and the start has failed. A door that is open loses no client:
   the system keeps those that come before the front serves.
 - A connection that fails ends alone. When the system has no file left for another one, the door waits.
+- A connection whose client has not proven itself in time ends, whatever its front is doing for it.
 - Tokens and certificate can be read anew (`Doors.reload`) while clients are served. Connections that are open
   go on; what cannot be read leaves the old in force.
 """
@@ -32,8 +33,9 @@ import trio
 
 from jefe.errors import Misuse
 from jefe.fronts.access import Exposure, Token, Weight, read_token, refuse_risks
-from jefe.fronts.connections import Connections, Place, file_limit, open_files, share_of
+from jefe.fronts.connections import Connections, Visit, file_limit, open_files, share_of
 from jefe.fronts.front import Front
+from jefe.fronts.guard import address_of
 from jefe.fronts.shutdown import Shutdown
 from jefe.logs import Logger
 from jefe.reasons import reason_of
@@ -47,6 +49,8 @@ _EXHAUSTED: Final = frozenset({errno.EMFILE, errno.ENFILE, errno.ENOMEM, errno.E
 
 _PAUSE: Final = 0.1
 """How long to wait then, in seconds."""
+
+_GONE: Final = "a client that has gone"
 
 Stream = trio.SocketStream | trio.SSLStream[trio.SocketStream]
 
@@ -167,8 +171,7 @@ class Door:
 
     async def serve(
         self,
-        serve: Callable[[Stream], Awaitable[object]],
-        refuse: Callable[[Stream], Awaitable[object]],
+        serve: Callable[[Stream, Visit], Awaitable[object]],
         nursery: trio.Nursery,
         shutdown: Shutdown,
     ) -> None:
@@ -176,15 +179,15 @@ class Door:
 
         Args:
             serve: serves a connection; when it is done, or fails, the connection is closed, and no other one
-                is harmed.
-            refuse: tells a connection, in a short time, that there are too many.
-            nursery: in which both are called, in a task for each connection.
+                is harmed. As soon as the client has shown what the front wants to see, it calls
+                `Visit.prove`; until then it may be cancelled at any time.
+            nursery: in which it is called, in a task for each connection.
             shutdown: asks for the end.
         """
         try:
             async with trio.open_nursery() as accepting:
                 for listener in self.listeners:
-                    accepting.start_soon(self._accept, listener, serve, refuse, nursery)
+                    accepting.start_soon(self._accept, listener, serve, nursery)
                 await shutdown.asked.wait()
                 accepting.cancel_scope.cancel()
         finally:
@@ -193,8 +196,7 @@ class Door:
     async def _accept(
         self,
         listener: trio.SocketListener,
-        serve: Callable[[Stream], Awaitable[object]],
-        refuse: Callable[[Stream], Awaitable[object]],
+        serve: Callable[[Stream, Visit], Awaitable[object]],
         nursery: trio.Nursery,
     ) -> None:
         is_well = True
@@ -210,30 +212,36 @@ class Door:
                 await trio.sleep(_PAUSE)
             else:
                 is_well = True
-                nursery.start_soon(self._receive, bare, serve, refuse)
+                nursery.start_soon(self._receive, bare, serve)
 
     async def _receive(
-        self,
-        bare: trio.SocketStream,
-        serve: Callable[[Stream], Awaitable[object]],
-        refuse: Callable[[Stream], Awaitable[object]],
+        self, bare: trio.SocketStream, serve: Callable[[Stream, Visit], Awaitable[object]]
     ) -> None:
         """One connection, from its first byte to its end."""
-        with self._connections.place(self.name) as place:
-            stream: Stream = bare
-            context = self._tls.context
-            try:
-                if place is Place.DROPPED:
-                    peer = peer_of(bare)
-                    _log.warning("a connection was dropped: there are too many", front=self.name, peer=peer)
+        stream: Stream = bare
+        context = self._tls.context
+        peer = peer_of(bare)
+        try:
+            with self._connections.visit(self.name, address_of(host_of(bare))) as visit:
+                if visit is None:
+                    _log.warning(
+                        "a connection was refused: its address has too many unproven ones",
+                        front=self.name,
+                        peer=peer,
+                    )
                     return
+                await visit.enter()
                 if context is not None:
                     stream = trio.SSLStream(bare, context, server_side=True, https_compatible=True)
-                await (serve if place is Place.SERVED else refuse)(stream)
-            except Exception as error:  # noqa: BLE001 - a client may break a library, but not the server
-                _log.error("a connection failed", front=self.name, peer=peer_of(bare), error=_kinds(error))
-            finally:
-                await trio.aclose_forcefully(stream)
+                await serve(stream, visit)
+            if visit.made_room:
+                _log.warning("an unproven client was dropped: others came", front=self.name, peer=peer)
+            elif visit.scope.cancelled_caught:
+                _log.info("an unproven client was dropped: it took too long", front=self.name, peer=peer)
+        except Exception as error:  # noqa: BLE001 - a client may break a library, but not the server
+            _log.error("a connection failed", front=self.name, peer=peer, error=_kinds(error))
+        finally:
+            await trio.aclose_forcefully(stream)
 
 
 class Doors:
@@ -350,7 +358,15 @@ def peer_of(stream: Stream) -> str:
     try:
         return _pair(socket_of(stream).getpeername())
     except OSError:
-        return "a client that has gone"
+        return _GONE
+
+
+def host_of(stream: Stream) -> str:
+    """Which host a connection comes from, for example `127.0.0.1`; all that have gone come from one."""
+    try:
+        return str(socket_of(stream).getpeername()[0])
+    except OSError:
+        return _GONE
 
 
 def socket_of(stream: Stream) -> trio.socket.SocketType:

@@ -6,7 +6,10 @@ Invariants:
 - The messages of one client take effect in their order: an evaluation or an access to variables begins when
   those before it that name something that it names, too, have ended. Evaluations that have no name in common
   are worked on at a time.
-- Nothing of a message is looked at before its token.
+- Nothing of a message is looked at before its token. Until the first right one, a line has 4 KiB at most, and
+  the first that is no message ends the connection; one that looks like HTTP does so without an answer, so
+  that no web page can have its browser say something here. How long that may take, and how many such
+  connections there are, is not said here (jefe/fronts/connections.py).
 - When the end is asked for (`jefe.fronts.shutdown.Shutdown`), nothing more is read, what was asked for is
   answered, and the connection ends.
 - Memory is bounded: a client that sends faster than it is answered, or does not take its answers, is not read
@@ -15,6 +18,7 @@ Invariants:
 """
 
 import math
+import re
 import time
 from collections.abc import Awaitable, Callable
 from functools import partial
@@ -33,17 +37,19 @@ from jefe.core.run import NO_SANDBOX, Run
 from jefe.core.scripts import Source
 from jefe.errors import ScriptError, ScriptSyntaxError
 from jefe.fronts.closing import GOODBYE, linger
+from jefe.fronts.connections import PROVING
 from jefe.fronts.flow import Flow
+from jefe.fronts.guard import address_of
 from jefe.fronts.oaf import messages
-from jefe.fronts.oaf.guard import address_of
 from jefe.fronts.oaf.messages import (
     AUTHENTICATION_ERROR,
     EVALUATION_ERROR,
+    FIRST_LINE,
     PROTOCOL_ERROR,
     Lines,
     ProtocolError,
 )
-from jefe.fronts.oaf.shared import PROVING, Shared
+from jefe.fronts.oaf.shared import Shared
 from jefe.fronts.oaf.variables import SHORT, Taken, VariablesFull, sandbox_of, words_in, words_of
 from jefe.fronts.ordered import Ordered, Place
 from jefe.fronts.shutdown import CANCELLED, SHUTTING_DOWN, Shutdown
@@ -53,6 +59,12 @@ _log = Logger()
 
 _COMPLAINTS: Final = 20
 """How many malformed messages of one client are logged one by one."""
+
+_HTTP: Final = re.compile(rb"[A-Za-z-]+ +[^ ]+ +HTTP/[0-9]")
+"""How a request of HTTP begins."""
+
+_TLS: Final = 0x16
+"""The first byte that a client of TLS sends; no message begins with it."""
 
 Stream = trio.SocketStream | trio.SSLStream[trio.SocketStream] | trio.StapledStream[Any, Any]
 
@@ -87,9 +99,13 @@ class Connection:
         shared: what it has in common with the others.
         stream: the client's; it is not closed here.
         host: where it comes from.
+        prove: called when the client has shown the right token for the first time; says whether there is a
+            place for it (`jefe.fronts.connections.Visit.prove`).
     """
 
-    def __init__(self, shared: Shared, stream: Stream, host: str) -> None:
+    def __init__(
+        self, shared: Shared, stream: Stream, host: str, prove: Callable[[], bool] = lambda: True
+    ) -> None:
         self._shared = shared
         self._settings = shared.settings
         self._stream = stream
@@ -99,7 +115,9 @@ class Connection:
         self._batch = supervisor.batch
         self._client = supervisor.client(host, is_proven=False, relieve=self._make_room)
         self._out = outbox.Outbox(stream, supervisor.batch.soon, self._sent)
-        self._lines = Lines(self._settings.max_input_size)
+        self._prove = prove
+        self._longest = min(FIRST_LINE, self._settings.max_input_size)
+        self._lines = Lines(self._longest)
         self._ordered = Ordered(self._out.write, self._hold)
         self._flow = Flow(
             self._client, self._settings.max_in_flight, lambda: self._out.size + self._ordered.held
@@ -109,12 +127,15 @@ class Connection:
         self._touched: set[str] = set()  # every word that they name
         self.is_proven = False
         self._proof = b""  # that it has shown a token which was the right one then
+        self._has_failed = False  # whether it has shown a wrong one
+        self._has_spoken = False  # whether one line has come
         self._later: Callable[[], Awaitable[None]] | None = None  # what has to be waited for
         self._heard_at = trio.current_time()  # when it sent something last, or was answered
-        self._prove_by = self._heard_at + PROVING
+        self._prove_by = math.inf  # when it has to show the token again
         self._listening = trio.CancelScope()
         self._is_listening = False  # whether there is nothing to do but wait for more
         self._is_over = False  # whether no more messages are handled
+        self._is_foreign = False  # ... for this is HTTP
         self._no = ""  # why what is still to be handled is refused, if it is
         self._malformed = 0
 
@@ -135,7 +156,7 @@ class Connection:
                     is_owed = bool(self._runs or self._out.size) or self._answered_lately
                     await self._until(lambda: not self._runs)
                     await self._until(lambda: not self._out.size)
-                if self._is_over or (self._no and is_owed):
+                if (self._is_over and not self._is_foreign) or (self._no and is_owed):
                     await linger(self._stream)
                 nursery.cancel_scope.cancel()
         finally:
@@ -166,13 +187,30 @@ class Connection:
 
     async def _read(self) -> None:
         while data := await self._receive():
-            lines = self._lines.feed(data)
-            self._client.hold_input(self._lines.held)
-            await self._take(lines)
+            if not self._proof:
+                data = await self._read_unproven(data)
+            if self._is_over:
+                return
+            await self._feed(data)
             if self._is_over:
                 return
         if not self._no and (rest := self._lines.unfinished):
             await self._take([rest])
+
+    async def _read_unproven(self, data: bytes) -> bytes:
+        """Read line by line until the token has been shown; what is left then, of which lines may be long."""
+        if not self._has_spoken and not self._lines.held and data[0] == _TLS:
+            self._refuse_line(ProtocolError("this is TLS, which this server does not speak (JEFE_TLS_CERT)"))
+        while data and not self._proof and not self._is_over:
+            end = data.find(b"\n") + 1 or len(data)
+            line, data = data[:end], data[end:]
+            await self._feed(line)
+        return data
+
+    async def _feed(self, data: bytes) -> None:
+        lines = self._lines.feed(data)
+        self._client.hold_input(self._lines.held)
+        await self._take(lines)
 
     async def _take(self, lines: list[bytes | Oversized]) -> None:
         """Handle lines, in turns with what others send."""
@@ -227,7 +265,7 @@ class Connection:
             self._flow.break_off()
             self._client.hold_output(0)
         else:
-            self._lines = Lines(self._settings.max_input_size)
+            self._lines = Lines(self._longest)
             self._client.hold_input(0)
             self._fail(b"", PROTOCOL_ERROR, "too many unfinished lines are held; try again later")
         if self._is_listening:
@@ -279,17 +317,30 @@ class Connection:
         """Handle one line; if the server is to answer one only, that was it."""
         try:
             if isinstance(line, Oversized):
-                raise ProtocolError(
-                    f"a line of more than {self._settings.max_input_size} bytes; "
-                    "send less, or raise JEFE_MAX_INPUT_SIZE"
-                )
+                raise ProtocolError(self._too_long())
+            is_first, self._has_spoken = not self._has_spoken, True
+            if is_first and _HTTP.match(line):
+                # An answer in our protocol would only mislead.
+                _log.info("a client did not speak OAF", peer=self._host)
+                self._is_over = self._is_foreign = True
+                return
             self._admit(messages.open_message(line))
         except ProtocolError as error:
             self._refuse_line(error)
         if self._settings.oaf_oneshot and self._later is None:
             self._is_over = True
 
+    def _too_long(self) -> str:
+        if self._longest == self._settings.max_input_size:
+            return f"a line of more than {self._longest} bytes; send less, or raise JEFE_MAX_INPUT_SIZE"
+        return (
+            f"a first line of more than {self._longest} bytes; show the token in a shorter message first, "
+            'such as {"ping":true,"t":"TOKEN"}'
+        )
+
     def _refuse_line(self, error: ProtocolError) -> None:
+        if not self._proof:
+            self._is_over = True
         self._malformed += 1
         if self._malformed <= _COMPLAINTS:
             _log.warning("malformed message", peer=self._host, detail=error.detail)
@@ -300,11 +351,16 @@ class Connection:
         if not self.is_proven and self._shared.guard.must_wait(self._address):
             self._later = partial(self._wait_for_turn, message)
             return
+        self._look_at_token(message)
+
+    def _look_at_token(self, message: messages.Message) -> None:
         if proof := self._shared.token.proof(message.token, self._proof):
-            self._proof = proof
-            self.is_proven = self._client.is_proven = True
-            self._carry_out(message)
+            if self._proof or self._enter(message):
+                self._proof = proof
+                self.is_proven = self._client.is_proven = True
+                self._carry_out(message)
             return
+        self._has_failed = True
         if self.is_proven:
             self.is_proven = self._client.is_proven = False
             self._prove_by = trio.current_time() + PROVING
@@ -316,17 +372,25 @@ class Connection:
             "the token is missing; send it as t" if message.token is None else "the token is wrong",
         )
 
-    async def _wait_for_turn(self, message: messages.Message) -> None:
-        """Its address has shown too many wrong tokens: wait until the next one may be looked at."""
-        if not await self._shared.guard.turn(self._address):
+    def _enter(self, message: messages.Message) -> bool:
+        """Have the client served, which has shown the token. False: there are too many, which it is told."""
+        if not self._prove():
+            _log.warning("a client was refused: there are too many", peer=self._host)
             self._is_over = True
             self._fail(
                 message.request_id,
-                AUTHENTICATION_ERROR,
-                "too many wrong tokens came from this address; try again later",
+                PROTOCOL_ERROR,
+                "this server has as many clients as it may have (JEFE_MAX_CONNECTIONS); try again later",
             )
-            return
-        await self._again(partial(self._admit, message))
+            return False
+        self._longest = self._settings.max_input_size
+        self._lines = Lines(self._longest)  # it holds nothing: until now, lines were fed one by one
+        return True
+
+    async def _wait_for_turn(self, message: messages.Message) -> None:
+        """Its address has shown too many wrong tokens: wait until the next one may be looked at."""
+        await self._shared.guard.turn(self._address, is_first=not self._has_failed)
+        await self._again(partial(self._look_at_token, message))
 
     async def _again(self, handle: Callable[[], None]) -> None:
         """Go on with a message that had to wait."""

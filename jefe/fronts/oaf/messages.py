@@ -32,6 +32,9 @@ PROTOCOL_ERROR: Final = "ProtocolError"
 EXCEPTION: Final = "__OAF__Exception: "
 """How an error begins that is told as a string."""
 
+FIRST_LINE: Final = 4096
+"""How long a line may be before the token has been shown, in bytes."""
+
 _LONGEST_MESSAGE: Final = 10_000
 """How much of an error's message is told, in characters."""
 

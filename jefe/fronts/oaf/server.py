@@ -16,19 +16,14 @@ import trio
 
 from jefe.core.supervisor import Supervisor
 from jefe.fronts.access import Token
+from jefe.fronts.connections import Visit
 from jefe.fronts.front import Front
-from jefe.fronts.listen import Door, Stream, socket_of
-from jefe.fronts.oaf import messages as oaf_wire
+from jefe.fronts.listen import Door, Stream, host_of
 from jefe.fronts.oaf.connection import Connection
 from jefe.fronts.oaf.shared import Shared
 from jefe.fronts.shutdown import Shutdown
 from jefe.logs import Logger
 from jefe.settings import Settings
-
-_log = Logger()
-
-_REFUSING: Final = 1.0
-"""How long a client may take to be told so, in seconds."""
 
 
 async def serve_oaf(
@@ -48,7 +43,7 @@ async def serve_oaf(
     async with trio.open_nursery() as nursery:
         nursery.start_soon(server.run)
         task_status.started()
-        await door.serve(server.serve, server.refuse, nursery, shutdown)
+        await door.serve(server.serve, nursery, shutdown)
 
 
 FRONT: Final = Front("oaf", serve_oaf, makes_token=True)
@@ -66,7 +61,6 @@ class Server:
     """
 
     def __init__(self, supervisor: Supervisor, settings: Settings, token: Token, shutdown: Shutdown) -> None:
-        self._settings = settings
         self._shutdown = shutdown
         self._shared = Shared(supervisor, settings, token)
 
@@ -74,28 +68,6 @@ class Server:
         """Do, for ever, what is done for all connections together."""
         await self._shared.run()
 
-    async def serve(self, stream: Stream) -> None:
+    async def serve(self, stream: Stream, visit: Visit) -> None:
         """One connection, from its first byte to its end."""
-        await Connection(self._shared, stream, _host_of(stream)).converse(self._shutdown)
-
-    async def refuse(self, stream: Stream) -> None:
-        """One connection too many: it is told so."""
-        _log.warning("a client was refused: there are too many", peer=_host_of(stream))
-        line = oaf_wire.failure(
-            self._settings.oaf_errors,
-            b"",
-            oaf_wire.PROTOCOL_ERROR,
-            "this server has as many clients as it may have (JEFE_MAX_CONNECTIONS); try again later",
-        )
-        with trio.move_on_after(_REFUSING):
-            try:
-                await stream.send_all(line)
-            except (trio.BrokenResourceError, trio.ClosedResourceError):
-                pass
-
-
-def _host_of(stream: Stream) -> str:
-    try:
-        return str(socket_of(stream).getpeername()[0])
-    except OSError:
-        return "a client that has gone"
+        await Connection(self._shared, stream, host_of(stream), visit.prove).converse(self._shutdown)

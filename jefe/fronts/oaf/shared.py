@@ -4,20 +4,17 @@ Invariant: what clients ask for at a time leaves together, in one write a child,
 """
 
 from collections.abc import Callable
-from typing import Any, Final, ParamSpec, Protocol, TypeVar
+from typing import Any, ParamSpec, Protocol, TypeVar
 
 import trio
 
 from jefe import __version__
 from jefe.core.supervisor import Supervisor
 from jefe.fronts.access import Token
-from jefe.fronts.oaf.guard import Guard
+from jefe.fronts.connections import PROVING
+from jefe.fronts.guard import Guard
 from jefe.fronts.oaf.variables import Variables
 from jefe.settings import Settings
-
-PROVING: Final = 30.0
-"""How long a client may take to show the right token for the first time, in seconds."""
-
 
 _P = ParamSpec("_P")
 _T = TypeVar("_T")

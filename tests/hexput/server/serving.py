@@ -26,9 +26,9 @@ class Serving:
         self.url = f"ws://127.0.0.1:{port}"
 
     @asynccontextmanager
-    async def client(self):
+    async def client(self, path="/"):
         """A peer that sends and receives JSON; the welcome has been read."""
-        async with open_websocket("127.0.0.1", self.port, "/", use_ssl=False) as websocket:
+        async with open_websocket("127.0.0.1", self.port, path, use_ssl=False) as websocket:
             peer = Peer(websocket)
             assert await peer.receive() == {"type": "connection", "status": "connected"}
             yield peer

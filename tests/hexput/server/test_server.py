@@ -15,6 +15,7 @@ import trio
 from trio.testing import wait_all_tasks_blocked
 from trio_websocket import ConnectionClosed, ConnectionRejected, open_websocket, open_websocket_url
 
+from jefe.fronts.guard import FREE, Guard
 from jefe.logs import configure
 from jefe.settings import Settings
 from tests.hexput.server.serving import UPGRADE, frame, make_certificate, rest_of, serving, shrink
@@ -172,6 +173,75 @@ async def test_who_shows_the_token_speaks_for_the_operator():
             await two.send_message('{"id":"check-1","exists":false}')
             assert json.loads(await two.get_message())["result"] == 3
         assert (await server.boss.run("price")).result == 3
+
+
+async def upgraded(server, token):
+    """The status of an upgrade with that token."""
+    stream, answer = await server.raw(path=f"/?token={token}")
+    await stream.aclose()
+    return int(answer.split()[1])
+
+
+async def test_wrong_tokens_are_slowed_and_delay_others_of_the_address_by_a_moment_alone(monkeypatch):
+    monkeypatch.setattr("jefe.fronts.guard.PAUSE", 0.05)
+    turns = []
+
+    async def turn(guard, address, *, is_first):
+        turns.append((address, is_first))
+        await wait(guard, address, is_first=is_first)
+
+    wait = Guard.turn
+    monkeypatch.setattr(Guard, "turn", turn)
+    async with serving(hexput_token="sesame") as server, server.client("/?token=sesame") as proven:
+        assert [await upgraded(server, "guess") for _ in range(FREE)] == [401] * FREE
+        assert turns == []
+        assert [await upgraded(server, word) for word in ("guess", "sesame", "sesame")] == [401, 101, 101]
+        assert turns == [("127.0.0.1", True)] * 3
+        assert (await proven.ask(id="a", **ADD, context={"a": 1, "b": 1}))["result"] == 2
+
+
+async def test_who_shows_no_token_or_is_a_page_that_may_not_connect_guesses_nothing():
+    async with serving(hexput_token="sesame") as server:
+        for _ in range(2 * FREE):
+            for headers, path in (("", "/"), ("Origin: http://evil.example\r\n", "/?token=guess")):
+                stream, answer = await server.raw(headers, path)
+                assert answer.startswith((b"HTTP/1.1 401", b"HTTP/1.1 403"))
+                await stream.aclose()
+        with pytest.MonkeyPatch.context() as patched:
+            patched.setattr(Guard, "turn", None)  # nobody waits
+            assert await upgraded(server, "sesame") == 101
+
+
+async def test_a_request_for_the_upgrade_is_bounded():
+    async with serving() as server:
+        head = UPGRADE.partition("{headers}")[0].format(path="/").encode()
+        for size, expected in ((16 * 1024, b"HTTP/1.1 101"), (16 * 1024 + 1, b"HTTP/1.1 431")):
+            padding = size - len(head) - len(b"A: \r\n\r\n")
+            headers = f"A: {'x' * padding}\r\n"
+            stream, answer = await server.raw(headers)
+            assert answer.startswith(expected)
+            if expected.endswith(b"431"):
+                assert b"at most 16384 bytes" in answer + await rest_of(stream)
+            await stream.aclose()
+        endless = await trio.open_tcp_stream("127.0.0.1", server.port)
+        with suppress(trio.BrokenResourceError):
+            for _ in range(1000):
+                await endless.send_all(b"A: " + b"x" * 16_000)
+        await rest_of(endless)
+        assert await is_well(server)
+
+
+async def test_those_who_do_not_shake_hands_take_no_place_and_keep_nobody_out(monkeypatch):
+    monkeypatch.setattr("jefe.fronts.connections.CHANCE", 0.05)
+    async with serving(max_connections=1) as server:
+        starts = [b"", b"GET / HTTP/1.1\r\nHost: x\r\n", UPGRADE.encode()[:-2]]
+        crowd = []
+        for number in range(60):
+            crowd.append(await trio.open_tcp_stream("127.0.0.1", server.port))
+            await crowd[-1].send_all(starts[number % 3])
+        assert await is_well(server)
+        for stream in crowd:
+            await stream.aclose()
 
 
 async def test_a_strange_web_page_may_not_connect():
@@ -413,13 +483,15 @@ async def test_what_is_no_upgrade_ends_its_own_connection_only(request_text):
                 await stream.send_all(request_text)
             answer = await rest_of(stream)
             # Who still sends may lose the answer.
-            assert b"connect to it with a WebSocket" in answer or (answer == b"" and len(request_text) > 1000)
+            is_long = len(request_text) > 1000
+            said = b"HTTP/1.1 431" if is_long else b"connect to it with a WebSocket"
+            assert said in answer or (answer == b"" and is_long)
             assert await is_well(server)
     assert "a connection failed" not in [line["event"] for line in logs]
 
 
 async def test_a_client_that_connects_and_says_nothing_is_dropped(monkeypatch):
-    monkeypatch.setattr("hexput.server.server._HANDSHAKE", 0.05)
+    monkeypatch.setattr("jefe.fronts.connections.PROVING", 0.05)
     async with serving() as server:
         for start in (b"", b"GET / HTTP/1.1\r\nHost: x\r\n"):
             stream = await trio.open_tcp_stream("127.0.0.1", server.port)

@@ -31,13 +31,16 @@ async def test_everything_each_front_and_each_child_is_told(family, autojump_clo
         boss.submit(boss.own, Source("hold"), on_done=lambda run: None)
         boss.batch.flush()
         await family.reached.wait()
-        with doors.connections.place("oaf"), capture_logs() as logs:
+        visit = doors.connections.visit
+        with visit("oaf", "here") as one, visit("oaf", "here"), capture_logs() as logs:
+            one.prove()
             tell_state(boss, doors)
         family.release.set()
     whole, hexput, oaf, *children = logs
     assert {line["log_level"] for line in logs} == {"warning"}
     assert (whole["event"], whole["children"], whole["busy"], whole["runs"]) == ("state", 2, 1, 1)
     assert (hexput["front"], hexput["clients"], oaf["front"], oaf["clients"]) == ("hexput", 0, "oaf", 1)
+    assert (hexput["unproven"], oaf["unproven"]) == (0, 1)
     assert hexput["listens"].startswith("127.0.0.1:")
     assert {line["event"] for line in children} == {"state of a child"}
     assert {line["pid"] for line in children} == {child.pid for child in family.children}

@@ -5,6 +5,7 @@ import os
 import shutil
 import socket
 import ssl
+from contextlib import suppress
 from functools import partial
 
 import pytest
@@ -61,7 +62,7 @@ def refuses(port):
         return probe.connect_ex(("127.0.0.1", port)) == errno.ECONNREFUSED
 
 
-async def greet(word, stream):
+async def greet(word, stream, visit):
     await stream.send_all(word)
 
 
@@ -135,7 +136,7 @@ async def test_a_client_that_comes_before_the_front_serves_waits(nursery):
         (door,) = doors
         async with await trio.open_tcp_stream("127.0.0.1", port_of(door)) as early:
             shutdown = Shutdown()
-            nursery.start_soon(door.serve, partial(greet, b"in"), never, nursery, shutdown)
+            nursery.start_soon(door.serve, partial(greet, b"in"), nursery, shutdown)
             assert await early.receive_some() == b"in"
         port = port_of(door)
         shutdown.ask(15)
@@ -145,14 +146,17 @@ async def test_a_client_that_comes_before_the_front_serves_waits(nursery):
 
 
 async def test_all_fronts_together_have_so_many_clients(nursery):
-    async def stay(stream):
+    async def stay(stream, visit):
+        if not visit.prove():
+            await stream.send_all(b"full")
+            return
         await stream.send_all(b"in")
         await stream.receive_some()
 
     async with open_doors(FRONTS, Settings(**FREE, max_connections=2)) as doors:
         first, second = doors
         for door in doors:
-            nursery.start_soon(door.serve, stay, partial(greet, b"full"), nursery, Shutdown())
+            nursery.start_soon(door.serve, stay, nursery, Shutdown())
         one = await trio.open_tcp_stream("127.0.0.1", port_of(first))
         other = await trio.open_tcp_stream("127.0.0.1", port_of(second))
         async with one, other:
@@ -163,6 +167,53 @@ async def test_all_fronts_together_have_so_many_clients(nursery):
             await trio.lowlevel.checkpoint()
         async with await trio.open_tcp_stream("127.0.0.1", port_of(second)) as again:
             assert await again.receive_some() == b"in"
+        nursery.cancel_scope.cancel()
+
+
+async def test_who_proves_nothing_is_closed_and_keeps_nobody_out(nursery, monkeypatch):
+    monkeypatch.setattr("jefe.fronts.connections.PROVING", 0.2)
+    monkeypatch.setattr("jefe.fronts.connections.CHANCE", 0.05)
+
+    async def serve(stream, visit):
+        while not visit.is_proven:
+            if await stream.receive_some() == b"proof":
+                visit.prove()
+        await stream.send_all(b"in")
+        await stream.receive_some()
+
+    async with open_doors(FRONTS[:1], Settings(**FREE, max_connections=1)) as doors:
+        (door,) = doors
+        nursery.start_soon(door.serve, serve, nursery, Shutdown())
+        with capture_logs() as logs:
+            silent = [await trio.open_tcp_stream("127.0.0.1", port_of(door)) for _ in range(100)]
+            honest = await trio.open_tcp_stream("127.0.0.1", port_of(door))
+            await honest.send_all(b"proof")
+            assert await honest.receive_some() == b"in"
+            for stream in silent:
+                with suppress(trio.BrokenResourceError):
+                    assert await stream.receive_some() == b""
+            assert doors.connections.unproven.total() == 0
+        assert doors.connections.served == {"hexput": 1}
+        assert {line["event"] for line in logs} == {"an unproven client was dropped: it took too long"}
+        nursery.cancel_scope.cancel()
+
+
+@pytest.mark.skipif(shutil.which("openssl") is None, reason="there is no openssl here")
+async def test_half_a_tls_handshake_counts_as_silence(nursery, monkeypatch, tmp_path):
+    monkeypatch.setattr("jefe.fronts.connections.PROVING", 0.2)
+    both, _ = await make_certificate(tmp_path)
+
+    async def serve(stream, visit):
+        await stream.do_handshake()
+
+    async with open_doors(FRONTS[:1], Settings(**FREE, tls_cert=str(both))) as doors:
+        (door,) = doors
+        nursery.start_soon(door.serve, serve, nursery, Shutdown())
+        for start in (b"", b"\x16\x03\x01\x02\x00\x01"):
+            async with await trio.open_tcp_stream("127.0.0.1", port_of(door)) as half:
+                await half.send_all(start)
+                with suppress(trio.BrokenResourceError):
+                    assert await half.receive_some() == b""
         nursery.cancel_scope.cancel()
 
 
@@ -186,7 +237,7 @@ async def test_a_system_without_a_file_left_is_waited_for_and_told_of_once(nurse
         (door,) = doors
         door.listeners[0] = Exhausted(door.listeners[0], 50)
         with capture_logs() as logs:
-            nursery.start_soon(door.serve, partial(greet, b"in"), never, nursery, Shutdown())
+            nursery.start_soon(door.serve, partial(greet, b"in"), nursery, Shutdown())
             assert await heard(port_of(door)) == b"in"
         ((event, why),) = [(line["event"], line["why"]) for line in logs]
         assert event == "no connection can be accepted"
@@ -196,7 +247,7 @@ async def test_a_system_without_a_file_left_is_waited_for_and_told_of_once(nurse
 
 async def test_what_a_process_may_open_bounds_its_clients_and_is_said(monkeypatch):
     monkeypatch.setattr("jefe.fronts.listen.open_files", lambda: 20)
-    for files, most, lines in ((256, 90, 1), (None, 10_000, 0), (1_048_576, 10_000, 0)):
+    for files, most, lines in ((256, 77, 1), (None, 10_000, 0), (1_048_576, 10_000, 0)):
         monkeypatch.setattr("jefe.fronts.listen.file_limit", lambda files=files: files)
         async with open_doors(FRONTS, Settings(**FREE)) as doors:
             with capture_logs() as logs:
@@ -231,7 +282,7 @@ async def test_tokens_are_read_anew_and_stay_as_they_were_where_that_fails(tmp_p
 
 @pytest.mark.skipif(shutil.which("openssl") is None, reason="there is no openssl here")
 async def test_the_next_handshake_has_the_new_certificate_and_open_connections_stay(tmp_path, nursery):
-    async def echo(stream):
+    async def echo(stream, visit):
         async for data in stream:
             await stream.send_all(data)
 
@@ -242,7 +293,7 @@ async def test_the_next_handshake_has_the_new_certificate_and_open_connections_s
     trusts_old, trusts_new = (ssl.create_default_context(cafile=file) for file in (old, new))
     async with open_doors(FRONTS[:1], Settings(**FREE, tls_cert=str(both))) as doors:
         (door,) = doors
-        nursery.start_soon(door.serve, echo, never, nursery, Shutdown())
+        nursery.start_soon(door.serve, echo, nursery, Shutdown())
 
         async def connect(context):
             stream = await trio.open_ssl_over_tcp_stream(

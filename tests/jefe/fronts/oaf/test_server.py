@@ -10,8 +10,8 @@ from trio.testing import memory_stream_pair, wait_all_tasks_blocked
 
 from jefe import Settings, open_supervisor
 from jefe.fronts.access import Token
+from jefe.fronts.guard import FREE, PAUSE
 from jefe.fronts.oaf.connection import Connection
-from jefe.fronts.oaf.guard import FREE, WAITING
 from jefe.fronts.oaf.shared import Shared
 from jefe.fronts.shutdown import Shutdown
 
@@ -83,13 +83,13 @@ async def server(family, nursery):
             shared = Shared(boss, settings, Token(TOKEN))
             clients.start_soon(shared.run)
 
-            async def converse(stream, host):
-                await Connection(shared, stream, host).converse()
+            async def converse(stream, host, prove):
+                await Connection(shared, stream, host, prove).converse()
                 await stream.aclose()
 
-            def connect(host="10.0.0.1"):
+            def connect(host="10.0.0.1", prove=lambda: True):
                 ours, theirs = memory_stream_pair()
-                clients.start_soon(converse, theirs, host)
+                clients.start_soon(converse, theirs, host, prove)
                 return Client(ours)
 
             connect.shared = shared
@@ -198,6 +198,7 @@ async def test_a_last_line_needs_no_end_and_half_a_connection_is_enough(server):
 
 async def test_an_oversized_line_is_told_and_thrown_away(server):
     client = (await server(max_input_size=1024))()
+    await client.asked({"ping": True})
     await client.ask(b"x" * 1024 + b"\n", b"x" * 1025, b"y" * 100_000 + b"\n", {"ping": True})
     malformed, oversized, ping = await client.answers(3)
     assert "not JSON" in malformed["message"]
@@ -209,6 +210,7 @@ async def test_an_oversized_line_is_told_and_thrown_away(server):
 async def test_a_flood_of_messages_is_handled_in_turns_with_those_of_others(server):
     connect = await server()
     flood, other = connect(), connect()
+    await flood.asked({"ping": True})
     await flood.ask(*[b"nonsense\n"] * 5000)
     await other.asked({"ping": True})
     answered = (await flood.stream.receive_some(1 << 24)).count(b"\n")
@@ -216,17 +218,19 @@ async def test_a_flood_of_messages_is_handled_in_turns_with_those_of_others(serv
 
 
 @pytest.mark.parametrize("is_first", [True, False])
-async def test_when_too_many_unfinished_lines_are_held_those_without_the_token_go(server, is_first):
+async def test_when_too_many_unfinished_lines_are_held_the_one_that_holds_most_goes(server, is_first):
     connect = await server(max_buffered=100_000)
-    stranger, client = connect(), connect()
-    await client.asked({"ping": True})
-    for each in (stranger, client) if is_first else (client, stranger):
-        await each.stream.send_all(b'{"e":"' + b" " * 60_000)
+    large, small = connect(), connect()
+    for each in (large, small):
+        await each.asked({"ping": True})
+    sent = {large: b'{"e":"' + b" " * 70_000, small: b'{"e":"' + b" " * 40_000}
+    for each in (large, small) if is_first else (small, large):
+        await each.stream.send_all(sent[each])
         await wait_all_tasks_blocked()
-    (error,) = await stranger.rest()
+    (error,) = await large.rest()
     assert "too many unfinished lines" in error["message"]
-    await client.stream.send_all(b'return","t":"123abc"}\n')
-    assert await client.answers(1) == [None]
+    await small.stream.send_all(b'return","t":"123abc"}\n')
+    assert await small.answers(1) == [None]
     assert connect.shared.supervisor.budget.held == 0
 
 
@@ -291,17 +295,115 @@ async def test_a_thousand_wrong_tokens_are_slowed_and_logged_and_nobody_else_is(
     assert [entry["peer"] for entry in logs if "token" in entry["event"]] == ["10.0.0.1"] * 1000
 
 
-async def test_many_connections_with_wrong_tokens_have_no_more_turns_than_one(server, autojump_clock):
+async def test_guesses_of_others_delay_the_first_token_of_a_client_by_a_moment_alone(server, autojump_clock):
     connect = await server()
-    clients = [connect() for _ in range(FREE + WAITING + 5)]
-    for client in clients:
-        await client.ask({"ping": True}, token="wrong")
-        await wait_all_tasks_blocked()
+    guessers = [connect() for _ in range(FREE + 20)]
+    proven = connect()
+    await proven.asked({"ping": True})
+    for client in guessers:
+        await client.ask(*[{"ping": True}] * 50, token="wrong")
+    await trio.sleep(5)
     began = trio.current_time()
-    answers = [(await client.answers(1))[0]["message"] for client in clients]
-    assert answers.count("the token is wrong") == FREE + WAITING
-    assert answers.count("too many wrong tokens came from this address; try again later") == 5
-    assert trio.current_time() - began >= WAITING - 1
+    assert (await proven.asked({"ping": True}))[0]["pong"]
+    assert trio.current_time() == began
+    honest = connect()
+    assert (await honest.asked({"ping": True}))[0]["pong"]
+    assert trio.current_time() - began <= PAUSE
+    guess = connect()
+    await guess.asked({"ping": True}, token="wrong")
+    began = trio.current_time()
+    with trio.move_on_after(10):
+        await guess.asked({"ping": True})
+    assert trio.current_time() - began > FREE  # it has guessed itself
+
+
+# ------------------------------------------------------------------------------- before the token is shown
+
+
+@pytest.mark.parametrize(
+    ("line", "said"),
+    [
+        (b"nonsense\n", "not JSON"),
+        (b"[1]\n", "a message is a JSON object"),
+        (b"\xff\n", "not UTF-8"),
+        (b"\x16\x03\x01\x02\x00\x01", "this is TLS, which this server does not speak"),
+        (b'{"e":"' + b" " * 4096, "a first line of more than 4096 bytes; show the token in a shorter"),
+        (b'{"e":"' + b" " * 4096 + b'","t":"123abc"}\n', "a first line of more than 4096 bytes"),
+    ],
+)
+async def test_the_first_malformed_line_of_a_stranger_ends_the_connection(server, line, said):
+    client = (await server())()
+    await client.ask(line)
+    await client.ask(b"\n", {"ping": True})
+    (answer,) = await client.answers(1)
+    assert answer["type"] == "ProtocolError"
+    assert said in answer["message"]
+    assert await client.line() is None
+
+
+async def test_who_has_shown_the_token_may_send_long_lines_at_once_and_nonsense(server):
+    client = (await server())()
+    long = {"e": "echo" + " " * 100_000}
+    answers = await client.asked({"ping": True}, long, b"nonsense\n", b"GET / HTTP/1.1\r\n", {"ping": True})
+    assert [answer and answer.get("pong", answer.get("type")) for answer in answers] == [
+        True,
+        None,
+        "ProtocolError",
+        "ProtocolError",
+        True,
+    ]
+
+
+async def test_a_wrong_token_makes_no_line_longer(server):
+    client = (await server())()
+    wrong, long = await client.asked({"ping": True, "t": "wrong"}, {"e": " " * 4096})
+    assert (wrong["type"], long["type"]) == ("AuthenticationError", "ProtocolError")
+    assert await client.line() is None
+
+
+@pytest.mark.parametrize(
+    "start",
+    [
+        b"GET / HTTP/1.1\r\n",
+        b"POST /anything?x=1 HTTP/1.1\r\nHost: 127.0.0.1:2000\r\n",
+        b"\r\nOPTIONS * HTTP/1.0\n",
+        b"M-SEARCH * HTTP/1.1\r\n",
+        b"PRI * HTTP/2.0\r\n",
+    ],
+)
+async def test_what_looks_like_http_gets_no_answer_and_says_nothing_more(server, start, autojump_clock):
+    connect = await server()
+    client = connect()
+    await client.ask(start, {"varsSet": {"a": 1}})
+    assert await client.line() is None
+    assert trio.current_time() == 0
+    assert connect.shared.variables.size == 0
+
+
+async def test_a_message_about_http_is_a_message(server):
+    client = (await server())()
+    assert await client.asked({"e": "echo GET / HTTP/1.1"}) == [None]
+
+
+async def test_a_client_has_its_place_from_the_first_right_token_on_and_is_told_if_there_is_none(server):
+    asked = []
+
+    def prove():
+        asked.append(True)
+        return len(asked) < 2
+
+    connect = await server()
+    client = connect(prove=prove)
+    await client.asked({"ping": True, "t": "wrong"})
+    assert asked == []
+    await client.asked({"ping": True}, {"ping": True, "t": "wrong"}, {"ping": True})
+    assert asked == [True]
+    late = connect(prove=prove)
+    (answer,) = await late.asked({"varsSet": {"a": 1}, "id": 7})
+    assert (answer["id"], answer["type"]) == (7, "ProtocolError")
+    assert "JEFE_MAX_CONNECTIONS" in answer["message"]
+    assert await late.line() is None
+    assert connect.shared.variables.size == 0
 
 
 async def test_one_answer_and_the_end_if_so_asked(server):
@@ -327,13 +429,11 @@ async def test_errors_as_strings_are_bare_lines(server):
 
 async def test_the_silent_are_dropped_but_not_those_who_wait_for_an_answer(server, family, autojump_clock):
     connect = await server(oaf_idle_timeout=60, max_time=0)
-    nobody, silent, waiting = connect(), connect(), connect()
+    silent, waiting = connect(), connect()
     await silent.asked({"ping": True})
     await waiting.ask("hold")
     await family.reached.wait()
     began = trio.current_time()
-    assert await nobody.line() is None
-    assert 30 <= trio.current_time() - began <= 40
     assert await silent.line() is None
     assert 60 <= trio.current_time() - began <= 75
     await trio.sleep(100)
@@ -343,6 +443,7 @@ async def test_the_silent_are_dropped_but_not_those_who_wait_for_an_answer(serve
 
 async def test_malformed_messages_are_logged_up_to_a_bound(server):
     client = (await server())()
+    await client.asked({"ping": True})
     with capture_logs() as logs:
         await client.ask(*[b"nonsense\n"] * 1000)
         assert len(await client.rest()) == 1000

@@ -3,7 +3,7 @@
 import pytest
 import trio
 
-from jefe.fronts.oaf.guard import COST, FREE, WAITING, Guard, address_of
+from jefe.fronts.guard import COST, FREE, MOST, PAUSE, Guard, address_of
 
 
 async def test_a_few_wrong_tokens_are_free_and_then_each_costs_its_time(autojump_clock):
@@ -14,7 +14,7 @@ async def test_a_few_wrong_tokens_are_free_and_then_each_costs_its_time(autojump
         guard.failed("a")
     assert guard.must_wait("a")
     for _ in range(1000):
-        assert await guard.turn("a")
+        await guard.turn("a", is_first=False)
         guard.failed("a")
     assert trio.current_time() - began == pytest.approx(1000 * COST)
     assert not guard.must_wait("b")
@@ -22,7 +22,7 @@ async def test_a_few_wrong_tokens_are_free_and_then_each_costs_its_time(autojump
     assert not guard.must_wait("a")
 
 
-async def test_those_who_wait_have_one_turn_at_a_time_and_are_not_many(autojump_clock):
+async def test_those_who_wait_have_one_turn_at_a_time(autojump_clock):
     guard = Guard()
     for _ in range(FREE):
         guard.failed("a")
@@ -30,14 +30,33 @@ async def test_those_who_wait_have_one_turn_at_a_time_and_are_not_many(autojump_
     turns = []
 
     async def attempt():
-        if await guard.turn("a"):
-            turns.append(trio.current_time() - began)
-            guard.failed("a")
+        await guard.turn("a", is_first=False)
+        turns.append(trio.current_time() - began)
+        guard.failed("a")
 
     async with trio.open_nursery() as nursery:
-        for _ in range(WAITING + 10):
+        for _ in range(26):
             nursery.start_soon(attempt)
-    assert turns == pytest.approx([n * COST for n in range(1, WAITING + 1)])
+    assert turns == pytest.approx([n * COST for n in range(1, 27)])
+
+
+async def test_the_first_token_of_a_connection_waits_for_a_moment_whatever_others_have_tried(autojump_clock):
+    guard = Guard()
+    began = trio.current_time()
+    await guard.turn("a", is_first=True)
+    assert trio.current_time() == began
+    for _ in range(10_000):
+        guard.failed("a")
+    await guard.turn("a", is_first=True)
+    assert trio.current_time() - began == PAUSE
+
+
+async def test_what_an_address_owes_is_bounded(autojump_clock):
+    guard = Guard()
+    for _ in range(10_000):
+        guard.failed("a")
+    await trio.sleep(MOST)
+    assert not guard.must_wait("a")
 
 
 async def test_what_is_remembered_is_bounded():
