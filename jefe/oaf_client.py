@@ -4,8 +4,9 @@ Both are thin: what is sent, and what an answer means, is said once, in function
 carries an id, so that an error cannot be taken for a value that looks like one; a server that does not know
 ids is understood as well, and so are errors in the form of a string.
 
-Each call waits for its answer before the next message leaves. A connection that failed, or that was left in
-the middle of a call, is not used again: `ConnectionLost`.
+Each call waits for its answer before the next message leaves. A server takes no long line before it has been
+shown the token: if the first message of a connection is long, a ping goes before it. A connection that
+failed, or that was left in the middle of a call, is not used again: `ConnectionLost`.
 """
 
 import itertools
@@ -21,7 +22,7 @@ import trio
 from child.protocol import Oversized
 from child.protocol.depth import deeply
 from jefe.errors import JefeError
-from jefe.fronts.oaf.messages import EVALUATION_ERROR, EXCEPTION, Lines
+from jefe.fronts.oaf.messages import EVALUATION_ERROR, EXCEPTION, FIRST_LINE, Lines
 from jefe.reasons import reason_of
 
 T = TypeVar("T")
@@ -149,6 +150,7 @@ class OafClient:
         self._where = (address, port)
         self._context = ssl_context
         self._numbers = itertools.count(1)
+        self._has_asked = False
         self._turn = trio.Lock()
         self._lines = Lines(_LARGEST)
         self._stream: trio.SocketStream | trio.SSLStream[trio.SocketStream] | None = None
@@ -198,23 +200,29 @@ class OafClient:
         async with self._turn:
             number = next(self._numbers)
             line = _encode(self._token, number, **asked)
-            stream = self._stream
-            if stream is None:
-                raise ConnectionLost("not connected")
-            self._stream = None  # until the answer is here: who leaves before cannot come back
-            data = b""
-            try:
-                await stream.send_all(line)
-                while (answer := _first(self._lines.feed(data))) is None:
-                    if not (data := bytes(await stream.receive_some(_CHUNK))):
-                        raise ConnectionLost("{}, port {} has closed the connection".format(*self._where))
-                self._stream = stream
-            except (trio.BrokenResourceError, trio.ClosedResourceError) as error:
-                raise ConnectionLost(f"the connection is broken: {reason_of(error)}") from error
-            finally:
-                if self._stream is None:
-                    await trio.aclose_forcefully(stream)
-            return _decode(answer, number)
+            if not self._has_asked and len(line) > FIRST_LINE:
+                await self._exchange(_encode(self._token, 0, ping=True), 0)
+            return await self._exchange(line, number)
+
+    async def _exchange(self, line: bytes, number: int) -> Any:
+        stream = self._stream
+        if stream is None:
+            raise ConnectionLost("not connected")
+        self._stream = None  # until the answer is here: who leaves before cannot come back
+        data = b""
+        try:
+            await stream.send_all(line)
+            while (answer := _first(self._lines.feed(data))) is None:
+                if not (data := bytes(await stream.receive_some(_CHUNK))):
+                    raise ConnectionLost("{}, port {} has closed the connection".format(*self._where))
+            self._stream = stream
+        except (trio.BrokenResourceError, trio.ClosedResourceError) as error:
+            raise ConnectionLost(f"the connection is broken: {reason_of(error)}") from error
+        finally:
+            if self._stream is None:
+                await trio.aclose_forcefully(stream)
+        self._has_asked = True
+        return _decode(answer, number)
 
     async def _close(self) -> None:
         stream, self._stream = self._stream, None
@@ -254,6 +262,7 @@ class SyncOafClient:
         self._context = ssl_context
         self._timeout = timeout
         self._numbers = itertools.count(1)
+        self._has_asked = False
         self._lines = Lines(_LARGEST)
         self._socket: socket.socket | None = None
 
@@ -297,6 +306,11 @@ class SyncOafClient:
     def _ask(self, **asked: object) -> Any:
         number = next(self._numbers)
         line = _encode(self._token, number, **asked)
+        if not self._has_asked and len(line) > FIRST_LINE:
+            self._exchange(_encode(self._token, 0, ping=True), 0)
+        return self._exchange(line, number)
+
+    def _exchange(self, line: bytes, number: int) -> Any:
         if self._socket is None:
             raise ConnectionLost("not connected")
         is_answered = False
@@ -314,6 +328,7 @@ class SyncOafClient:
         finally:
             if not is_answered:
                 self._close()
+        self._has_asked = True
         return _decode(answer, number)
 
     def _close(self) -> None:

@@ -10,7 +10,7 @@ import ssl
 import subprocess
 import sys
 import threading
-from contextlib import contextmanager, suppress
+from contextlib import ExitStack, contextmanager, suppress
 from pathlib import Path
 
 import psutil
@@ -231,6 +231,7 @@ def test_values_nested_deep(server):
 def test_a_hundred_thousand_variables():
     count = 100_000
     with serving() as process, Talk(process.port) as talk:
+        assert talk.asked('{"ping":true,"t":"123abc"}')  # a first message is short
         values = {f"v{n}": n for n in range(count)}
         assert talk.asked(json.dumps({"varsSet": values, "t": TOKEN})) == '{"ok":true}'
         assert talk.asked('{"e":"v7 = v99999 + v1; v7","t":"123abc"}') == "100000"
@@ -266,6 +267,7 @@ def test_malformed_lines_among_good_ones():
 
     async def main(port):
         stream = await trio.open_tcp_stream("127.0.0.1", port)
+        await stream.send_all(b'{"e":"0","t":"123abc"}\n')
         received = b""
         async with stream, trio.open_nursery() as nursery:
             nursery.start_soon(flood, stream)
@@ -277,7 +279,7 @@ def test_malformed_lines_among_good_ones():
         before = psutil.Process(process.pid).memory_info().rss
         answers = trio.run(main, process.port)
         grown = psutil.Process(process.pid).memory_info().rss - before
-    assert len(answers) == 10_100
+    assert len(answers) == 10_101
     told = [answer for answer in answers if isinstance(answer, dict)]
     good = {answer["id"]: answer["result"] for answer in told if str(answer.get("id")).startswith("good")}
     assert good == {f"good {n}": n + 1 for n in range(0, 10_000, 100)}
@@ -289,6 +291,7 @@ def test_a_gigabyte_without_an_end_is_not_held(server):
     piece = b"x" * (1024 * 1024)
     process = psutil.Process(server.pid)
     with Talk(server.port) as talk:
+        assert talk.asked('{"e":"2 + 2","t":"123abc"}') == "4"
         before = process.memory_info().rss
         most = 0
         for number in range(1024):
@@ -398,6 +401,42 @@ def test_errors_as_strings_and_one_answer_a_connection():
 
 
 # ---------------------------------------------------------------------------------------- the clients
+
+
+def test_a_first_message_may_be_long_for_those_who_use_a_client(server):
+    long = "1" + " " * 100_000 + "+ 1"
+    with jefe.SyncOafClient(TOKEN, port=server.port) as client:
+        assert client.evaluate(long) == 2
+        assert client.evaluate(long) == 2
+    wrong = jefe.SyncOafClient("wrong", port=server.port)
+    with wrong as client, pytest.raises(jefe.OafError, match="the token is wrong"):
+        client.evaluate(long)
+
+    async def main():
+        async with jefe.OafClient(TOKEN, port=server.port) as client:
+            assert await client.evaluate(long) == 2
+            assert await client.evaluate(long) == 2
+
+    trio.run(main)
+
+
+def test_a_web_page_cannot_smuggle_a_line(server):
+    start = "POST / HTTP/1.1\r\nHost: x\r\n\r\n"
+    with Talk(server.port) as talk:
+        talk.say(start + '{"varsSet":{"smuggled":1},"t":"123abc"}\n')
+        with suppress(ConnectionResetError):
+            assert talk.line() == ""
+    with Talk(server.port) as talk:
+        assert talk.asked('{"varsGet":["smuggled"],"t":"123abc"}') == '{"vars":{}}'
+
+
+def test_neither_silence_nor_wrong_tokens_keep_an_honest_client_out(server):
+    with ExitStack() as crowd:
+        for number in range(300):
+            silent = crowd.enter_context(socket.create_connection(("127.0.0.1", server.port), 50))
+            silent.sendall((b"", b'{"e":"1"', b'{"e":"1","t":"wrong"}\n')[number % 3])
+        with Talk(server.port) as talk:
+            assert talk.asked('{"e":"2 + 2","t":"123abc"}') == "4"
 
 
 def test_the_plain_client(server):

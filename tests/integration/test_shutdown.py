@@ -319,6 +319,8 @@ def test_an_evaluation_in_flight_is_answered(expression: str, grace: str, answer
     with serving("oaf", **{**SERVING, **FOREVER, "JEFE_GRACE": grace}) as front:
         number = port(front, "oaf")
         with oaf(number) as client, oaf(number) as other:
+            client.write(b'{"ping":true,"t":"t"}\n')  # a first message is short
+            assert b"pong" in client.readline()
             client.write(json.dumps({"varsSet": {"x": [0] * 1500}, "t": "t"}).encode() + b"\n")
             assert client.readline() == b'{"ok":true}\n'
             client.write(json.dumps({"e": expression, "t": "t"}).encode() + b"\n")
