@@ -22,7 +22,6 @@ from jefe.fronts.listen import Door, Stream, host_of
 from jefe.fronts.oaf.connection import Connection
 from jefe.fronts.oaf.shared import Shared
 from jefe.fronts.shutdown import Shutdown
-from jefe.logs import Logger
 from jefe.settings import Settings
 
 
