@@ -19,6 +19,7 @@ has no IP address counts as one address.
 
 import ipaddress
 from collections import OrderedDict
+from functools import lru_cache
 from typing import Final
 
 import trio
@@ -75,6 +76,7 @@ class Guard:
             await trio.sleep_until(turn_at)
 
 
+@lru_cache(maxsize=1024)
 def address_of(host: str) -> str:
     """What counts as one address, of the host that a connection comes from."""
     try:

@@ -220,14 +220,13 @@ class Door:
         """One connection, from its first byte to its end."""
         stream: Stream = bare
         context = self._tls.context
-        peer = peer_of(bare)
         try:
             with self._connections.visit(self.name, address_of(host_of(bare))) as visit:
                 if visit is None:
                     _log.warning(
                         "a connection was refused: its address has too many unproven ones",
                         front=self.name,
-                        peer=peer,
+                        peer=peer_of(bare),
                     )
                     return
                 await visit.enter()
@@ -235,11 +234,15 @@ class Door:
                     stream = trio.SSLStream(bare, context, server_side=True, https_compatible=True)
                 await serve(stream, visit)
             if visit.made_room:
-                _log.warning("an unproven client was dropped: others came", front=self.name, peer=peer)
+                _log.warning(
+                    "an unproven client was dropped: others came", front=self.name, peer=peer_of(bare)
+                )
             elif visit.scope.cancelled_caught:
-                _log.info("an unproven client was dropped: it took too long", front=self.name, peer=peer)
+                _log.info(
+                    "an unproven client was dropped: it took too long", front=self.name, peer=peer_of(bare)
+                )
         except Exception as error:  # noqa: BLE001 - a client may break a library, but not the server
-            _log.error("a connection failed", front=self.name, peer=peer, error=_kinds(error))
+            _log.error("a connection failed", front=self.name, peer=peer_of(bare), error=_kinds(error))
         finally:
             await trio.aclose_forcefully(stream)
 
@@ -362,11 +365,14 @@ def peer_of(stream: Stream) -> str:
 
 
 def host_of(stream: Stream) -> str:
-    """Which host a connection comes from, for example `127.0.0.1`; all that have gone come from one."""
+    """Which host a connection comes from, for example `127.0.0.1`. All that have gone come from one, and so
+    do all that have no IP address.
+    """
     try:
-        return str(socket_of(stream).getpeername()[0])
+        name = socket_of(stream).getpeername()
     except OSError:
         return _GONE
+    return str(name[0]) if isinstance(name, tuple) else "this machine"
 
 
 def socket_of(stream: Stream) -> trio.socket.SocketType:
