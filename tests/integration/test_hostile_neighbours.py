@@ -132,6 +132,7 @@ def _told(answer):
 
 STUCK = """
 import sys
+from child.engines import Capabilities
 from child.loop import serve
 
 OPERATIONS = {
@@ -142,8 +143,9 @@ OPERATIONS = {
 held = []
 
 class Outcome:
-    result = None
+    result = data = fuel = None
     sandbox = b"{}"
+    log = ()
 
 class Program:
     calls = None
@@ -151,20 +153,23 @@ class Program:
     def __init__(self, source):
         self.operation = OPERATIONS[source]
 
-    def run(self, sandbox, call, value_of):
+    def run(self, payload, context):
         self.operation()
         return Outcome
 
 class Engine:
     name = "hexput"
-    replayable = True
+    capabilities = Capabilities()
 
     def compile(self, source, options):
-        if source == "bomb":
+        if source == b"bomb":
             OPERATIONS["count"]()
-        return Program(source)
+        return source
 
-sys.exit(serve({"hexput": Engine()}, 2**20, 0, 1))
+    def load(self, artifact):
+        return Program(artifact.decode())
+
+sys.exit(serve(Engine(), 2**20, 0, 1))
 """
 """A child whose engine does what no script can have it do: one long operation in C, in which no signal that
 Python handles is handled."""
