@@ -39,7 +39,6 @@ from hexput.server.frames import GOING_AWAY, NO_CLOSE, Close, Decoder, Failure, 
 from hexput.server.sessions import Session
 from hexput.server.transport import NO_WEBSOCKET, Transport
 from jefe import Settings, Supervisor
-from jefe.core.batch import end_of_turn
 from jefe.core.namespaces import OPERATOR, Namespace
 from jefe.fronts.access import Token
 from jefe.fronts.connections import Visit
@@ -241,7 +240,7 @@ class Server:
         Returns the end of the conversation, `_ALL` if nothing is left, `_FULL` if the next message has to
         wait, and None if there is more.
         """
-        end = end_of_turn()
+        end = self._supervisor.batch.end_of_turn()
         while perf_counter() < end:
             event = decoder.next_event()
             if event is None:

@@ -29,10 +29,8 @@ TURN: Final = 0.0005
 """How long one client's messages, or one child's answers, are handled before others have their turn, in
 seconds; and what was begun is ended. With little to do for each, all that there is fits into it."""
 
-
-def end_of_turn() -> float:
-    """When a turn is over that begins now, in seconds of `time.perf_counter`."""
-    return perf_counter() + TURN
+ALONE: Final = 0.01
+"""The same while there is one client: larger batches are cheaper, and only the children wait."""
 
 
 class Batch:
@@ -40,16 +38,22 @@ class Batch:
 
     Args:
         dispatch: called at the end of each batch, before anything else.
+        is_crowded: tells whether there are several clients, who have turns.
     """
 
-    __slots__ = ("_depth", "_dispatch", "_is_woken", "_thunks", "_wake")
+    __slots__ = ("_depth", "_dispatch", "_is_crowded", "_is_woken", "_thunks", "_wake")
 
-    def __init__(self, dispatch: Thunk) -> None:
+    def __init__(self, dispatch: Thunk, is_crowded: Callable[[], bool] = lambda: False) -> None:
         self._dispatch = dispatch
+        self._is_crowded = is_crowded
         self._thunks: list[Thunk] = []
         self._depth = 0
         self._is_woken = False
         self._wake = trio.Event()
+
+    def end_of_turn(self) -> float:
+        """When a turn is over that begins now, in seconds of `time.perf_counter`."""
+        return perf_counter() + (TURN if self._is_crowded() else ALONE)
 
     def soon(self, thunk: Thunk) -> None:
         """Have a function called at the end of the batch."""

@@ -12,6 +12,9 @@ from typing import Any, Final
 BOUNDS: Final = (0.0001, 0.00025, 0.0005, 0.001, 0.0025, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 1.0, 5.0, 60.0)
 """The upper bounds of the buckets of a time, in seconds; there is one bucket more, for what is above."""
 
+SAMPLE: Final = 8
+"""Of one run in so many it is measured how long it waited."""
+
 ENDED: Final = ("finished", "threw", "killed")
 """The outcomes of runs that a child worked on to their end."""
 
@@ -79,11 +82,12 @@ class Metrics:
         sent: bytes that went to children.
         received: bytes that came from children.
         run_time: the scripts' own time, in seconds.
-        queue_time: from request to the first line to a child, in seconds.
+        queue_time: from request to the first line to a child, in seconds; of one run in `SAMPLE`.
         host_call_time: from a host call to its answer, in seconds.
     """
 
     __slots__ = (
+        "_begun",
         "deaths",
         "host_call_time",
         "kills",
@@ -107,10 +111,16 @@ class Metrics:
         self.deaths: Counter[str] = Counter()
         self.replays: Counter[str] = Counter()
         self.sent = 0
+        self._begun = 0
         self.received = 0
         self.run_time = Histogram()
         self.queue_time = Histogram()
         self.host_call_time = Histogram()
+
+    def is_sample(self) -> bool:
+        """Whether a run that begins is one of those that are measured more closely."""
+        self._begun += 1
+        return self._begun % SAMPLE == 1
 
     def figures(self) -> dict[str, Any]:
         """As they are told to clients: of all languages together."""

@@ -47,6 +47,10 @@ _FAREWELL: Final = 0.05
 _UNKNOWN_ANSWER: Final = 1024 * 1024
 """How large the answer of a script that never ran is expected to be, in bytes."""
 
+_SMALL: Final = 16 * 1024
+"""An answer that is expected to be no larger is not counted before it is there, in bytes: a child has few
+runs at a time, and to count costs more than the answer."""
+
 _UNKNOWN_LEAST: Final = 0.25
 """What a run of a script that never ran is taken to cost at least, in milliseconds, however quick the others
 of its client are: so that few such answers are expected of a child at a time."""
@@ -282,7 +286,8 @@ class Run(Job):
         """
         self.state = NEXT[self.state]["begin"]
         self.version = version
-        self._queued_at = time.perf_counter()
+        if self._metrics.is_sample():
+            self._queued_at = time.perf_counter()
         version.taken(self.client)
         if number:
             self.id = b"%d" % number
@@ -325,7 +330,9 @@ class Run(Job):
         self._is_replayable = capabilities.replayable
         if capabilities.seeded and self._origin is None:
             self._origin = (random.getrandbits(63), time.time())
-        self._expect(self.version.answer_size or _UNKNOWN_ANSWER)
+        size = self.version.answer_size or _UNKNOWN_ANSWER
+        if size > _SMALL:
+            self._expect(size)
         if self._queued_at:
             self._metrics.queue_time.add(time.perf_counter() - self._queued_at)
             self._queued_at = 0.0
@@ -499,7 +506,9 @@ class Run(Job):
         assert self._place is not None
         assert self.version is not None
         self._to("resume")
-        self._expect(self.version.answer_size or _UNKNOWN_ANSWER)
+        size = self.version.answer_size or _UNKNOWN_ANSWER
+        if size > _SMALL:
+            self._expect(size)
         self._place.resume(self, line)
 
     # ---------------------------------------------------------------------------------------------- its end
@@ -563,8 +572,10 @@ class Run(Job):
     def _release(self) -> None:
         self.is_over = True
         self._place = None
-        self._expect(0)
-        self._hold(-self._held)
+        if self._expected:
+            self._expect(0)
+        self.client.hold(-self._held)
+        self._held = 0
         self.sandbox = NO_SANDBOX  # in a queue it may stay for a while
         if self.version is not None:
             self.version.released()

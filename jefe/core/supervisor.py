@@ -76,7 +76,7 @@ class Supervisor:
         """What has happened."""
         self.budget = Budget(settings.max_buffered)
         """What is held for all clients."""
-        self.batch = Batch(self._dispatch)
+        self.batch = Batch(self._dispatch, lambda: len(self.budget) > 2)  # its own, and one more
         """Gathers what leaves."""
         self.own = Client("", budget=self.budget)
         """The client for what is done for nobody else; it is the Python program's, too."""

@@ -32,7 +32,6 @@ from child import protocol
 from child.protocol import Oversized
 from jefe.core import outbox
 from jefe.core.answers import Finished, Refused, Threw
-from jefe.core.batch import end_of_turn
 from jefe.core.run import NO_SANDBOX, Run
 from jefe.core.scripts import Source
 from jefe.errors import ScriptError, ScriptSyntaxError
@@ -227,7 +226,7 @@ class Connection:
 
     def _handle_some(self, lines: list[bytes | Oversized], start: int) -> int:
         """Handle lines, as many as one turn may have, or until one has to wait; returns how many."""
-        end = end_of_turn()
+        end = self._batch.end_of_turn()
         for number in range(start, len(lines)):
             if number > start and (self._flow.is_busy or perf_counter() > end):
                 return number - start
