@@ -11,8 +11,9 @@ TIMES = 5
 LONG_TIMEOUT = 600
 """How many seconds a test may take to try these."""
 
-# It is like the usual one: most tests say themselves how many examples they want, which wins over a profile.
-settings.register_profile("long")
+# Like the usual one, but that the same examples are tried each time: it decides over what is let in, and must
+# not decide otherwise the next time. (Most tests say themselves how many they want, which wins over a profile.)
+settings.register_profile("long", derandomize=True)
 
 
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
