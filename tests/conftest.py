@@ -12,7 +12,7 @@ LONG_TIMEOUT = 600
 """How many seconds a test may take to try these."""
 
 # Like the usual one, but that the same examples are tried each time: it decides over what is let in, and must
-# not decide otherwise the next time. (Most tests say themselves how many they want, which wins over a profile.)
+# not decide otherwise the next time. How many there are most tests say themselves, which wins over a profile.
 settings.register_profile("long", derandomize=True)
 
 
