@@ -1,9 +1,14 @@
 """What holds for every test: how hard hypothesis tries, and when garbage is looked for."""
 
 import gc
+import signal
 
 import pytest
 from hypothesis import is_hypothesis_test, settings
+
+# A shell has what it starts in the background ignore SIGINT, which all that tests start would inherit.
+if signal.getsignal(signal.SIGINT) is signal.SIG_IGN:
+    signal.signal(signal.SIGINT, signal.default_int_handler)
 
 TIMES = 5
 """How many times as many examples there are under the profile `long`, which `scripts/test --long` chooses."""

@@ -13,7 +13,7 @@ happen. Invariants:
 """
 
 import enum
-import random
+import secrets
 import time
 from collections.abc import Callable, Mapping
 from typing import Any, Final, Literal, Protocol
@@ -329,7 +329,7 @@ class Run(Job):
         self._place = place
         self._is_replayable = capabilities.replayable
         if capabilities.seeded and self._origin is None:
-            self._origin = (random.getrandbits(63), time.time())
+            self._origin = (secrets.randbits(63), time.time())
         size = self.version.answer_size or _UNKNOWN_ANSWER
         if size > _SMALL:
             self._expect(size)
@@ -576,7 +576,7 @@ class Run(Job):
             self._expect(0)
         self.client.hold(-self._held)
         self._held = 0
-        self.sandbox = NO_SANDBOX  # in a queue it may stay for a while
+        self.sandbox, self._data = NO_SANDBOX, None  # in a queue it may stay for a while
         if self.version is not None:
             self.version.released()
 
