@@ -298,16 +298,6 @@ class Run(Job):
     def request(self) -> bytes:
         """Run the version."""
         assert self.version is not None
-        if self._origin is None and self._data is None:
-            return protocol.encode_request(
-                protocol.Run(
-                    id=Raw(self.id) if self.id else NO_ID,
-                    script_name=self.version.key,
-                    sandbox=self.sandbox,
-                    calls=self._journal is not None,
-                    value_of=self.value_of,
-                )
-            )
         seed, started_at = self._origin or (None, None)
         line = protocol.encode_request(
             protocol.Run(

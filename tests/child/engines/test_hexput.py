@@ -3,7 +3,7 @@
 import pytest
 
 from child import protocol
-from child.engines import Context, HostCallFailed, HostFunctionNotFound, Payload, ScriptFault
+from child.engines import Context, HostCallFailed, HostFunctionNotFound, Payload, ScriptFault, hexput
 from child.engines.hexput import HexputEngine
 from child.room import Room
 
@@ -24,8 +24,14 @@ def run(engine, source, sandbox=None, host=no_host, **options):
     return program.run(Payload(sandbox), Context(host, options))
 
 
-def test_nothing_tells_whether_a_text_has_been_compiled_before(engine):
-    assert engine.compile(b"return 1;", {}) is not engine.compile(b"return 1;", {})
+@pytest.mark.parametrize(("action", "work"), [("compile", "compile_script"), ("parse", "parse")])
+def test_nothing_tells_whether_a_text_has_been_compiled_before(engine, monkeypatch, action, work):
+    done = []
+    real = getattr(hexput, work)
+    monkeypatch.setattr(hexput, work, lambda *given: done.append(given) or real(*given))
+    for _ in range(3):
+        getattr(engine, action)(b"return 1;", {})
+    assert len(done) == 3  # all of the work, each time
 
 
 def test_a_run_yields_json_text(engine):
