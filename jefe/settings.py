@@ -1,8 +1,12 @@
-"""Every `JEFE_*` variable: one table, which the code, the documentation and the tests read.
+"""`JEFE_*` variables: what a setting is, and those that the supervisor and all fronts share.
 
-A field of `Settings` is a setting: the field `max_time` is the variable `JEFE_MAX_TIME`. Its annotation says
-what it means, in which unit, and which values are accepted; nothing about a setting is written down anywhere
-else (docs/settings.md is printed from here).
+A setting is a field of a struct derived from `BaseSettings`: the field `max_time` of `Settings` is the
+variable `JEFE_MAX_TIME`. Its annotation says what it means, in which unit, and which values are accepted;
+nothing about a setting is written down anywhere else. `table` makes rows of any number of such structs, which
+the code, the tests and docs/settings.md read.
+
+`Settings` has what the supervisor, or every front, reads. What only one front reads is in that front's own
+struct (jefe/fronts/settings.py); no front is known here.
 
 Rules: a value that does not parse, or is out of its bounds, is an error that names the variable, the value
 and what is accepted; a setting is never silently corrected. A variable that is set but empty counts as not
@@ -10,13 +14,12 @@ set. An unknown `JEFE_*` variable is a warning, with the name that was probably 
 """
 
 import difflib
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterable, Mapping
+from functools import cache
 from typing import Annotated, Any, Literal, Self, get_args, get_origin, get_type_hints
 
 import msgspec
 from msgspec import Meta
-
-from jefe.origins import read_origins
 
 PREFIX = "JEFE_"
 
@@ -28,11 +31,35 @@ class SettingsError(ValueError):
     """A setting cannot be used; the text is a sentence for the person who set it."""
 
 
-class Settings(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
-    """What a supervisor is told at its start. `Settings()` is all defaults; see `Settings.from_environment`.
+class BaseSettings(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
+    """Settings that belong together. A subclass without arguments is all defaults.
 
-    Raises `SettingsError` when two settings contradict each other.
+    Each field is annotated with its type and one or more `Meta`: bounds, the description, and in `extra` the
+    unit, and whether the setting is a secret. `__post_init__` raises `SettingsError` when settings contradict
+    each other.
     """
+
+    @classmethod
+    def variable(cls, field: str) -> str:
+        """The environment variable of a field, for instance `JEFE_MAX_TIME` for `max_time`."""
+        return PREFIX + field.upper()
+
+    @classmethod
+    def from_environment(cls, environ: Mapping[str, str]) -> Self:
+        """Read these settings from `JEFE_*` variables, such as `os.environ`; others are ignored.
+
+        Raises `SettingsError` when a value does not parse, is out of bounds, or contradicts another one.
+        """
+        values: dict[str, object] = {}
+        for setting in table(cls):
+            text = environ.get(setting.variable, "").strip()
+            if text:
+                values[setting.field] = setting.read(text)
+        return cls(**values)
+
+
+class Settings(BaseSettings, frozen=True, kw_only=True, forbid_unknown_fields=True):
+    """What the supervisor and all fronts are told at their start; see `BaseSettings`."""
 
     max_input_size: Annotated[
         int,
@@ -184,44 +211,6 @@ class Settings(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=
             extra={"unit": "s"},
         ),
     ] = 30.0
-    hexput_address: Annotated[
-        str, Meta(max_length=255, description="Where the Hexput server listens.", extra={"unit": "address"})
-    ] = "127.0.0.1"
-    hexput_port: Annotated[
-        int,
-        Meta(
-            ge=0,
-            le=65535,
-            description="The port of the Hexput server; 0: any free one, which is printed.",
-            extra={"unit": "port"},
-        ),
-    ] = 9001
-    hexput_token: Annotated[
-        str,
-        Meta(
-            max_length=4096,
-            description="What a client of the Hexput server must show; empty: nothing.",
-            extra={"unit": "text", "secret": True},
-        ),
-    ] = ""
-    hexput_token_file: Annotated[
-        str,
-        Meta(
-            max_length=4096,
-            description="A file that holds this token instead; SIGHUP has it read anew.",
-            extra={"unit": "file"},
-        ),
-    ] = ""
-    hexput_origins: Annotated[
-        str,
-        Meta(
-            max_length=65536,
-            description="Which web pages may connect to the Hexput server, such as https://example.com, "
-            "separated by blanks or commas; *: all that have an origin; empty: those from the server's own "
-            "host.",
-            extra={"unit": "origins"},
-        ),
-    ] = ""
     function_exists_timeout: Annotated[
         float,
         Meta(
@@ -240,76 +229,6 @@ class Settings(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=
             extra={"unit": "s"},
         ),
     ] = 600.0
-    oaf_address: Annotated[
-        str, Meta(max_length=255, description="Where the OAF server listens.", extra={"unit": "address"})
-    ] = "127.0.0.1"
-    oaf_port: Annotated[
-        int,
-        Meta(
-            ge=0,
-            le=65535,
-            description="The port of the OAF server; 0: any free one, which is printed.",
-            extra={"unit": "port"},
-        ),
-    ] = 2000
-    oaf_token: Annotated[
-        str,
-        Meta(
-            max_length=4096,
-            description="What every message to the OAF server must carry; empty: a random one is made at "
-            "the start, and shown once.",
-            extra={"unit": "text", "secret": True},
-        ),
-    ] = ""
-    oaf_token_file: Annotated[
-        str,
-        Meta(
-            max_length=4096,
-            description="A file that holds this token instead; SIGHUP has it read anew.",
-            extra={"unit": "file"},
-        ),
-    ] = ""
-    oaf_errors: Annotated[
-        Literal["structured", "string"],
-        Meta(
-            description="How the OAF server tells an error: as an object, or as a bare line that begins "
-            "with __OAF__Exception.",
-            extra={"unit": "form"},
-        ),
-    ] = "structured"
-    oaf_oneshot: Annotated[
-        bool,
-        Meta(
-            description="Close a connection to the OAF server after one answer.", extra={"unit": "yes or no"}
-        ),
-    ] = False
-    oaf_idle_timeout: Annotated[
-        float,
-        Meta(
-            ge=0.001,
-            le=2**31,
-            description="After so much silence a connection to the OAF server is closed.",
-            extra={"unit": "s"},
-        ),
-    ] = 600.0
-    oaf_max_variables: Annotated[
-        int,
-        Meta(
-            ge=0,
-            le=2**24,
-            description="How many variables the OAF server keeps.",
-            extra={"unit": "variables"},
-        ),
-    ] = 200_000
-    oaf_max_variables_size: Annotated[
-        int,
-        Meta(
-            ge=0,
-            le=2**36,
-            description="How large the variables of the OAF server may be together, names and JSON text.",
-            extra={"unit": "bytes"},
-        ),
-    ] = 64 * _MIB
     tls_cert: Annotated[
         str,
         Meta(
@@ -382,34 +301,13 @@ class Settings(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=
             )
         if self.tls_key and not self.tls_cert:
             raise SettingsError(f"{PREFIX}TLS_KEY needs {PREFIX}TLS_CERT, the certificate that it belongs to")
-        try:
-            read_origins(self.hexput_origins)
-        except ValueError as error:
-            raise SettingsError(f"{PREFIX}HEXPUT_ORIGINS: {error}") from None
-        for name in ("HEXPUT", "OAF"):
-            field = f"{name.lower()}_token"
-            if getattr(self, field) and getattr(self, f"{field}_file"):
-                raise SettingsError(
-                    f"{PREFIX}{name}_TOKEN and {PREFIX}{name}_TOKEN_FILE are both set; set one"
-                )
-
-    @classmethod
-    def from_environment(cls, environ: Mapping[str, str]) -> Self:
-        """Read the settings from `JEFE_*` variables, such as `os.environ`.
-
-        Raises `SettingsError` when a value does not parse, is out of bounds, or contradicts another one.
-        """
-        values: dict[str, object] = {}
-        for setting in table():
-            text = environ.get(setting.variable, "").strip()
-            if text:
-                values[setting.field] = setting.read(text)
-        return cls(**values)  # type: ignore[arg-type]  # each value was converted to its field's type
 
 
 class Setting(msgspec.Struct, frozen=True):
-    """One row of the table: what `Settings` says about one of its fields."""
+    """One row of the table: what a struct of settings says about one of its fields."""
 
+    variable: str
+    """The environment variable, for instance `JEFE_MAX_TIME`."""
     field: str
     type: Any
     """The annotation, bounds included, in the form that msgspec converts to."""
@@ -420,11 +318,6 @@ class Setting(msgspec.Struct, frozen=True):
     most: int | float | None = None
     is_secret: bool = False
     """Whether its value is never shown."""
-
-    @property
-    def variable(self) -> str:
-        """The environment variable, for instance `JEFE_MAX_TIME`."""
-        return PREFIX + self.field.upper()
 
     @property
     def accepted(self) -> str:
@@ -457,33 +350,38 @@ class Setting(msgspec.Struct, frozen=True):
         return value
 
 
-def _rows() -> Iterator[Setting]:
-    hints = get_type_hints(Settings, include_extras=True)
-    for field in msgspec.structs.fields(Settings):
-        meta = next(part for part in get_args(hints[field.name]) if isinstance(part, Meta))
-        yield Setting(
-            field=field.name,
-            type=hints[field.name],
-            default=field.default,
-            unit=(meta.extra or {})["unit"],
-            help=meta.description or "",
-            least=meta.ge,
-            most=meta.le,
-            is_secret=(meta.extra or {}).get("secret", False),
-        )
+def table(*kinds: type[BaseSettings]) -> tuple[Setting, ...]:
+    """Every setting of these structs, in the order in which they stand there."""
+    return tuple(row for kind in kinds for row in _rows(kind))
 
 
-_TABLE = tuple(_rows())
+@cache
+def _rows(kind: type[BaseSettings]) -> tuple[Setting, ...]:
+    hints = get_type_hints(kind, include_extras=True)
+    return tuple(_row(kind, field, hints[field.name]) for field in msgspec.structs.fields(kind))
 
 
-def table() -> tuple[Setting, ...]:
-    """Every setting, in the order of the documentation."""
-    return _TABLE
+def _row(kind: type[BaseSettings], field: msgspec.structs.FieldInfo, annotation: Any) -> Setting:
+    said: dict[str, Any] = {}  # of two annotations that say the same, the outer one counts, as in msgspec
+    for meta in get_args(annotation)[1:]:
+        parts = {"help": meta.description, "least": meta.ge, "most": meta.le, **(meta.extra or {})}
+        said |= {name: part for name, part in parts.items() if part is not None}
+    return Setting(
+        variable=kind.variable(field.name),
+        field=field.name,
+        type=annotation,
+        default=field.default,
+        unit=said["unit"],
+        help=said.get("help", ""),
+        least=said.get("least"),
+        most=said.get("most"),
+        is_secret=said.get("secret", False),
+    )
 
 
-def unknown_variables(environ: Mapping[str, str]) -> str | None:
-    """One sentence about the `JEFE_*` variables that are no settings; None when there are none."""
-    known = {setting.variable for setting in table()}
+def unknown_variables(environ: Mapping[str, str], rows: Iterable[Setting]) -> str | None:
+    """One sentence about the `JEFE_*` variables that are not settings of a table; None if there are none."""
+    known = {row.variable for row in rows}
     unknown = sorted(name for name in environ if name.startswith(PREFIX) and name not in known)
     if not unknown:
         return None
@@ -496,8 +394,8 @@ def unknown_variables(environ: Mapping[str, str]) -> str | None:
     return f"unknown settings are ignored: {', '.join(parts)}"
 
 
-def as_markdown() -> str:
-    """The table as a page of the documentation."""
+def as_markdown(rows: Iterable[Setting]) -> str:
+    """A table as a page of the documentation."""
     lines = [
         "# Settings",
         "",
@@ -512,7 +410,7 @@ def as_markdown() -> str:
     ]
     lines += [
         f"| `{row.variable}` | `{shown(row.default)}` | {row.unit} | {row.accepted} | {row.help} |"
-        for row in table()
+        for row in rows
     ]
     return "\n".join(lines) + "\n"
 

@@ -19,7 +19,7 @@ ROOMS = {
     "jefe": ("child.protocol",),
     "jefe.core": ("jefe", "child.protocol"),
     "jefe.fronts": ("jefe.core", "jefe", "child.protocol"),
-    "jefe.command": ("jefe.fronts", "jefe.core", "jefe", "child.protocol"),
+    "jefe.command": ("hexput.server", "hexput", "jefe.fronts", "jefe.core", "jefe", "child.protocol"),
     "hexput": ("child.protocol",),
     "hexput.server": ("hexput", "jefe.fronts", "jefe.core", "jefe", "child.protocol"),
     "hexput.client": ("hexput", "jefe", "child.protocol"),

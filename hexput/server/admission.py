@@ -15,9 +15,9 @@ from ipaddress import ip_address
 from typing import Final, NamedTuple
 from urllib.parse import parse_qs, urlsplit
 
+from hexput.server.settings import HexputSettings
 from jefe.fronts.access import Token
 from jefe.origins import parse_origin, read_origins
-from jefe.settings import PREFIX, Settings
 
 _WEB: Final = ("http", "https")
 
@@ -39,7 +39,7 @@ class Refusal(NamedTuple):
 
 
 def refusal(
-    headers: Sequence[tuple[bytes, bytes]], target: str, local: str, settings: Settings, token: Token
+    headers: Sequence[tuple[bytes, bytes]], target: str, local: str, settings: HexputSettings, token: Token
 ) -> Refusal | None:
     """Why a request may not be upgraded; None if it may.
 
@@ -47,7 +47,7 @@ def refusal(
         headers: of the request, their names in lower case.
         target: its path and query.
         local: the IP address that the client reached.
-        settings: `hexput_origins` and `hexput_address` count here.
+        settings: `origins` and `address` count here.
         token: what a client must show.
     """
     origins = [value for name, value in headers if name == b"origin"]
@@ -82,12 +82,12 @@ def _shown(headers: Sequence[tuple[bytes, bytes]], target: str) -> set[str]:
     return shown
 
 
-def _refusal_of_page(origins: Sequence[bytes], local: str, settings: Settings) -> Refusal | None:
+def _refusal_of_page(origins: Sequence[bytes], local: str, settings: HexputSettings) -> Refusal | None:
     """Why a page of these origins may not connect; None if it may."""
     origin = parse_origin(_text(origins[0])) if len(origins) == 1 else None
     if origin is None:
         return Refusal(403, "The Origin must be that of one web page: scheme://host or scheme://host:port.")
-    allowed = read_origins(settings.hexput_origins)
+    allowed = read_origins(settings.origins)
     if allowed is None:
         may = True
     elif allowed:
@@ -97,12 +97,14 @@ def _refusal_of_page(origins: Sequence[bytes], local: str, settings: Settings) -
     if may:
         return None
     return Refusal(
-        403, f"Pages of this origin may not connect to this server; {PREFIX}HEXPUT_ORIGINS says which may."
+        403,
+        "Pages of this origin may not connect to this server; "
+        f"{settings.variable('origins')} says which may.",
     )
 
 
-def _own_hosts(local: str, settings: Settings) -> set[str]:
-    own = {_address(local), _address(settings.hexput_address)}
+def _own_hosts(local: str, settings: HexputSettings) -> set[str]:
+    own = {_address(local), _address(settings.address)}
     if _is_loopback(local):
         own |= {"localhost", "127.0.0.1", "::1"}
     return own

@@ -19,8 +19,8 @@ Invariants:
   (1001) and go; the others when they have their answers. When the server is cancelled, every client is told
   and none is waited for.
 
-Settings: `hexput_*`, `max_executions`, `max_in_flight`, `max_input_size`, `max_outbox`, `heartbeat` and the
-two timeouts of functions.
+Settings: its own (settings.py), and of those that all fronts share `max_executions`, `max_in_flight`,
+`max_input_size`, `max_outbox`, `heartbeat` and the two timeouts of functions.
 """
 
 import itertools
@@ -37,6 +37,7 @@ from hexput.server.admission import Refusal, refusal
 from hexput.server.bridge import Timers
 from hexput.server.frames import GOING_AWAY, NO_CLOSE, Close, Decoder, Failure, Nothing, Ping
 from hexput.server.sessions import Session
+from hexput.server.settings import HexputSettings
 from hexput.server.transport import NO_WEBSOCKET, Transport
 from jefe import Settings, Supervisor
 from jefe.core.namespaces import OPERATOR, Namespace
@@ -62,8 +63,7 @@ _FULL: Final = Close(NO_CLOSE, "too much is in flight for the next message")
 
 async def serve_hexput(
     supervisor: Supervisor,
-    settings: Settings,
-    door: Door,
+    door: Door[HexputSettings],
     *,
     shutdown: Shutdown | None = None,
     task_status: trio.TaskStatus[None] = trio.TASK_STATUS_IGNORED,
@@ -73,14 +73,14 @@ async def serve_hexput(
     `shutdown` asks for the end; None: nobody does.
     """
     shutdown = shutdown or Shutdown()
-    server = Server(supervisor, settings, door.token, shutdown)
+    server = Server(supervisor, door.settings, door.token, shutdown)
     async with trio.open_nursery() as nursery:
         nursery.start_soon(server.run)
         task_status.started()
         await door.serve(server.serve, nursery, shutdown)
 
 
-FRONT: Final = Front("hexput", serve_hexput)
+FRONT: Final = Front(HexputSettings, serve_hexput)
 """What it is to those who start it."""
 
 
@@ -89,19 +89,24 @@ class Server:
 
     Args:
         supervisor: carries requests out.
-        settings: the limits.
+        settings: the server's own.
         token: what clients must show.
         shutdown: asks for the end.
     """
 
-    def __init__(self, supervisor: Supervisor, settings: Settings, token: Token, shutdown: Shutdown) -> None:
+    def __init__(
+        self, supervisor: Supervisor, settings: HexputSettings, token: Token, shutdown: Shutdown
+    ) -> None:
         self._supervisor = supervisor
-        self._settings = settings
+        self._own = settings
+        self._settings = supervisor.settings
         self._token = token
         self._shutdown = shutdown
         self._guard = Guard()
         self._timers = Timers(
-            settings.function_exists_timeout, settings.function_call_timeout, supervisor.batch.touch
+            self._settings.function_exists_timeout,
+            self._settings.function_call_timeout,
+            supervisor.batch.touch,
         )
         self._connections: set[_Connection] = set()
         self._numbers = itertools.count(1)
@@ -161,7 +166,7 @@ class Server:
         """Let a client in; if it may not come in, it is told why."""
         if self._token and self._guard.must_wait(visit.address):
             await self._guard.turn(visit.address, is_first=True)
-        no = refusal(request.headers, request.path, connection.local, self._settings, self._token)
+        no = refusal(request.headers, request.path, connection.local, self._own, self._token)
         if no is None and visit.prove():
             connection.client.is_proven = bool(self._token)
             await request.accept()

@@ -4,11 +4,14 @@ import os
 import re
 import sys
 from pathlib import Path
-from typing import Any, NamedTuple
+from typing import Any, NamedTuple, TypeVar
 
+from jefe.command.fronts import FRONTS, all_rows
 from jefe.errors import Misuse
 from jefe.logs import configure
-from jefe.settings import Settings, unknown_variables
+from jefe.settings import BaseSettings, Settings, unknown_variables
+
+Kind = TypeVar("Kind", bound=BaseSettings)
 
 
 class Text(NamedTuple):
@@ -19,21 +22,29 @@ class Text(NamedTuple):
 
 
 def read_settings(**given: Any) -> Settings:
-    """The settings in force, those of the environment and over them those given; the log is set up as they
-    say. Raises SettingsError.
+    """The settings in force that all fronts share; see `read_struct`. Those of every front are checked, too,
+    and the log is set up as the settings say. Raises SettingsError.
     """
-    settings = Settings.from_environment(os.environ)
-    if given:
-        import msgspec
-
-        settings = msgspec.structs.replace(settings, **given)
+    settings = read_struct(Settings, **given)
+    for front in FRONTS:
+        read_struct(front)
     configure(settings)
-    warning = unknown_variables(os.environ)
+    warning = unknown_variables(os.environ, all_rows())
     if warning is not None:
         import structlog
 
         structlog.get_logger("jefe").warning(warning)
     return settings
+
+
+def read_struct(kind: type[Kind], **given: Any) -> Kind:
+    """The settings of one struct: those of the environment, and over them those given; None counts as not
+    given. Raises SettingsError.
+    """
+    import msgspec
+
+    settings = kind.from_environment(os.environ)
+    return msgspec.structs.replace(settings, **{k: v for k, v in given.items() if v is not None})
 
 
 def read_text(file: str, settings: Settings) -> Text:

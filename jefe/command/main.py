@@ -14,7 +14,8 @@ from typing import TYPE_CHECKING, Any, TypeVar
 import click
 
 from jefe.command.endings import FAILED, MISUSED, conclude, drive, drive_server, say, write_out
-from jefe.command.given import Text, encode, read_sandbox, read_settings, read_text
+from jefe.command.fronts import all_rows, all_settings
+from jefe.command.given import Text, encode, read_sandbox, read_settings, read_struct, read_text
 from jefe.command.oaf import oaf, oaf_eval
 from jefe.command.serve import serve_command
 from jefe.errors import Misuse
@@ -231,35 +232,39 @@ def print_settings(form: str | None) -> int:
     if form == "markdown":
         from jefe.settings import as_markdown
 
-        click.echo(as_markdown(), nl=False)
+        click.echo(as_markdown(all_rows()), nl=False)
         return 0
-    settings = read_settings()
-    values = {row.field: getattr(settings, row.field) for row in table()}
+    read_settings()
+    rows = [
+        (row, getattr(settings, row.field))
+        for settings in map(read_struct, all_settings())
+        for row in table(type(settings))
+    ]
     if form == "json":
         import msgspec
 
-        rows = {
+        told = {
             row.variable: {
-                "value": "(set)" if row.is_secret and values[row.field] else values[row.field],
+                "value": "(set)" if row.is_secret and value else value,
                 "default": row.default,
                 "unit": row.unit,
                 "accepted": row.accepted,
                 "help": row.help,
             }
-            for row in table()
+            for row, value in rows
         }
-        print_json(msgspec.json.format(msgspec.json.encode(rows), indent=2))
+        print_json(msgspec.json.format(msgspec.json.encode(told), indent=2))
         return 0
     lines = [("variable", "value", "default", "unit", "meaning")]
     lines += [
         (
             row.variable,
-            shown(values[row.field], is_secret=row.is_secret),
+            shown(value, is_secret=row.is_secret),
             shown(row.default),
             row.unit,
             row.help,
         )
-        for row in table()
+        for row, value in rows
     ]
     widths = [max(len(line[column]) for line in lines) for column in range(4)]
     for line in lines:

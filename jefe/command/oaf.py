@@ -5,9 +5,10 @@ from typing import Any
 import click
 
 from jefe.command.endings import FAILED, say
-from jefe.command.given import encode, read_settings
+from jefe.command.given import encode, read_settings, read_struct
 from jefe.command.serve import serve
 from jefe.errors import Misuse
+from jefe.fronts.oaf.settings import OafSettings
 
 
 @click.command()
@@ -23,10 +24,8 @@ def oaf(address: str | None, port: int | None) -> int:
     The token is JEFE_OAF_TOKEN, or stands in the file JEFE_OAF_TOKEN_FILE; without either one is made, and
     printed on standard error.
     """
-    given: dict[str, Any] = {"oaf_address": address, "oaf_port": port}
-    return serve(
-        ["oaf"], read_settings(**{name: value for name, value in given.items() if value is not None})
-    )
+    settings = read_settings()
+    return serve([read_struct(OafSettings, address=address, port=port)], settings)
 
 
 @click.command("oaf-eval")
@@ -60,15 +59,16 @@ def oaf_eval(
     from jefe.fronts.oaf.messages import AUTHENTICATION_ERROR
     from jefe.oaf_client import OafError, SyncOafClient
 
-    settings = read_settings()
+    read_settings()
     encode(expression, "the expression")
-    token = read_token("oaf", settings)
+    settings = read_struct(OafSettings, address=address or None, port=port)
+    token = read_token(settings)
     if not token:
         raise Misuse("JEFE_OAF_TOKEN is not set; it must be the server's token")
     client = SyncOafClient(
         token,
-        address or settings.oaf_address,
-        settings.oaf_port if port is None else port,
+        settings.address,
+        settings.port,
         ssl_context=_tls(ca) if tls or ca else None,
         timeout=timeout,
     )

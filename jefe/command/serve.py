@@ -1,9 +1,9 @@
 """`jefe serve` and `hexput-runtime`: the network fronts, together or one alone, on one supervisor.
 
 A front is a row (jefe/fronts/front.py) in a module of its own, which is imported only when the front is
-started: the supervisor knows none of them. The order of a start is this: listen, and read tokens and
-certificate; become another user, if that is wanted; start the supervisor, and with it children; serve; tell
-where.
+started; jefe/command/fronts.py lists them, and the supervisor knows none of them. The order of a start is
+this: listen, and read tokens and certificate; become another user, if that is wanted; start the supervisor,
+and with it children; serve; tell where.
 
 Invariants: either every front listens, or none is left listening and the start failed with a sentence. When
 serving ends, clients are told, no child is left, and the log says how many requests were cancelled.
@@ -18,24 +18,35 @@ import sys
 from collections.abc import Sequence
 from functools import partial
 from importlib import import_module
-from typing import TYPE_CHECKING, Any, Final
+from typing import TYPE_CHECKING
 
 import click
 
+from hexput.server.settings import HexputSettings
 from jefe.command.endings import OTHERS, conclude, drive_server, say
-from jefe.command.given import read_settings
+from jefe.command.fronts import FRONTS
+from jefe.command.given import read_settings, read_struct
+from jefe.fronts.settings import FrontSettings
 from jefe.settings import Settings
 
 if TYPE_CHECKING:
     from jefe.fronts.front import Front
     from jefe.fronts.shutdown import Shutdown
 
-FRONTS: Final = {"hexput": "hexput.server.server", "oaf": "jefe.fronts.oaf.server"}
-"""The name of a front, and the module that has its row, as `FRONT`."""
 
+def serve(fronts: Sequence[FrontSettings], settings: Settings) -> int:
+    """Serve until a signal ends it.
 
-def serve(fronts: Sequence[str], settings: Settings) -> int:
-    """Serve until a signal ends it. Returns the exit status. Raises Misuse."""
+    Args:
+        fronts: the own settings of each front that is to be served.
+        settings: those that all fronts share.
+
+    Returns:
+        The exit status.
+
+    Raises:
+        Misuse: the start failed.
+    """
     import structlog
     import trio
 
@@ -47,7 +58,7 @@ def serve(fronts: Sequence[str], settings: Settings) -> int:
     from jefe.fronts.shutdown import CANCELLED
 
     log = structlog.get_logger()
-    rows: list[Front] = [import_module(FRONTS[name]).FRONT for name in fronts]
+    rows: dict[Front, FrontSettings] = {import_module(FRONTS[type(own)]).FRONT: own for own in fronts}
     raise_file_limit()
 
     async def work(shutdown: "Shutdown") -> None:
@@ -60,15 +71,15 @@ def serve(fronts: Sequence[str], settings: Settings) -> int:
                     shutdown.heeded[signal.SIGUSR1] = partial(tell_state, boss, doors)
                     nursery.start_soon(doors.keep_fresh)
                     for door in doors:
-                        await nursery.start(
-                            partial(door.front.serve, boss, settings, door, shutdown=shutdown)
-                        )
+                        await nursery.start(partial(door.front.serve, boss, door, shutdown=shutdown))
                     for door in doors:
                         for line in door.announcement():
                             say(line)
                     if is_root() and not settings.user:
                         log.warning("jefe serves as root: set JEFE_USER to the user that it should become")
-                    log.info("jefe serves", version=__version__, pid=os.getpid(), fronts=list(fronts))
+                    log.info(
+                        "jefe serves", version=__version__, pid=os.getpid(), fronts=[row.name for row in rows]
+                    )
                     await shutdown.all_gone()
                     nursery.cancel_scope.cancel()
         finally:
@@ -80,18 +91,30 @@ def serve(fronts: Sequence[str], settings: Settings) -> int:
     return drive_server(work, settings.grace, also=(*OTHERS, signal.SIGHUP))
 
 
-@click.command("serve")
-@click.argument("fronts", metavar="[FRONT]...", nargs=-1, type=click.Choice(list(FRONTS)))
-def serve_command(fronts: tuple[str, ...]) -> int:
-    """Serve clients over the network until Ctrl-C.
+def _help() -> str:
+    fronts = _joined([f"{each.front} ({each.protocol})" for each in FRONTS], "or")
+    places = _joined([each.variable(field) for each in FRONTS for field in ("address", "port")], "and")
+    return f"""Serve clients over the network until Ctrl-C.
 
-    FRONT is hexput (Hexput over WebSocket) or oaf (expressions over TCP); without one, both are started. Each
+    FRONT is {fronts}; without one, {"both" if len(FRONTS) == 2 else "all"} are started. Each
     prints where it listens, on standard error.
 
-    Addresses and ports are settings: JEFE_HEXPUT_ADDRESS, JEFE_HEXPUT_PORT, JEFE_OAF_ADDRESS and
-    JEFE_OAF_PORT. For these and the others see 'jefe settings'.
+    Addresses and ports are settings: {places}. For these and the others see 'jefe settings'.
     """
-    return serve(list(dict.fromkeys(fronts)) or list(FRONTS), read_settings())
+
+
+def _joined(words: Sequence[str], last: str) -> str:
+    return f"{', '.join(words[:-1])} {last} {words[-1]}"
+
+
+@click.command("serve", help=_help())
+@click.argument("fronts", metavar="[FRONT]...", nargs=-1, type=click.Choice([each.front for each in FRONTS]))
+def serve_command(fronts: tuple[str, ...]) -> int:
+    """Serve the fronts of these names; all, if there are none."""
+    settings = read_settings()
+    named = {each.front: each for each in FRONTS}
+    chosen = [named[name] for name in dict.fromkeys(fronts)] or list(FRONTS)
+    return serve([read_struct(each) for each in chosen], settings)
 
 
 @click.command("hexput-runtime", context_settings={"help_option_names": ["-h", "--help"]})
@@ -112,15 +135,8 @@ def _hexput_runtime(address: str | None, port: int | None, debug: bool, log_leve
 
     What has no option is set by JEFE_* variables: see 'jefe settings'.
     """
-    given: dict[str, Any] = {
-        "hexput_address": address,
-        "hexput_port": port,
-        "log_level": log_level,
-        "debug": debug or None,
-    }
-    return serve(
-        ["hexput"], read_settings(**{name: value for name, value in given.items() if value is not None})
-    )
+    settings = read_settings(log_level=log_level, debug=debug or None)
+    return serve([read_struct(HexputSettings, address=address, port=port)], settings)
 
 
 def hexput_runtime(arguments: Sequence[str] | None = None) -> int:

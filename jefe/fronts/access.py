@@ -14,8 +14,9 @@ from collections.abc import Iterable, Iterator, Sequence
 from typing import Final, NamedTuple
 
 from jefe.errors import Misuse
+from jefe.fronts.settings import FrontSettings
 from jefe.reasons import reason_of
-from jefe.settings import PREFIX, Settings
+from jefe.settings import PREFIX
 
 _LONGEST: Final = 4096
 """How long a token may be, in characters; the same as in a variable."""
@@ -63,16 +64,15 @@ def _digest(text: str) -> bytes:
     return hashlib.sha256(text.encode("utf-8", "surrogatepass")).digest()
 
 
-def read_token(name: str, settings: Settings) -> str:
-    """The token of a front: `JEFE_<NAME>_TOKEN`, or what stands in the file `JEFE_<NAME>_TOKEN_FILE`.
+def read_token(settings: FrontSettings) -> str:
+    """The token of a front: `JEFE_<FRONT>_TOKEN`, or what stands in the file `JEFE_<FRONT>_TOKEN_FILE`.
 
     Empty if neither is set. Raises Misuse: the file cannot be read, or holds no token.
     """
-    file: str = getattr(settings, f"{name}_token_file")
+    file = settings.token_file
     if not file:
-        text: str = getattr(settings, f"{name}_token")
-        return text
-    variable = f"{PREFIX}{name.upper()}_TOKEN_FILE"
+        return settings.token
+    variable = settings.variable("token_file")
     try:
         with open(file, "rb") as opened:
             data = opened.read(8 * _LONGEST + 1)  # blanks around the token included
@@ -115,15 +115,13 @@ class Exposure(NamedTuple):
     """Where a front listens, and behind what.
 
     Attributes:
-        name: the front's.
-        address: as it is set, a name or an IP address.
-        addresses: the IP addresses that it stands for.
+        settings: the front's.
+        addresses: the IP addresses that the address in them stands for.
         has_token: whether clients must show one.
         has_tls: whether what they send is encrypted.
     """
 
-    name: str
-    address: str
+    settings: FrontSettings
     addresses: Sequence[str]
     has_token: bool
     has_tls: bool
@@ -136,19 +134,19 @@ class Exposure(NamedTuple):
 
 def usual_risks(exposure: Exposure) -> Iterator[Risk]:
     """The risks of a front whose clients may do everything once they have shown the token."""
-    variable = f"{PREFIX}{exposure.name.upper()}"
+    variable = exposure.settings.variable
     if not exposure.has_token:
         if exposure.is_local:
             yield Risk(
                 Weight.TOLD,
                 "whoever reaches that port on this machine may use it",
-                f"{variable}_TOKEN asks for a token",
+                f"{variable('token')} asks for a token",
             )
         else:
             yield Risk(
                 Weight.REFUSED,
                 "whoever reaches it over the network may use it",
-                f"set {variable}_TOKEN or {variable}_TOKEN_FILE, or {variable}_ADDRESS to 127.0.0.1",
+                f"set {variable('token')} or {variable('token_file')}, or {variable('address')} to 127.0.0.1",
             )
     elif not exposure.is_local and not exposure.has_tls:
         yield Risk(Weight.WARNED, "the token travels in the clear", f"set {PREFIX}TLS_CERT")
@@ -156,10 +154,11 @@ def usual_risks(exposure: Exposure) -> Iterator[Risk]:
 
 def refuse_risks(exposure: Exposure, risks: Iterable[Risk]) -> None:
     """Raises Misuse if a front must not start because of one of its risks."""
+    settings = exposure.settings
     for risk in risks:
         if risk.weight is Weight.REFUSED:
             raise Misuse(
-                f"{exposure.name} does not listen on {exposure.address!r}, because {risk.sentence}: "
+                f"{settings.front} does not listen on {settings.address!r}, because {risk.sentence}: "
                 f"{risk.remedy} ({PREFIX}INSECURE=true starts it all the same)"
             )
 

@@ -24,10 +24,10 @@ import ipaddress
 import secrets
 import socket
 import ssl
-from collections.abc import AsyncIterator, Awaitable, Callable, Iterator, Sequence
+from collections.abc import AsyncIterator, Awaitable, Callable, Iterator, Mapping
 from contextlib import asynccontextmanager
 from functools import partial
-from typing import Any, Final
+from typing import Any, Final, Generic, TypeVar
 
 import trio
 
@@ -36,6 +36,7 @@ from jefe.fronts.access import Exposure, Token, Weight, read_token, refuse_risks
 from jefe.fronts.connections import Connections, Visit, file_limit, open_files, share_of
 from jefe.fronts.front import Front
 from jefe.fronts.guard import address_of
+from jefe.fronts.settings import FrontSettings
 from jefe.fronts.shutdown import Shutdown
 from jefe.logs import Logger
 from jefe.reasons import reason_of
@@ -51,6 +52,8 @@ _PAUSE: Final = 0.1
 """How long to wait then, in seconds."""
 
 _GONE: Final = "a client that has gone"
+
+Own = TypeVar("Own", bound=FrontSettings)
 
 Stream = trio.SocketStream | trio.SSLStream[trio.SocketStream]
 
@@ -104,11 +107,12 @@ def tls_context(settings: Settings) -> ssl.SSLContext | None:
     return context
 
 
-class Door:
+class Door(Generic[Own]):
     """Where one front listens: see `open_doors`.
 
     Args:
         front: whose door it is.
+        settings: the front's own.
         exposure: where it listens, and behind what.
         token: what clients must show, for the front to look at.
         made: the token, if it was made for this start; else empty.
@@ -117,9 +121,17 @@ class Door:
     """
 
     def __init__(
-        self, front: Front, exposure: Exposure, token: Token, made: str, tls: Tls, connections: Connections
+        self,
+        front: Front,
+        settings: Own,
+        exposure: Exposure,
+        token: Token,
+        made: str,
+        tls: Tls,
+        connections: Connections,
     ) -> None:
         self.front = front
+        self.settings = settings
         self.exposure = exposure
         self.token = token
         self.listeners: list[trio.SocketListener] = []
@@ -137,14 +149,15 @@ class Door:
         """Where it listens, for example `127.0.0.1:9001` or `[::1]:9001`; nowhere once it is closed."""
         return [_pair(each.socket.getsockname()) for each in self.listeners]
 
-    async def open(self, port: int) -> None:
+    async def open(self) -> None:
         """Listen, on each of its addresses, on the same port (0: any free one). Raises CannotListen."""
+        port = self.settings.port
         try:
             for host in self.exposure.addresses:
                 self.listeners.append(await _listen(host, port))
                 port = self.listeners[0].socket.getsockname()[1]
         except OSError as error:
-            raise CannotListen(_explain(error, self.name, self.exposure.address, port)) from None
+            raise CannotListen(_explain(error, self.settings, port)) from None
 
     def close(self) -> None:
         """Listen no more."""
@@ -162,10 +175,10 @@ class Door:
             if weight is Weight.TOLD:
                 yield f"{self.name}: {sentence}; {remedy}"
             else:
-                _log.warning(f"{sentence}: {remedy}", front=self.name, address=self.exposure.address)
+                _log.warning(f"{sentence}: {remedy}", front=self.name, address=self.settings.address)
         if self._made:
             yield (
-                f"{self.name} token, made for this start ({PREFIX}{self.name.upper()}_TOKEN sets another): "
+                f"{self.name} token, made for this start ({self.settings.variable('token')} sets another): "
                 f"{self._made}"
             )
 
@@ -258,28 +271,25 @@ class Doors:
         self.connections = Connections(settings.max_connections)
         self._settings = settings
         self._tls = Tls(settings)
-        self._doors: list[Door] = []
+        self._doors: list[Door[Any]] = []
         self._asked = trio.Event()
 
-    def __iter__(self) -> Iterator[Door]:
+    def __iter__(self) -> Iterator[Door[Any]]:
         return iter(self._doors)
 
-    async def open(self, fronts: Sequence[Front]) -> None:
+    async def open(self, fronts: Mapping[Front, FrontSettings]) -> None:
         """Open a door for each front. Raises Misuse; then some may be open."""
-        settings = self._settings
-        for front in fronts:
-            name = front.name
-            text = await trio.to_thread.run_sync(read_token, name, settings, abandon_on_cancel=True)
+        for front, own in fronts.items():
+            text = await trio.to_thread.run_sync(read_token, own, abandon_on_cancel=True)
             made = secrets.token_urlsafe(24) if front.makes_token and not text else ""
             token = Token(text or made)
-            address: str = getattr(settings, f"{name}_address")
-            addresses = await _addresses(name, address)
-            exposure = Exposure(name, address, addresses, bool(token), self._tls.context is not None)
-            if not settings.insecure:
+            addresses = await _addresses(own)
+            exposure = Exposure(own, addresses, bool(token), self._tls.context is not None)
+            if not self._settings.insecure:
                 refuse_risks(exposure, front.risks(exposure))
-            self._doors.append(Door(front, exposure, token, made, self._tls, self.connections))
+            self._doors.append(Door(front, own, exposure, token, made, self._tls, self.connections))
         for door in self._doors:
-            await door.open(getattr(settings, f"{door.name}_port"))
+            await door.open()
 
     def close(self) -> None:
         """Close what is still open."""
@@ -320,7 +330,7 @@ class Doors:
     async def reload(self) -> None:
         """Read tokens and certificate anew. What cannot be read stays as it was, which is logged."""
         attempts = [self._tls.reload] if self._tls.context is not None else []
-        attempts += [partial(self._reload_token, door) for door in self._doors if self._has_file(door)]
+        attempts += [partial(_reload_token, door) for door in self._doors if door.settings.token_file]
         failed = 0
         for attempt in attempts:
             try:
@@ -330,18 +340,18 @@ class Doors:
                 _log.error("it cannot be read anew, and stays as it was", why=str(error))
         _log.info("tokens and certificate were read anew", read=len(attempts) - failed, failed=failed)
 
-    def _has_file(self, door: Door) -> bool:
-        return bool(getattr(self._settings, f"{door.name}_token_file"))
 
-    async def _reload_token(self, door: Door) -> None:
-        door.token.change(
-            await trio.to_thread.run_sync(read_token, door.name, self._settings, abandon_on_cancel=True)
-        )
+async def _reload_token(door: Door[Any]) -> None:
+    door.token.change(await trio.to_thread.run_sync(read_token, door.settings, abandon_on_cancel=True))
 
 
 @asynccontextmanager
-async def open_doors(fronts: Sequence[Front], settings: Settings) -> AsyncIterator[Doors]:
-    """Listen for fronts, for the length of a block, where the settings say.
+async def open_doors(fronts: Mapping[Front, FrontSettings], settings: Settings) -> AsyncIterator[Doors]:
+    """Listen for fronts, for the length of a block.
+
+    Args:
+        fronts: each front, with its own settings: where it listens, and the token.
+        settings: those that all fronts share; the supervisor that they serve has the same.
 
     An address is an IP address, or a name that stands for some, such as `localhost`. Nobody is served yet:
     that is for the fronts to do, with their doors.
@@ -392,8 +402,9 @@ def _pair(address: tuple[Any, ...]) -> str:
     return f"[{host}]:{port}" if ":" in host else f"{host}:{port}"
 
 
-async def _addresses(name: str, address: str) -> list[str]:
-    """The IP addresses that an address stands for. Raises CannotListen if there are none."""
+async def _addresses(settings: FrontSettings) -> list[str]:
+    """The IP addresses that a front's address stands for. Raises CannotListen if there are none."""
+    address = settings.address
     try:
         return [str(ipaddress.ip_address(address))]
     except ValueError:
@@ -401,7 +412,7 @@ async def _addresses(name: str, address: str) -> list[str]:
     try:
         found = await trio.socket.getaddrinfo(address, None, type=socket.SOCK_STREAM)
     except (OSError, UnicodeError) as error:
-        raise CannotListen(f"{_no_address(name, address)} ({reason_of(error)})") from None
+        raise CannotListen(f"{_no_address(settings)} ({reason_of(error)})") from None
     return list(dict.fromkeys(str(sockaddr[0]) for *_, sockaddr in found))
 
 
@@ -420,25 +431,23 @@ async def _listen(host: str, port: int) -> trio.SocketListener:
     return trio.SocketListener(sock)
 
 
-def _explain(error: OSError, name: str, address: str, port: int) -> str:
-    variables = f"{PREFIX}{name.upper()}"
+def _explain(error: OSError, settings: FrontSettings, port: int) -> str:
+    what = f"{settings.front} cannot listen on {settings.address}, port {port}"
+    variable = settings.variable("port")
     if error.errno == errno.EADDRINUSE:
         return (
-            f"{name} cannot listen on {address}, port {port}: something else listens there; "
-            f"stop it, or set {variables}_PORT to another port (0: any free one)"
+            f"{what}: something else listens there; stop it, or set {variable} to another port "
+            "(0: any free one)"
         )
     if error.errno == errno.EACCES:
-        return (
-            f"{name} cannot listen on {address}, port {port}: this user may not use that port; "
-            f"set {variables}_PORT to one above 1023"
-        )
+        return f"{what}: this user may not use that port; set {variable} to one above 1023"
     if error.errno == errno.EADDRNOTAVAIL:
-        return _no_address(name, address)
-    return f"{name} cannot listen on {address}, port {port}: {reason_of(error)}"
+        return _no_address(settings)
+    return f"{what}: {reason_of(error)}"
 
 
-def _no_address(name: str, address: str) -> str:
+def _no_address(settings: FrontSettings) -> str:
     return (
-        f"{name} cannot listen on {address!r}, which is no address of this machine; set "
-        f"{PREFIX}{name.upper()}_ADDRESS to one: 127.0.0.1 for this machine alone, 0.0.0.0 for everybody"
+        f"{settings.front} cannot listen on {settings.address!r}, which is no address of this machine; set "
+        f"{settings.variable('address')} to one: 127.0.0.1 for this machine alone, 0.0.0.0 for everybody"
     )

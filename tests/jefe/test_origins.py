@@ -2,8 +2,9 @@
 
 import pytest
 
+from hexput.server.settings import HexputSettings
 from jefe.origins import Origin, parse_origin, read_origins
-from jefe.settings import Settings, SettingsError
+from jefe.settings import SettingsError
 
 
 @pytest.mark.parametrize(
@@ -88,4 +89,4 @@ def test_those_that_are_set_are_read_alike():
 @pytest.mark.parametrize("word", ["a.example", "null", "https://a.example/path", "https://*.example", "* x"])
 def test_one_that_is_none_stops_the_start(word):
     with pytest.raises(SettingsError, match=r"JEFE_HEXPUT_ORIGINS: '.*' is not the origin of a web page"):
-        Settings(hexput_origins=f"https://b.example, {word}")
+        HexputSettings(origins=f"https://b.example, {word}")

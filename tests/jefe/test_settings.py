@@ -2,6 +2,8 @@
 
 import pytest
 
+from jefe.command.fronts import FRONTS, all_rows
+from jefe.fronts.settings import FrontSettings
 from jefe.settings import Settings, SettingsError, table, unknown_variables
 
 
@@ -70,7 +72,7 @@ def test_a_wrong_value_is_a_sentence(variable: str, text: str, sentence: str) ->
     assert str(caught.value) == sentence
 
 
-@pytest.mark.parametrize("row", table(), ids=lambda row: row.variable)
+@pytest.mark.parametrize("row", all_rows(), ids=lambda row: row.variable)
 def test_every_setting_is_described_and_reads_its_own_default(row: object) -> None:
     from jefe.settings import Setting, shown
 
@@ -83,7 +85,7 @@ def test_every_setting_is_described_and_reads_its_own_default(row: object) -> No
 
 
 @pytest.mark.parametrize(
-    "row", [row for row in table() if row.most is not None], ids=lambda row: row.variable
+    "row", [row for row in all_rows() if row.most is not None], ids=lambda row: row.variable
 )
 def test_bounds_are_inclusive(row: object) -> None:
     from jefe.settings import Setting
@@ -99,15 +101,15 @@ def test_bounds_are_inclusive(row: object) -> None:
 
 
 def test_an_unknown_variable_is_a_warning_with_what_was_meant() -> None:
-    assert unknown_variables({"JEFE_MAX_TIME": "1", "PATH": "/bin"}) is None
-    warning = unknown_variables({"JEFE_MAX_TIMES": "1", "JEFE_ZZZ": "1"})
+    assert unknown_variables({"JEFE_MAX_TIME": "1", "PATH": "/bin"}, table(Settings)) is None
+    warning = unknown_variables({"JEFE_MAX_TIMES": "1", "JEFE_ZZZ": "1"}, table(Settings))
     assert warning == "unknown settings are ignored: JEFE_MAX_TIMES (did you mean JEFE_MAX_TIME?), JEFE_ZZZ"
 
 
 def test_a_secret_is_never_shown() -> None:
     from jefe.settings import shown
 
-    (row,) = [row for row in table() if row.variable == "JEFE_HEXPUT_TOKEN"]
+    (row,) = [row for row in all_rows() if row.variable == "JEFE_HEXPUT_TOKEN"]
     assert row.is_secret
     assert shown("hush", is_secret=row.is_secret) == "(set)"
     assert shown("", is_secret=row.is_secret) == ""
@@ -118,7 +120,13 @@ def test_a_key_without_a_certificate_is_a_sentence() -> None:
         Settings.from_environment({"JEFE_TLS_KEY": "key.pem"})
 
 
-@pytest.mark.parametrize("name", ["HEXPUT", "OAF"])
-def test_a_token_and_its_file_are_not_both_set(name: str) -> None:
+@pytest.mark.parametrize("kind", FRONTS, ids=lambda kind: kind.front)
+def test_a_token_and_its_file_are_not_both_set(kind: type[FrontSettings]) -> None:
+    name = kind.front.upper()
     with pytest.raises(SettingsError, match=f"JEFE_{name}_TOKEN and JEFE_{name}_TOKEN_FILE are both set"):
-        Settings.from_environment({f"JEFE_{name}_TOKEN": "t", f"JEFE_{name}_TOKEN_FILE": "f"})
+        kind.from_environment({f"JEFE_{name}_TOKEN": "t", f"JEFE_{name}_TOKEN_FILE": "f"})
+
+
+def test_no_variable_is_two_settings() -> None:
+    variables = [row.variable for row in all_rows()]
+    assert len(variables) == len(set(variables))

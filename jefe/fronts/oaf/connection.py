@@ -106,11 +106,12 @@ class Connection:
         self, shared: Shared, stream: Stream, host: str, prove: Callable[[], bool] = lambda: True
     ) -> None:
         self._shared = shared
-        self._settings = shared.settings
+        self._own = shared.settings
         self._stream = stream
         self._host = host
         self._address = address_of(host)
         supervisor = shared.supervisor
+        self._settings = supervisor.settings
         self._batch = supervisor.batch
         self._client = supervisor.client(host, is_proven=False, relieve=self._make_room)
         self._out = outbox.Outbox(stream, supervisor.batch.soon, self._sent)
@@ -250,7 +251,7 @@ class Connection:
         if self._runs or not self._is_listening:
             self._heard_at = now
             return
-        silent = self._heard_at + self._settings.oaf_idle_timeout
+        silent = self._heard_at + self._own.idle_timeout
         if now >= (silent if self.is_proven else min(silent, self._prove_by)):
             _log.info("an idle client was dropped", peer=self._host)
             self._listening.cancel()
@@ -292,7 +293,7 @@ class Connection:
     async def _until(self, condition: Callable[[], bool]) -> None:
         """Wait for something that answers bring about, or the client; one that does nothing is dropped."""
         while not condition() and not self._out.broken:
-            with trio.move_on_after(self._settings.oaf_idle_timeout) as patience:
+            with trio.move_on_after(self._own.idle_timeout) as patience:
                 await self._flow.until(condition)
             if patience.cancelled_caught and not self._runs:
                 _log.info("a client was dropped: it does not take its answers", peer=self._host)
@@ -326,7 +327,7 @@ class Connection:
             self._admit(messages.open_message(line))
         except ProtocolError as error:
             self._refuse_line(error)
-        if self._settings.oaf_oneshot and self._later is None:
+        if self._own.oneshot and self._later is None:
             self._is_over = True
 
     def _too_long(self) -> str:
@@ -404,7 +405,7 @@ class Connection:
         if self._later is not None:
             later, self._later = self._later, None
             await later()
-        elif self._settings.oaf_oneshot:
+        elif self._own.oneshot:
             self._is_over = True
 
     def _carry_out(self, message: messages.Message) -> None:
@@ -548,4 +549,4 @@ class Connection:
     def _failure(
         self, message_id: bytes, kind: str, message: str, details: dict[str, Any] | None = None
     ) -> bytes:
-        return messages.failure(self._settings.oaf_errors, message_id, kind, message, details)
+        return messages.failure(self._own.errors, message_id, kind, message, details)

@@ -20,15 +20,14 @@ from jefe.fronts.connections import Visit
 from jefe.fronts.front import Front
 from jefe.fronts.listen import Door, Stream, host_of
 from jefe.fronts.oaf.connection import Connection
+from jefe.fronts.oaf.settings import OafSettings
 from jefe.fronts.oaf.shared import Shared
 from jefe.fronts.shutdown import Shutdown
-from jefe.settings import Settings
 
 
 async def serve_oaf(
     supervisor: Supervisor,
-    settings: Settings,
-    door: Door,
+    door: Door[OafSettings],
     *,
     shutdown: Shutdown | None = None,
     task_status: trio.TaskStatus[None] = trio.TASK_STATUS_IGNORED,
@@ -38,14 +37,14 @@ async def serve_oaf(
     `shutdown` asks for the end; None: nobody does.
     """
     shutdown = shutdown or Shutdown()
-    server = Server(supervisor, settings, door.token, shutdown)
+    server = Server(supervisor, door.settings, door.token, shutdown)
     async with trio.open_nursery() as nursery:
         nursery.start_soon(server.run)
         task_status.started()
         await door.serve(server.serve, nursery, shutdown)
 
 
-FRONT: Final = Front("oaf", serve_oaf, makes_token=True)
+FRONT: Final = Front(OafSettings, serve_oaf, makes_token=True)
 """What it is to those who start it."""
 
 
@@ -54,12 +53,14 @@ class Server:
 
     Args:
         supervisor: evaluates.
-        settings: the limits.
+        settings: the server's own.
         token: what every message must carry.
         shutdown: asks for the end.
     """
 
-    def __init__(self, supervisor: Supervisor, settings: Settings, token: Token, shutdown: Shutdown) -> None:
+    def __init__(
+        self, supervisor: Supervisor, settings: OafSettings, token: Token, shutdown: Shutdown
+    ) -> None:
         self._shutdown = shutdown
         self._shared = Shared(supervisor, settings, token)
 

@@ -13,8 +13,8 @@ from jefe.core.supervisor import Supervisor
 from jefe.fronts.access import Token
 from jefe.fronts.connections import PROVING
 from jefe.fronts.guard import Guard
+from jefe.fronts.oaf.settings import OafSettings
 from jefe.fronts.oaf.variables import Variables
-from jefe.settings import Settings
 
 _P = ParamSpec("_P")
 _T = TypeVar("_T")
@@ -32,14 +32,14 @@ class Shared:
 
     Args:
         supervisor: evaluates.
-        settings: the limits.
+        settings: the server's own.
         token: what every message must carry.
     """
 
-    def __init__(self, supervisor: Supervisor, settings: Settings, token: Token) -> None:
+    def __init__(self, supervisor: Supervisor, settings: OafSettings, token: Token) -> None:
         self.supervisor = supervisor
         self.settings = settings
-        self.variables = Variables(settings.oaf_max_variables, settings.oaf_max_variables_size)
+        self.variables = Variables(settings.max_variables, settings.max_variables_size)
         self.token = token
         self.guard = Guard()
         self.started = trio.current_time()
@@ -57,7 +57,7 @@ class Shared:
         return (batch.join if self.evaluating > 1 else batch.run)(work, *args, **kwargs)
 
     async def _drop_silent(self) -> None:
-        pause = min(PROVING, self.settings.oaf_idle_timeout) / 4
+        pause = min(PROVING, self.settings.idle_timeout) / 4
         while True:
             await trio.sleep(pause)
             now = trio.current_time()

@@ -105,7 +105,7 @@ async def test_a_request_that_takes_too_long_is_cancelled_in_the_server_too():
 
 
 async def test_a_token():
-    async with serving(hexput_token="sesame") as server:
+    async with serving({"token": "sesame"}) as server:
         with pytest.raises(Refused, match="wants a token") as caught:
             async with HexputClient(server.url):
                 pass

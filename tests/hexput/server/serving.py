@@ -9,6 +9,7 @@ from trio_websocket import open_websocket
 
 import jefe
 from hexput.server.server import FRONT, serve_hexput
+from hexput.server.settings import HexputSettings
 from jefe.fronts.listen import open_doors
 
 UPGRADE = (
@@ -65,16 +66,16 @@ class Peer:
 
 
 @asynccontextmanager
-async def serving(**settings):
+async def serving(own=None, **settings):
     """A server on a free port, for the length of a block."""
-    given = jefe.Settings(**{"hexput_port": 0, "max_procs": 2, **settings})
+    given = jefe.Settings(**{"max_procs": 2, **settings})
     async with (
-        open_doors([FRONT], given) as doors,
+        open_doors({FRONT: HexputSettings(**{"port": 0, **(own or {})})}, given) as doors,
         jefe.open_supervisor(given) as boss,
         trio.open_nursery() as nursery,
     ):
         (door,) = doors
-        await nursery.start(serve_hexput, boss, given, door)
+        await nursery.start(serve_hexput, boss, door)
         yield Serving(boss, door.listeners[0].socket.getsockname()[1])
         nursery.cancel_scope.cancel()
 

@@ -3,8 +3,8 @@
 import pytest
 
 from hexput.server.admission import refusal
+from hexput.server.settings import HexputSettings
 from jefe.fronts.access import Token
-from jefe.settings import Settings
 
 LOCAL = "127.0.0.1"
 
@@ -14,7 +14,7 @@ def status(headers=(), target="/", local=LOCAL, token="", **given):
         [(name.encode(), value.encode()) for name, value in headers],
         target,
         local,
-        Settings(**given),
+        HexputSettings(**given),
         Token(token),
     )
     return None if no is None else no.status
@@ -60,7 +60,7 @@ def test_a_request_is_one_guess(headers, target, expected):
 
 
 def test_whether_a_client_guesses_is_known():
-    settings, token = Settings(), Token("sesame")
+    settings, token = HexputSettings(), Token("sesame")
     assert not refusal([], "/", LOCAL, settings, token).is_guess
     assert refusal([], "/?token=guess", LOCAL, settings, token).is_guess
     assert refusal([], "/?token=guess&token=sesame", LOCAL, settings, token).is_guess
@@ -128,7 +128,7 @@ def test_a_page_cannot_name_the_host_itself():
     ],
 )
 def test_the_origins_that_are_set_are_those_that_may(origins, origin, expected):
-    assert status([("origin", origin)], hexput_origins=origins) == expected
+    assert status([("origin", origin)], origins=origins) == expected
 
 
 def test_two_origins_are_none():

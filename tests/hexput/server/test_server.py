@@ -130,7 +130,7 @@ async def test_a_nested_call_runs_another_execution_on_the_same_connection_first
 
 
 async def test_a_token_is_wanted_before_the_upgrade():
-    async with serving(hexput_token="sesame") as server:
+    async with serving({"token": "sesame"}) as server:
         with pytest.raises(ConnectionRejected) as caught:
             async with open_websocket_url(server.url):
                 pass
@@ -160,7 +160,7 @@ async def test_without_a_token_each_client_has_names_of_its_own_for_as_long_as_i
 
 
 async def test_who_shows_the_token_speaks_for_the_operator():
-    async with serving(hexput_token="hush") as server:
+    async with serving({"token": "hush"}) as server:
         headers = [("Authorization", "Bearer hush")]
         async with open_websocket("127.0.0.1", server.port, "/", use_ssl=False, extra_headers=headers) as one:
             await one.get_message()
@@ -192,7 +192,7 @@ async def test_wrong_tokens_are_slowed_and_delay_others_of_the_address_by_a_mome
 
     wait = Guard.turn
     monkeypatch.setattr(Guard, "turn", turn)
-    async with serving(hexput_token="sesame") as server, server.client("/?token=sesame") as proven:
+    async with serving({"token": "sesame"}) as server, server.client("/?token=sesame") as proven:
         assert [await upgraded(server, "guess") for _ in range(FREE)] == [401] * FREE
         assert turns == []
         assert [await upgraded(server, word) for word in ("guess", "sesame", "sesame")] == [401, 101, 101]
@@ -201,7 +201,7 @@ async def test_wrong_tokens_are_slowed_and_delay_others_of_the_address_by_a_mome
 
 
 async def test_who_shows_no_token_or_is_a_page_that_may_not_connect_guesses_nothing():
-    async with serving(hexput_token="sesame") as server:
+    async with serving({"token": "sesame"}) as server:
         for _ in range(2 * FREE):
             for headers, path in (("", "/"), ("Origin: http://evil.example\r\n", "/?token=guess")):
                 stream, answer = await server.raw(headers, path)

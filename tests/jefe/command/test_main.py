@@ -20,6 +20,7 @@ from jefe.command import endings
 from jefe.command import given as arguments
 from jefe.command import main as cli
 from jefe.command.caret import WIDTH, excerpt
+from jefe.command.fronts import all_rows
 from jefe.errors import ChildDied, SandboxMissing
 from jefe.fronts import stdio
 from jefe.fronts.shutdown import Shutdown
@@ -45,7 +46,7 @@ def test_an_option_refuses_each_feature_of_the_language() -> None:
 
 
 def test_the_page_of_settings_is_current() -> None:
-    assert (ROOT / "docs" / "settings.md").read_text() == as_markdown()
+    assert (ROOT / "docs" / "settings.md").read_text() == as_markdown(all_rows())
 
 
 # Places

@@ -5,11 +5,13 @@ import structlog
 from structlog.testing import capture_logs
 from trio.testing import wait_all_tasks_blocked
 
+from hexput.server.settings import HexputSettings
 from jefe import Settings, Source, open_supervisor
 from jefe.command import state
 from jefe.command.state import tell_state
 from jefe.fronts.front import Front
 from jefe.fronts.listen import open_doors
+from jefe.fronts.oaf.settings import OafSettings
 
 
 @pytest.fixture(autouse=True)
@@ -23,8 +25,9 @@ def log_as_by_default():
 
 
 async def test_everything_each_front_and_each_child_is_told(family, autojump_clock):
-    settings = Settings(min_procs=2, max_procs=2, recycle_after=0, hexput_port=0, oaf_port=0)
-    fronts = [Front("hexput", open_doors), Front("oaf", open_doors, makes_token=True)]
+    settings = Settings(min_procs=2, max_procs=2, recycle_after=0)
+    fronts = {Front(HexputSettings, open_doors): HexputSettings(port=0)}
+    fronts[Front(OafSettings, open_doors, makes_token=True)] = OafSettings(port=0)
     async with open_doors(fronts, settings) as doors, open_supervisor(settings, spawn=family.spawn) as boss:
         await wait_all_tasks_blocked()
         await boss.run(Source("echo"))

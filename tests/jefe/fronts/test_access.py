@@ -2,9 +2,10 @@
 
 import pytest
 
+from hexput.server.settings import HexputSettings
 from jefe.errors import Misuse
 from jefe.fronts.access import Exposure, Risk, Token, Weight, read_token, refuse_risks, usual_risks
-from jefe.settings import Settings
+from jefe.fronts.oaf.settings import OafSettings
 
 
 @pytest.mark.parametrize("shown", ["", "wrong", "Secre", "Secret ", "secret", None, "\ud800", "é"])
@@ -37,10 +38,10 @@ def test_whoever_has_shown_a_token_goes_on_with_it_when_there_is_another():
 def test_a_token_stands_in_a_file(tmp_path):
     file = tmp_path / "token"
     file.write_text("  sésame\n")
-    assert read_token("hexput", Settings(hexput_token_file=str(file))) == "sésame"
-    assert read_token("oaf", Settings(oaf_token_file=str(file))) == "sésame"
-    assert read_token("oaf", Settings(oaf_token="given")) == "given"
-    assert read_token("oaf", Settings()) == ""
+    assert read_token(HexputSettings(token_file=str(file))) == "sésame"
+    assert read_token(OafSettings(token_file=str(file))) == "sésame"
+    assert read_token(OafSettings(token="given")) == "given"
+    assert read_token(OafSettings()) == ""
 
 
 @pytest.mark.parametrize(
@@ -58,7 +59,7 @@ def test_a_file_that_holds_no_token_is_a_sentence_without_it(tmp_path, content, 
     if content is not None:
         file.write_bytes(content)
     with pytest.raises(Misuse) as caught:
-        read_token("oaf", Settings(oaf_token_file=str(file)))
+        read_token(OafSettings(token_file=str(file)))
     assert "JEFE_OAF_TOKEN_FILE" in str(caught.value)
     assert repr(str(file)) in str(caught.value)
     assert why in str(caught.value)
@@ -85,12 +86,12 @@ HERE, BOTH, THERE = ["127.0.0.1"], ["127.0.0.1", "192.0.2.1"], ["0.0.0.0"]
     ],
 )
 def test_what_is_risky(addresses, has_token, has_tls, weights):
-    exposure = Exposure("hexput", "name", addresses, has_token, has_tls)
+    exposure = Exposure(HexputSettings(address="name"), addresses, has_token, has_tls)
     assert [risk.weight for risk in usual_risks(exposure)] == weights
 
 
 def test_a_grave_risk_is_a_sentence_that_says_what_to_set():
-    exposure = Exposure("hexput", "example", BOTH, False, False)
+    exposure = Exposure(HexputSettings(address="example"), BOTH, False, False)
     with pytest.raises(Misuse) as caught:
         refuse_risks(exposure, usual_risks(exposure))
     for words in ("'example'", "JEFE_HEXPUT_TOKEN", "JEFE_HEXPUT_TOKEN_FILE", "JEFE_INSECURE=true"):

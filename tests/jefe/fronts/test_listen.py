@@ -13,10 +13,12 @@ import structlog
 import trio
 from structlog.testing import capture_logs
 
+from hexput.server.settings import HexputSettings
 from jefe import Settings
 from jefe.errors import Misuse
 from jefe.fronts.front import Front
 from jefe.fronts.listen import open_doors
+from jefe.fronts.oaf.settings import OafSettings
 from jefe.fronts.shutdown import Shutdown
 from tests.hexput.server.serving import make_certificate
 
@@ -35,8 +37,15 @@ async def never(*_, **__):
     raise AssertionError("nobody is served")
 
 
-FRONTS = [Front("hexput", never), Front("oaf", never, makes_token=True)]
-FREE = {"hexput_port": 0, "oaf_port": 0}
+HEXPUT, OAF = Front(HexputSettings, never), Front(OafSettings, never, makes_token=True)
+
+
+def hexput(**given):
+    return {HEXPUT: HexputSettings(**{"port": 0, **given})}
+
+
+def oaf(**given):
+    return {OAF: OafSettings(**{"port": 0, **given})}
 
 
 class Resolver(trio.abc.HostnameResolver):
@@ -82,13 +91,13 @@ async def heard(port, context=None):
 async def test_a_door_beyond_this_machine_without_a_token_stays_shut(address):
     trio.socket.set_custom_hostname_resolver(Resolver("127.0.0.1", "192.0.2.1"))
     with pytest.raises(Misuse, match="set JEFE_HEXPUT_TOKEN or"):
-        async with open_doors(FRONTS, Settings(**FREE, hexput_address=address)):
+        async with open_doors(hexput(address=address) | oaf(), Settings()):
             pass
 
 
 async def test_a_name_whose_addresses_are_all_of_this_machine_is_open_and_that_is_said():
     trio.socket.set_custom_hostname_resolver(Resolver("127.0.0.1", "127.0.0.2"))
-    async with open_doors(FRONTS[:1], Settings(**FREE, hexput_address="example")) as doors:
+    async with open_doors(hexput(address="example"), Settings()) as doors:
         (door,) = doors
         assert [place.rpartition(":")[0] for place in door.places] == ["127.0.0.1", "127.0.0.2"]
         *places, risk = door.announcement()
@@ -97,14 +106,14 @@ async def test_a_name_whose_addresses_are_all_of_this_machine_is_open_and_that_i
 
 
 @pytest.mark.parametrize(
-    ("given", "said"),
+    ("own", "shared", "said"),
     [
-        ({"insecure": True}, "whoever reaches it over the network may use it: set JEFE_HEXPUT_TOKEN"),
-        ({"hexput_token": "sesame"}, "the token travels in the clear: set JEFE_TLS_CERT"),
+        ({}, {"insecure": True}, "whoever reaches it over the network may use it: set JEFE_HEXPUT_TOKEN"),
+        ({"token": "sesame"}, {}, "the token travels in the clear: set JEFE_TLS_CERT"),
     ],
 )
-async def test_what_is_risky_and_wanted_is_a_warning(given, said):
-    async with open_doors(FRONTS[:1], Settings(**FREE, hexput_address="0.0.0.0", **given)) as doors:
+async def test_what_is_risky_and_wanted_is_a_warning(own, shared, said):
+    async with open_doors(hexput(address="0.0.0.0", **own), Settings(**shared)) as doors:
         with capture_logs() as logs:
             for door in doors:
                 list(door.announcement())
@@ -114,7 +123,7 @@ async def test_what_is_risky_and_wanted_is_a_warning(given, said):
 
 
 async def test_a_front_that_makes_tokens_is_never_open():
-    async with open_doors(FRONTS[1:], Settings(**FREE, oaf_address="0.0.0.0")) as doors:
+    async with open_doors(oaf(address="0.0.0.0"), Settings()) as doors:
         (door,) = doors
         token = list(door.announcement())[-1].split()[-1]
         assert len(token) >= 32
@@ -126,13 +135,13 @@ async def test_either_all_doors_are_open_or_none():
         with socket.create_server(("127.0.0.1", 0)) as free:
             port = free.getsockname()[1]
         with pytest.raises(Misuse, match="JEFE_OAF_PORT"):
-            async with open_doors(FRONTS, Settings(hexput_port=port, oaf_port=taken.getsockname()[1])):
+            async with open_doors(hexput(port=port) | oaf(port=taken.getsockname()[1]), Settings()):
                 pass
         assert refuses(port)
 
 
 async def test_a_client_that_comes_before_the_front_serves_waits(nursery):
-    async with open_doors(FRONTS[:1], Settings(**FREE)) as doors:
+    async with open_doors(hexput(), Settings()) as doors:
         (door,) = doors
         async with await trio.open_tcp_stream("127.0.0.1", port_of(door)) as early:
             shutdown = Shutdown()
@@ -153,7 +162,7 @@ async def test_all_fronts_together_have_so_many_clients(nursery):
         await stream.send_all(b"in")
         await stream.receive_some()
 
-    async with open_doors(FRONTS, Settings(**FREE, max_connections=2)) as doors:
+    async with open_doors(hexput() | oaf(), Settings(max_connections=2)) as doors:
         first, second = doors
         for door in doors:
             nursery.start_soon(door.serve, stay, nursery, Shutdown())
@@ -181,7 +190,7 @@ async def test_who_proves_nothing_is_closed_and_keeps_nobody_out(nursery, monkey
         await stream.send_all(b"in")
         await stream.receive_some()
 
-    async with open_doors(FRONTS[:1], Settings(**FREE, max_connections=1)) as doors:
+    async with open_doors(hexput(), Settings(max_connections=1)) as doors:
         (door,) = doors
         nursery.start_soon(door.serve, serve, nursery, Shutdown())
         with capture_logs() as logs:
@@ -206,7 +215,7 @@ async def test_half_a_tls_handshake_counts_as_silence(nursery, monkeypatch, tmp_
     async def serve(stream, visit):
         await stream.do_handshake()
 
-    async with open_doors(FRONTS[:1], Settings(**FREE, tls_cert=str(both))) as doors:
+    async with open_doors(hexput(), Settings(tls_cert=str(both))) as doors:
         (door,) = doors
         nursery.start_soon(door.serve, serve, nursery, Shutdown())
         for start in (b"", b"\x16\x03\x01\x02\x00\x01"):
@@ -233,7 +242,7 @@ class Exhausted:
 
 
 async def test_a_system_without_a_file_left_is_waited_for_and_told_of_once(nursery, autojump_clock):
-    async with open_doors(FRONTS[:1], Settings(**FREE)) as doors:
+    async with open_doors(hexput(), Settings()) as doors:
         (door,) = doors
         door.listeners[0] = Exhausted(door.listeners[0], 50)
         with capture_logs() as logs:
@@ -249,13 +258,13 @@ async def test_what_a_process_may_open_bounds_its_clients_and_is_said(monkeypatc
     monkeypatch.setattr("jefe.fronts.listen.open_files", lambda: 20)
     for files, most, lines in ((256, 77, 1), (None, 10_000, 0), (1_048_576, 10_000, 0)):
         monkeypatch.setattr("jefe.fronts.listen.file_limit", lambda files=files: files)
-        async with open_doors(FRONTS, Settings(**FREE)) as doors:
+        async with open_doors(hexput() | oaf(), Settings()) as doors:
             with capture_logs() as logs:
                 doors.bound_connections()
             assert doors.connections.most == most
             assert len(logs) == lines
     monkeypatch.setattr("jefe.fronts.listen.file_limit", lambda: 40)
-    async with open_doors(FRONTS, Settings(**FREE)) as doors:
+    async with open_doors(hexput() | oaf(), Settings()) as doors:
         with pytest.raises(Misuse, match=r"may open 40 files, .* raise that limit"):
             doors.bound_connections()
 
@@ -264,16 +273,16 @@ async def test_tokens_are_read_anew_and_stay_as_they_were_where_that_fails(tmp_p
     one, other = tmp_path / "one", tmp_path / "other"
     one.write_text("first")
     other.write_text("first")
-    given = Settings(**FREE, hexput_token_file=str(one), oaf_token_file=str(other))
-    async with open_doors(FRONTS, given) as doors:
-        hexput, oaf = doors
+    fronts = hexput(token_file=str(one)) | oaf(token_file=str(other))
+    async with open_doors(fronts, Settings()) as doors:
+        first, second = doors
         one.unlink()
         other.write_text("second\n")
         with capture_logs() as logs:
             await doors.reload()
-        assert hexput.token.admits("first")
-        assert oaf.token.admits("second")
-        assert not oaf.token.admits("first")
+        assert first.token.admits("first")
+        assert second.token.admits("second")
+        assert not second.token.admits("first")
         error, done = logs
         assert (error["log_level"], done["read"], done["failed"]) == ("error", 1, 1)
         assert "JEFE_HEXPUT_TOKEN_FILE" in error["why"]
@@ -291,7 +300,7 @@ async def test_the_next_handshake_has_the_new_certificate_and_open_connections_s
     both, old = await make_certificate(tmp_path / "old")
     new_both, new = await make_certificate(tmp_path / "new")
     trusts_old, trusts_new = (ssl.create_default_context(cafile=file) for file in (old, new))
-    async with open_doors(FRONTS[:1], Settings(**FREE, tls_cert=str(both))) as doors:
+    async with open_doors(hexput(), Settings(tls_cert=str(both))) as doors:
         (door,) = doors
         nursery.start_soon(door.serve, echo, nursery, Shutdown())
 

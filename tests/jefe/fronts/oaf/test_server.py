@@ -12,6 +12,7 @@ from jefe import Settings, open_supervisor
 from jefe.fronts.access import Token
 from jefe.fronts.guard import FREE, PAUSE
 from jefe.fronts.oaf.connection import Connection
+from jefe.fronts.oaf.settings import OafSettings
 from jefe.fronts.oaf.shared import Shared
 from jefe.fronts.shutdown import Shutdown
 
@@ -76,11 +77,11 @@ class Client:
 
 @pytest.fixture
 async def server(family, nursery):
-    """Starts a server with these settings; returns what connects a client to it."""
+    """Starts a server with these settings, its own in a dictionary; returns what connects a client to it."""
 
-    async def serve(settings, *, task_status):
+    async def serve(settings, own, *, task_status):
         async with open_supervisor(settings, spawn=family.spawn) as boss, trio.open_nursery() as clients:
-            shared = Shared(boss, settings, Token(TOKEN))
+            shared = Shared(boss, own, Token(TOKEN))
             clients.start_soon(shared.run)
 
             async def converse(stream, host, prove):
@@ -97,8 +98,9 @@ async def server(family, nursery):
             task_status.started(connect)
             await trio.sleep_forever()
 
-    async def start(**values):
-        return await nursery.start(serve, Settings(**{"recycle_after": 0, "max_procs": 1, **values}))
+    async def start(own=None, **values):
+        settings = Settings(**{"recycle_after": 0, "max_procs": 1, **values})
+        return await nursery.start(serve, settings, OafSettings(**(own or {})))
 
     yield start
     nursery.cancel_scope.cancel()
@@ -235,7 +237,7 @@ async def test_when_too_many_unfinished_lines_are_held_the_one_that_holds_most_g
 
 
 async def test_variables_and_evaluations_are_bounded(server):
-    client = (await server(max_input_size=1024, oaf_max_variables=3, oaf_max_variables_size=2000))()
+    client = (await server({"max_variables": 3, "max_variables_size": 2000}, max_input_size=1024))()
     large = "x" * 900
     answers = await client.asked(
         {"varsSet": {"a": large}},
@@ -407,7 +409,7 @@ async def test_a_client_has_its_place_from_the_first_right_token_on_and_is_told_
 
 
 async def test_one_answer_and_the_end_if_so_asked(server):
-    connect = await server(oaf_oneshot=True)
+    connect = await server({"oneshot": True})
     for message in ({"ping": True}, "throw", b"nonsense\n", {"ping": True, "t": "wrong"}):
         client = connect()
         await client.ask(message, {"ping": True})
@@ -416,7 +418,7 @@ async def test_one_answer_and_the_end_if_so_asked(server):
 
 
 async def test_errors_as_strings_are_bare_lines(server):
-    client = (await server(oaf_errors="string"))()
+    client = (await server({"errors": "string"}))()
     await client.ask("throw", {"e": "throw", "id": 1}, b"{}\n")
     assert await client.line() == "__OAF__Exception: Execution error at line 1, column 3: no"
     assert json.loads(await client.line()) == {
@@ -428,7 +430,7 @@ async def test_errors_as_strings_are_bare_lines(server):
 
 
 async def test_the_silent_are_dropped_but_not_those_who_wait_for_an_answer(server, family, autojump_clock):
-    connect = await server(oaf_idle_timeout=60, max_time=0)
+    connect = await server({"idle_timeout": 60}, max_time=0)
     silent, waiting = connect(), connect()
     await silent.asked({"ping": True})
     await waiting.ask("hold")

@@ -1,0 +1,41 @@
+"""The settings of the Hexput server."""
+
+from typing import Annotated
+
+from msgspec import Meta
+
+from jefe.fronts.settings import Address, FrontSettings, Port, Token
+from jefe.origins import read_origins
+from jefe.settings import SettingsError
+
+
+class HexputSettings(FrontSettings, frozen=True, kw_only=True, forbid_unknown_fields=True):
+    """What the Hexput server alone is told; see `jefe.settings.BaseSettings`."""
+
+    front = "hexput"
+    protocol = "Hexput over WebSocket"
+
+    address: Annotated[Address, Meta(description="Where the Hexput server listens.")] = "127.0.0.1"
+    port: Annotated[
+        Port, Meta(description="The port of the Hexput server; 0: any free one, which is printed.")
+    ] = 9001
+    token: Annotated[
+        Token, Meta(description="What a client of the Hexput server must show; empty: nothing.")
+    ] = ""
+    origins: Annotated[
+        str,
+        Meta(
+            max_length=65536,
+            description="Which web pages may connect to the Hexput server, such as https://example.com, "
+            "separated by blanks or commas; *: all that have an origin; empty: those from the server's own "
+            "host.",
+            extra={"unit": "origins"},
+        ),
+    ] = ""
+
+    def __post_init__(self) -> None:
+        super().__post_init__()
+        try:
+            read_origins(self.origins)
+        except ValueError as error:
+            raise SettingsError(f"{self.variable('origins')}: {error}") from None
