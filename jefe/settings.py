@@ -5,7 +5,7 @@ variable `JEFE_MAX_TIME`. Its annotation says what it means, in which unit, and 
 nothing about a setting is written down anywhere else. `table` makes rows of any number of such structs, which
 the code, the tests and docs/settings.md read.
 
-`Settings` has what the supervisor, or every front, reads. What only one front reads is in that front's own
+`Settings` has what is said to the supervisor, or to all fronts. What is said to one front is in its own
 struct (jefe/fronts/settings.py); no front is known here.
 
 Rules: a value that does not parse, or is out of its bounds, is an error that names the variable, the value
