@@ -9,6 +9,7 @@ from msgspec import Raw
 from child.protocol.framing import CRLF, OVERSIZED, Frame, Framer, Oversized
 from child.protocol.languages import LANGUAGES, Capabilities
 from child.protocol.messages import (
+    ABSENT,
     CHILD_DIED,
     DUPLICATE_RUN,
     FUNCTION_NOT_FOUND,
@@ -49,11 +50,13 @@ from child.protocol.messages import (
     finished,
     refused,
     responded,
+    run_request,
     threw,
     with_data,
 )
 
 __all__ = [
+    "ABSENT",
     "CHILD_DIED",
     "CRLF",
     "DUPLICATE_RUN",
@@ -102,6 +105,7 @@ __all__ = [
     "finished",
     "refused",
     "responded",
+    "run_request",
     "threw",
     "with_data",
 ]

@@ -43,6 +43,10 @@ NO_TREE: Final = "this language has no trees"
 # The one type of `resume` error that is no failure of a host function: there is no such function.
 FUNCTION_NOT_FOUND: Final = "FunctionNotFoundError"
 
+ABSENT: Final = Raw()
+"""What a message holds in the place of JSON text that it does not have; it is this very object. Only so is it
+left out when the message is encoded."""
+
 # -------------------------------------------------------------------------------------------- requests
 
 Name = Annotated[str, Meta(min_length=1)]
@@ -57,7 +61,7 @@ class Request(msgspec.Struct, frozen=True, kw_only=True, tag_field="cmd", rename
             JSON texts are the same. To build a request without one, leave it out.
     """
 
-    id: Raw = Raw()
+    id: Raw = ABSENT
 
 
 class Compile(Request, frozen=True, kw_only=True, tag="compile"):
@@ -94,7 +98,7 @@ class Run(Request, frozen=True, kw_only=True, tag="run"):
     """
 
     script_name: Name
-    sandbox: Raw = Raw()
+    sandbox: Raw = ABSENT
     calls: bool = False
     value_of: Literal["return", "expression"] = "return"
     seed: int | None = None
@@ -131,7 +135,7 @@ class Resume(Request, frozen=True, kw_only=True, tag="resume"):
         type: `FUNCTION_NOT_FOUND` beside an error: the host has no such function. Anything else is a failure.
     """
 
-    result: Raw = Raw()
+    result: Raw = ABSENT
     error: str | None = None
     type: str | None = None
 
@@ -197,12 +201,12 @@ class Response(msgspec.Struct, frozen=True, gc=False, kw_only=True):
         capabilities: what it can do, and needs.
     """
 
-    sandbox: Raw = Raw()
-    result: Raw = Raw()
+    sandbox: Raw = ABSENT
+    result: Raw = ABSENT
     exception: Thrown | None = None
-    log: Raw = Raw()
+    log: Raw = ABSENT
     fuel: int | None = None
-    tree: Raw = Raw()
+    tree: Raw = ABSENT
     calls: tuple[str, ...] | None = None
     lacking: str = ""
     language: str = ""
@@ -224,7 +228,7 @@ class Answer(msgspec.Struct, frozen=True, gc=False, kw_only=True, rename="camel"
         size: how many bytes follow the line, which a run returned; None: none.
     """
 
-    id: Raw = Raw()
+    id: Raw = ABSENT
     ok: bool | None = None
     call: HostCall | None = None
     response: Response | None = None
@@ -243,7 +247,7 @@ _T = TypeVar("_T")
 
 
 class _IdOnly(msgspec.Struct, frozen=True):
-    id: Raw = Raw()
+    id: Raw = ABSENT
 
 
 _request_decoder: Final[msgspec.json.Decoder[AnyRequest]] = msgspec.json.Decoder(AnyRequest)
@@ -266,12 +270,14 @@ def decode_request(line: bytes) -> AnyRequest:
             wrong type, or has an empty name or source.
     """
     try:
-        request = _decode(_request_decoder, line)
-        request_id = bytes(request.id)
-        if request_id and request_id[0] not in _FIRST_OF_ID:
+        try:
+            request = _request_decoder.decode(line) if line.isascii() else _decode(_request_decoder, line)
+        except (msgspec.DecodeError, RecursionError):
+            request = _decode(_request_decoder, line)
+        if request.id is not ABSENT and bytes(request.id)[0] not in _FIRST_OF_ID:
             raise ValueError("Expected `str | number` - at `$.id`")
         if type(request) is Run:
-            if not _is_object(request.sandbox):
+            if request.sandbox is not ABSENT and bytes(request.sandbox)[:1] not in _OBJECT:
                 raise ValueError("Expected `object` - at `$.sandbox`")
         elif type(request) is Resume and request.error is None and not bytes(request.result):
             raise ValueError("Object missing required field `result` or `error`")
@@ -283,11 +289,15 @@ def decode_request(line: bytes) -> AnyRequest:
 def decode_answer(line: bytes) -> Answer:
     """Decode one line of a child, given without its CRLF; `MalformedAnswer` if it is none."""
     try:
-        answer = _decode(_answer_decoder, line)
+        try:
+            answer = _answer_decoder.decode(line) if line.isascii() else _decode(_answer_decoder, line)
+        except (msgspec.DecodeError, RecursionError):
+            answer = _decode(_answer_decoder, line)
         if answer.call is None:
             if answer.ok is None:
                 raise ValueError("neither an answer nor a host call")
-            if answer.response is not None and bytes(answer.response.sandbox)[:1] not in _OBJECT:
+            response = answer.response
+            if response is not None and bytes(response.sandbox)[:1] not in _OBJECT:
                 raise ValueError("Expected `object` - at `$.response.sandbox`")
         elif not bytes(answer.id) or bytes(answer.call.arguments)[:1] != b"[":
             raise ValueError("a host call without an id, or without an array of arguments")
@@ -319,11 +329,6 @@ def decode_object(text: bytes, known: Collection[str] | None = None) -> dict[str
             raise
     members = deeply(surrogates.decode, text.decode(), known, ())
     return members if known is None else {name: members[name] for name in known if name in members}
-
-
-def _is_object(text: Raw) -> bool:
-    """Whether raw JSON is an object, or absent."""
-    return bytes(text)[:1] in _OBJECT
 
 
 def _find_id(line: bytes) -> bytes:
@@ -379,6 +384,40 @@ def _decode_slowly(decoder: msgspec.json.Decoder[_T], line: bytes) -> _T:
 def encode_request(request: AnyRequest) -> bytes:
     """The line of a request."""
     return _line(_encode(request))
+
+
+def run_request(
+    key: bytes,
+    sandbox: bytes,
+    *,
+    run_id: bytes = b"",
+    calls: bool = False,
+    value_of: str = "return",
+    seed: int | None = None,
+    started_at: float | None = None,
+) -> bytes:
+    """The line of a `Run`, which a supervisor sends more often than any other.
+
+    Args:
+        key: the name of the script, JSON text.
+        sandbox: a JSON object, the variables given to the script; empty for none.
+        run_id: JSON text, or empty.
+        calls: as of `Run`, and so is the rest.
+    """
+    line = b'{"cmd":"run","scriptName":' + key
+    if sandbox:
+        line += b',"sandbox":' + sandbox
+    if run_id:
+        line += b',"id":' + run_id
+    if calls:
+        line += b',"calls":true'
+    if value_of != "return":
+        line += b',"valueOf":' + _encode(value_of)
+    if seed is not None:
+        line += b',"seed":%d' % seed
+    if started_at is not None:
+        line += b',"startedAt":' + _encode(started_at)
+    return _line(line + b"}")
 
 
 def with_data(line: bytes, data: bytes) -> bytes:
@@ -440,9 +479,7 @@ def _beside(log: bytes, fuel: int | None) -> bytes:
 def _ended(request_id: bytes, members: bytes, time_taken: float) -> bytes:
     """The line of a run that ended; the members stand behind a comma each."""
     tail = b',"id":%b}' % request_id if request_id else b"}"
-    return (b'{"ok":true,"response":{%b},"timeTaken":%.3f%b' % (members[1:], time_taken, tail)).replace(
-        CRLF, b"  "
-    ) + CRLF
+    return _line(b'{"ok":true,"response":{%b},"timeTaken":%.3f%b' % (members[1:], time_taken, tail))
 
 
 def refused(request_id: bytes, reason: str, extra: Mapping[str, Any] | None = None) -> bytes:

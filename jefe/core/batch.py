@@ -41,13 +41,14 @@ class Batch:
         is_crowded: tells whether there are several clients, who have turns.
     """
 
-    __slots__ = ("_depth", "_dispatch", "_is_crowded", "_is_woken", "_thunks", "_wake")
+    __slots__ = ("_dispatch", "_is_crowded", "_is_woken", "_thunks", "_wake", "depth")
 
     def __init__(self, dispatch: Thunk, is_crowded: Callable[[], bool] = lambda: False) -> None:
         self._dispatch = dispatch
         self._is_crowded = is_crowded
         self._thunks: list[Thunk] = []
-        self._depth = 0
+        self.depth = 0
+        """How much work is under way; if there is any, the batch ends behind it."""
         self._is_woken = False
         self._wake = trio.Event()
 
@@ -58,24 +59,24 @@ class Batch:
     def soon(self, thunk: Thunk) -> None:
         """Have a function called at the end of the batch."""
         self._thunks.append(thunk)
-        if not self._depth and not self._is_woken:
+        if not self.depth and not self._is_woken:
             self._is_woken = True
             self._wake.set()
 
     def touch(self) -> None:
         """Have the batch end, though there is nothing to call: something was queued elsewhere."""
-        if not self._depth and not self._is_woken:
+        if not self.depth and not self._is_woken:
             self._is_woken = True
             self._wake.set()
 
     def run(self, work: Callable[_P, _T], *args: _P.args, **kwargs: _P.kwargs) -> _T:
         """Do some work, and end the batch behind it. It cannot wait: it is a plain function."""
-        self._depth += 1
+        self.depth += 1
         try:
             return work(*args, **kwargs)
         finally:
-            self._depth -= 1
-            if not self._depth:
+            self.depth -= 1
+            if not self.depth:
                 self.flush()
 
     def join(self, work: Callable[_P, _T], *args: _P.args, **kwargs: _P.kwargs) -> _T:
@@ -88,7 +89,7 @@ class Batch:
 
     def flush(self) -> None:
         """End the batch now."""
-        self._depth += 1  # what this sets off leaves with it
+        self.depth += 1  # what this sets off leaves with it
         try:
             self._attempt(self._dispatch)
             while self._thunks:
@@ -97,7 +98,7 @@ class Batch:
                     self._attempt(thunk)
                 self._attempt(self._dispatch)
         finally:
-            self._depth -= 1
+            self.depth -= 1
 
     def _attempt(self, thunk: Thunk) -> None:
         try:

@@ -135,11 +135,10 @@ class Child:
         head = self.dialogue.head
         return head is not None and head.spent >= _SEEN
 
-    def begin(self, job: Job) -> None:
-        """Send a job."""
+    def watch(self) -> None:
+        """It is about to be given jobs."""
         if not self.dialogue.pending:
             self._watchdog.start()
-        self.dialogue.begin(job)
 
     def resume(self, job: Job, line: bytes) -> None:
         """Send a line for a run that waits in it."""

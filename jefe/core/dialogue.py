@@ -20,7 +20,7 @@ from typing import Final
 from msgspec import Raw
 
 from child import protocol
-from child.protocol import HostCall, MalformedAnswer
+from child.protocol import ABSENT, HostCall, MalformedAnswer
 from jefe.core.answers import ACCEPTED, Answer, Finished, Parsed, Refused, Threw
 from jefe.core.clients import Client
 from jefe.core.jobs import Job, Place
@@ -67,8 +67,7 @@ class Hello(Job):
         """Longer than for others: its process may still be starting."""
         return _HELLO_LIMIT
 
-    @property
-    def request(self) -> bytes:
+    def send(self, place: Place, capabilities: protocol.Capabilities) -> bytes:
         """Something harmless."""
         return protocol.encode_request(protocol.Stats(id=Raw(VERSION_ID)))
 
@@ -95,8 +94,7 @@ class Load(Job):
         """The version's."""
         return self.loaded.label
 
-    @property
-    def request(self) -> bytes:
+    def send(self, place: Place, capabilities: protocol.Capabilities) -> bytes:
         """The version's own line."""
         return self.loaded.line
 
@@ -116,8 +114,7 @@ class Unload(Job):
         super().__init__(client)
         self._key = key
 
-    @property
-    def request(self) -> bytes:
+    def send(self, place: Place, capabilities: protocol.Capabilities) -> bytes:
         """Forget the version."""
         return protocol.encode_request(protocol.Remove(id=Raw(VERSION_ID), script_name=self._key))
 
@@ -192,19 +189,22 @@ class Dialogue:
 
     def greet(self, on_ready: Callable[[protocol.Response], None]) -> None:
         """Ask for the first sign of life."""
-        self._ask(Hello(self._own, on_ready))
+        self._send(Hello(self._own, on_ready))
 
     def begin(self, job: Job) -> None:
         """Send a job; its version goes before it if the child does not know it."""
         version = job.version
         if version is not None and version.key not in self.known:
             self.known.add(version.key)
-            self._ask(Load(version, job))
+            self._send(Load(version, job))
         if job.compiles is not None:
             self.known.add(job.compiles.key)
-        job.sent(self._place, self.about.capabilities)
+        line = job.send(self._place, self.about.capabilities)
         self._calling += job.may_wait
-        self._ask(job)
+        self.pending.append(job)
+        job.charge = charge = job.cost + len(line) * _MS_PER_BYTE
+        self.load += charge
+        self._write(line)
 
     def resume(self, job: Job, line: bytes) -> None:
         """Answer the host call of a job that waits; nothing happens if the child is dead, and its jobs are
@@ -218,13 +218,15 @@ class Dialogue:
         if version.key in self.known:
             self.known.remove(version.key)
             self._refusals.pop(version.key, None)
-            self._ask(Unload(self._own, version.key))
+            self._send(Unload(self._own, version.key))
 
-    def _ask(self, job: Job, line: bytes = b"") -> None:
-        line = line or job.request
+    def _send(self, job: Job) -> None:
+        self._ask(job, job.send(self._place, self.about.capabilities))
+
+    def _ask(self, job: Job, line: bytes) -> None:
         self.pending.append(job)
-        job.charge = job.cost + len(line) * _MS_PER_BYTE
-        self.load += job.charge
+        job.charge = charge = job.cost + len(line) * _MS_PER_BYTE
+        self.load += charge
         self._write(line)
 
     # ------------------------------------------------------------------------------------------- hearing
@@ -237,13 +239,13 @@ class Dialogue:
             MalformedAnswer: the child is broken; the job that it is at is still pending.
         """
         for line in self._framer.feed(data):
-            if isinstance(line, protocol.Oversized):
+            if line is protocol.OVERSIZED:
                 raise TooLong(f"an answer of more than {MAX_ANSWER} bytes")
             if not self.pending:
                 raise MalformedAnswer("an answer to nothing")
             answer = protocol.decode_answer(line)
             job = self.pending[0]
-            if bytes(answer.id) != job.id:
+            if (b"" if answer.id is ABSENT else bytes(answer.id)) != job.id:
                 raise MalformedAnswer("an answer to something else")
             outcome = self._outcome(job, answer, line)
             self.pending.popleft()
@@ -291,10 +293,10 @@ class Dialogue:
         if thrown is None:
             return Finished(
                 bytes(response.sandbox),
-                bytes(response.result) or None,
+                None if response.result is ABSENT else bytes(response.result),
                 answer.time_taken,
                 data,
-                bytes(response.log),
+                b"" if response.log is ABSENT else bytes(response.log),
                 response.fuel,
             )
         return Threw(

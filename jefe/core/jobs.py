@@ -116,13 +116,9 @@ class Job:
         """What the script that it is about is called in the log; empty if it is about none."""
         return ""
 
-    @property
-    def request(self) -> bytes:
-        """The line that asks for it."""
+    def send(self, place: Place, capabilities: protocol.Capabilities) -> bytes:
+        """A child, which can do this, has it from now on. Returns the line that asks for it."""
         raise NotImplementedError
-
-    def sent(self, place: Place, capabilities: protocol.Capabilities) -> None:
-        """A child has it now, or is about to: its line is asked for next. The child can do this."""
 
     def heard(self, outcome: Answer | protocol.HostCall, place: Place) -> None:
         """The child answered. Raises `protocol.MalformedAnswer` if it cannot have answered that."""
@@ -183,8 +179,7 @@ class Question(Job):
         self._is_wanted = True
         client.hold(len(line))
 
-    @property
-    def request(self) -> bytes:
+    def send(self, place: Place, capabilities: protocol.Capabilities) -> bytes:
         """As it was given."""
         return self.line
 
@@ -243,9 +238,14 @@ def call(function: Callable[..., object], *arguments: object) -> bool:
     try:
         function(*arguments)
     except Exception as error:  # noqa: BLE001 - whatever it is, it concerns one client
-        _log.error("a callback failed", error=f"{type(error).__name__}: {error}", exc_info=error)
+        complain(error)
         return False
     return True
+
+
+def complain(error: Exception) -> None:
+    """Log what a callback raised."""
+    _log.error("a callback failed", error=f"{type(error).__name__}: {error}", exc_info=error)
 
 
 def told(label: str, reason: str, excess: Excess | None, client: str = "") -> dict[str, str]:

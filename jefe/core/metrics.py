@@ -6,7 +6,7 @@ reads them as they are; nothing is computed before somebody looks. Units are bas
 """
 
 from bisect import bisect_left
-from collections import Counter
+from collections import Counter, defaultdict
 from typing import Any, Final
 
 BOUNDS: Final = (0.0001, 0.00025, 0.0005, 0.001, 0.0025, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 1.0, 5.0, 60.0)
@@ -14,6 +14,9 @@ BOUNDS: Final = (0.0001, 0.00025, 0.0005, 0.001, 0.0025, 0.005, 0.01, 0.025, 0.0
 
 SAMPLE: Final = 8
 """Of one run in so many it is measured how long it waited."""
+
+OUTCOMES: Final = ("finished", "threw", "killed", "refused", "cancelled")
+"""How a run can end."""
 
 ENDED: Final = ("finished", "threw", "killed")
 """The outcomes of runs that a child worked on to their end."""
@@ -67,14 +70,35 @@ class Histogram:
         }
 
 
+class Runs:
+    """How many runs of one language ended how.
+
+    Attributes:
+        finished: to their end.
+        threw: by their script's own fault.
+        killed: because they took too much, or their child died.
+        refused: before they began, most of them.
+        cancelled: by whoever asked for them.
+    """
+
+    __slots__ = OUTCOMES
+
+    def __init__(self) -> None:
+        self.finished = self.threw = self.killed = self.refused = self.cancelled = 0
+
+
+NOWHERE: Final = Runs()
+"""Where runs are counted of which nobody knows the language."""
+
+
 class Metrics:
     """What one supervisor counts.
 
     Attributes:
-        runs: runs that ended, by language and outcome (`finished`, `threw`, `refused`, `killed`,
-            `cancelled`).
+        runs: runs that ended, by language.
         kills: runs that were killed, by language and reason.
         refusals: requests that were not carried out, by reason.
+        begun: runs that were to begin.
         spawns: child processes that were started, by language.
         recycles: child processes that were replaced, by language.
         deaths: child processes that died unasked, by language.
@@ -87,7 +111,7 @@ class Metrics:
     """
 
     __slots__ = (
-        "_begun",
+        "begun",
         "deaths",
         "host_call_time",
         "kills",
@@ -103,7 +127,7 @@ class Metrics:
     )
 
     def __init__(self) -> None:
-        self.runs: Counter[tuple[str, str]] = Counter()
+        self.runs: defaultdict[str, Runs] = defaultdict(Runs)
         self.kills: Counter[tuple[str, str]] = Counter()
         self.refusals: Counter[str] = Counter()
         self.spawns: Counter[str] = Counter()
@@ -111,20 +135,16 @@ class Metrics:
         self.deaths: Counter[str] = Counter()
         self.replays: Counter[str] = Counter()
         self.sent = 0
-        self._begun = 0
+        self.begun = 0
         self.received = 0
         self.run_time = Histogram()
         self.queue_time = Histogram()
         self.host_call_time = Histogram()
 
-    def is_sample(self) -> bool:
-        """Whether a run that begins is one of those that are measured more closely."""
-        self._begun += 1
-        return self._begun % SAMPLE == 1
-
     def figures(self) -> dict[str, Any]:
         """As they are told to clients: of all languages together."""
-        outcomes = _by_second(self.runs)
+        sums = {name: sum(getattr(runs, name) for runs in self.runs.values()) for name in OUTCOMES}
+        outcomes = {name: number for name, number in sums.items() if number}
         return {
             "runs": sum(outcomes.get(outcome, 0) for outcome in ENDED),
             "timeTaken": round(self.run_time.sum * 1000, 3),

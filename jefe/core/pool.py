@@ -15,11 +15,13 @@ Invariants:
 - Failed starts back off exponentially; after `_HOPELESS` seconds without a child, queued jobs are refused.
 - Whatever goes wrong with one child, in its own process, in the supervisor's tasks for it, or because the
   system refuses something, ends that child and nothing else.
-- The pool grows, up to `max_procs`, when a job has waited for as long as a start would help it.
+- The pool grows, up to `max_procs`, when a job has waited for as long as a start would help it; beyond the
+  number of processors only if a child is held up by one job, since small ones would not end any sooner.
 
 Work leaves in batches (jefe/core/batch.py): at the end of each, `dispatch` fills the children.
 """
 
+import os
 import signal
 from collections.abc import Awaitable, Callable
 from typing import Any, Final
@@ -52,6 +54,9 @@ _TURN: Final = 0.5
 
 _PATIENCE: Final = 0.02
 """How long a job may wait, in seconds, before another child is started."""
+
+_PROCESSORS: Final = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
+"""With so many children that get on, further ones would only take turns with them."""
 
 _PACE: Final = 0.2
 """The pause after the second start in a row that failed, in seconds; each further one doubles it."""
@@ -118,6 +123,7 @@ class Pool:
         self._is_hopeless = False  # whether there has been none for too long
         self._alive_at = 0.0  # when there was a child to give work to, in seconds of the trio clock
         self._patient: Job | None = None  # a job that waits, and is watched
+        self._at: dict[Child, int] = {}  # how many lines each child had answered at the last look
         self._pressure = trio.Event()
         self._nursery: trio.Nursery | None = None
         self._spawn: Callable[[], Awaitable[Process]] | None = None
@@ -176,7 +182,8 @@ class Pool:
             self._batch.soon(lambda: loser.end(Refused(protocol.OVERLOADED, detail)))
         if self._is_once and job.is_owed and job is not loser:
             self._owed[job] = None
-        self._batch.touch()
+        if not self._batch.depth:
+            self._batch.touch()
 
     def forget(self, version: Version) -> None:
         """Remove a version, which nobody needs any more, from the children that know it."""
@@ -196,27 +203,41 @@ class Pool:
                 break
             if self._is_once and not self._may_leave(busy=True) and not self._prefer_owed():
                 break
-            enough = min(_BUSY, dialogue.load + _TURN)
-            while queue.is_ready and dialogue.load < enough:
-                if dialogue.most_calling is not None and not dialogue.has_room_for(queue.peek()):
-                    break
-                job = queue.take()
-                self._owed.pop(job, None)
-                if job is self._patient:
-                    self._patient = None
-                if job.is_over:
-                    continue
-                version = job.version
-                if version is not None and version.refused is not None:
-                    job.heard(version.refused, child)
-                    continue
-                child.begin(job)
-                if self._is_once:
-                    self._leave(child)
-                    break
+            child.watch()
+            self._give(child, min(_BUSY, dialogue.load + _TURN))
         if queue and self._patient is None and self._target < self._settings.max_procs:
             self._patient = queue.newest()
             self._pressure.set()
+
+    def _give(self, child: Child, enough: float) -> None:
+        """Send a child the next jobs, until it is taken to be busy for so many milliseconds."""
+        queue = self._queue
+        dialogue = child.dialogue
+        is_choosy = dialogue.most_calling is not None
+        while dialogue.load < enough:
+            if is_choosy and queue.is_ready and not dialogue.has_room_for(queue.peek()):
+                return
+            job = queue.take()
+            if job is None:
+                return
+            if self._owed:
+                self._owed.pop(job, None)
+            if job is self._patient:
+                self._patient = None
+            if job.is_over:
+                continue
+            version = job.version
+            if version is not None and version.refused is not None:
+                job.heard(version.refused, child)
+                continue
+            try:
+                dialogue.begin(job)
+            except Exception:  # a mistake of ours, and nobody else has the job
+                job.end(Refused(f"{protocol.INTERNAL_ERROR}it could not be sent"))
+                raise
+            if self._is_once:
+                self._leave(child)
+                return
 
     def _prefer_owed(self) -> bool:
         """There are as many children as may be, or as may be at work. If they only wait, one may be added for
@@ -446,11 +467,20 @@ class Pool:
                 await trio.sleep(_PATIENCE)
                 if job is not self._patient:
                     continue  # it moved; another one may wait now
-                if self._starting or job.is_over:
+                if self._starting or job.is_over or not self._would_help():
                     self._patient = None  # help is under way, or not needed
                 elif self._target < self._settings.max_procs:
                     self._target += 1
                     self._fill()
+
+    def _would_help(self) -> bool:
+        """Whether one more child would be of use: there are processors for more, or some child has been at
+        one job since the last look.
+        """
+        before, self._at = self._at, {child: child.dialogue.answered for child in self._children}
+        if len(self._children) < _PROCESSORS:
+            return True
+        return any(before.get(child) == answered for child, answered in self._at.items())
 
 
 def _report(child: Child, replayed: int) -> None:

@@ -107,22 +107,28 @@ class FairQueue(Generic[T]):
         """The job that is next. Raises IndexError if there is none."""
         return self._turns[0].jobs[0]
 
-    def take(self) -> T:
-        """Take the job that is next; it was its client's turn. Raises IndexError if there is none."""
-        line = self._turns[0]
-        job = line.jobs.popleft()
+    def take(self) -> T | None:
+        """Take the job that is next; it was its client's turn. None if there is none."""
+        turns = self._turns
+        if not turns:
+            return None
+        line = turns[0]
+        jobs = line.jobs
+        job = jobs.popleft()
         self._size -= 1
-        if line.jobs:
-            self._turns.rotate(-1)
-        else:
-            self._turns.popleft()
+        if not jobs:
+            turns.popleft()
             del self._lines[line.client]
+        elif len(turns) > 1:
+            turns.rotate(-1)
         return job
 
     def set_aside(self) -> None:
         """Let others pass the job that is next, which goes on waiting, until `bring_back`."""
-        self._aside.append(self.take())
-        self._size += 1
+        job = self.take()
+        if job is not None:
+            self._aside.append(job)
+            self._size += 1
 
     def bring_back(self) -> None:
         """The jobs that were set aside are next."""
@@ -157,6 +163,6 @@ class FairQueue(Generic[T]):
         """Take out everything; returns it, in the order in which it would have been served."""
         self.bring_back()
         jobs = []
-        while self._size:
-            jobs.append(self.take())
+        while (job := self.take()) is not None:
+            jobs.append(job)
         return jobs

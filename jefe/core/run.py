@@ -24,9 +24,9 @@ from child import protocol
 from child.protocol import HostCall
 from jefe.core.answers import Answer, Ended, Finished, Refused, Threw
 from jefe.core.clients import Client
-from jefe.core.jobs import KILLS, READING_EXCESS, UNKNOWN_COST, Excess, Job, Place, call, told
+from jefe.core.jobs import KILLS, READING_EXCESS, UNKNOWN_COST, Excess, Job, Place, call, complain, told
 from jefe.core.journal import Diverged, Journal, check_same, digest
-from jefe.core.metrics import Metrics
+from jefe.core.metrics import NOWHERE, SAMPLE, Metrics
 from jefe.core.namespaces import Namespace
 from jefe.core.version import Limits, Version
 from jefe.logs import Logger
@@ -55,10 +55,8 @@ _UNKNOWN_LEAST: Final = 0.25
 """What a run of a script that never ran is taken to cost at least, in milliseconds, however quick the others
 of its client are: so that few such answers are expected of a child at a time."""
 
-NO_ID: Final = protocol.Run(script_name="-").id
-NO_SANDBOX: Final = protocol.Run(script_name="-").sandbox
-"""What a request holds that was built without them: only these very objects are left out when it is
-encoded."""
+NO_SANDBOX: Final = protocol.ABSENT
+"""What a run has that is given no variables."""
 
 
 class State(enum.Enum):
@@ -78,6 +76,13 @@ class State(enum.Enum):
 
     __hash__ = object.__hash__  # that of an enum is a function of Python, and costs more than the lookup
 
+
+# In Python 3.11 it takes five times as long to get a member of an enum than a name of the module.
+_HELD: Final = State.HELD
+_CANCELLED: Final = State.CANCELLED
+_ASKING: Final = State.ASKING
+_RUNNING: Final = State.RUNNING
+_ENDED: Final = State.ENDED
 
 NEXT: Final[Mapping[State, Mapping[str, State]]] = {
     State.HELD: {"begin": State.QUEUED, "cancel": State.ENDED, "end": State.ENDED},
@@ -175,7 +180,6 @@ class Run(Job):
         client: Client,
         sandbox: Raw,
         value_of: ValueOf,
-        *,
         on_done: OnDone,
         on_call: OnCall | None,
         functions: Functions,
@@ -194,7 +198,7 @@ class Run(Job):
         self.value_of: ValueOf = value_of
         self.tag = tag
         self.answer: Ended | None = None
-        self.state = State.HELD
+        self.state = _HELD
         self.calls: Calls | None = None
         self.may_wait = False
         self.version: Version | None = None
@@ -212,7 +216,9 @@ class Run(Job):
         self._expected = 0  # bytes, of the answer
         self._data = data
         self._origin: tuple[int, float] | None = None  # its seed, and when it first began
-        self._held = len(sandbox) + len(data or b"")  # bytes on the client's account, besides those
+        self._held = len(sandbox)  # bytes on the client's account, besides those
+        if data is not None:
+            self._held += len(data)
         self._stalled = 0  # how many of these wait for `on_call`'s answer
         self._queued_at = 0.0
         client.hold(self._held)
@@ -235,7 +241,7 @@ class Run(Job):
     def limit(self) -> float:
         """The script's; a short one if nobody waits for the end."""
         assert self.version is not None
-        return _FAREWELL if self.state is State.CANCELLED else self.version.limit
+        return _FAREWELL if self.state is _CANCELLED else self.version.limit
 
     @property
     def limits(self) -> Limits:
@@ -248,7 +254,7 @@ class Run(Job):
         """The script's; little time if nobody waits for the end."""
         assert self.version is not None
         outer = self.version.outer
-        return outer._replace(time=_FAREWELL * 1000) if self.state is State.CANCELLED else outer
+        return outer._replace(time=_FAREWELL * 1000) if self.state is _CANCELLED else outer
 
     @property
     def label(self) -> str:
@@ -286,7 +292,9 @@ class Run(Job):
         """
         self.state = NEXT[self.state]["begin"]
         self.version = version
-        if self._metrics.is_sample():
+        metrics = self._metrics
+        metrics.begun = begun = metrics.begun + 1
+        if begun % SAMPLE == 1:
             self._queued_at = time.perf_counter()
         version.taken(self.client)
         if number:
@@ -294,57 +302,58 @@ class Run(Job):
             self._journal = Journal(version.max_journal)
             self.may_wait = True
 
-    @property
-    def request(self) -> bytes:
-        """Run the version."""
-        assert self.version is not None
-        seed, started_at = self._origin or (None, None)
-        line = protocol.encode_request(
-            protocol.Run(
-                id=Raw(self.id) if self.id else NO_ID,
-                script_name=self.version.key,
-                sandbox=self.sandbox,
-                calls=self._journal is not None,
-                value_of=self.value_of,
-                seed=seed,
-                started_at=started_at,
-            )
-        )
-        return line if self._data is None else protocol.with_data(line, self._data)
-
-    def sent(self, place: Place, capabilities: protocol.Capabilities) -> None:
-        """A child has it."""
-        assert self.version is not None
+    def send(self, place: Place, capabilities: protocol.Capabilities) -> bytes:
+        """A child has it. Returns the line that has the version run."""
+        version = self.version
+        assert version is not None
         self.state = NEXT[self.state]["send"]
         self._place = place
         self._is_replayable = capabilities.replayable
         if capabilities.seeded and self._origin is None:
             self._origin = (secrets.randbits(63), time.time())
-        size = self.version.answer_size or _UNKNOWN_ANSWER
+        size = version.answer_size or _UNKNOWN_ANSWER
         if size > _SMALL:
             self._expect(size)
         if self._queued_at:
             self._metrics.queue_time.add(time.perf_counter() - self._queued_at)
             self._queued_at = 0.0
+        if not self.id and self._data is None and self._origin is None and self.value_of == "return":
+            return protocol.run_request(version.key_text, bytes(self.sandbox))
+        seed, started_at = self._origin or (None, None)
+        line = protocol.run_request(
+            version.key_text,
+            bytes(self.sandbox),
+            run_id=self.id,
+            calls=self._journal is not None,
+            value_of=self.value_of,
+            seed=seed,
+            started_at=started_at,
+        )
+        return line if self._data is None else protocol.with_data(line, self._data)
 
     def heard(self, outcome: Answer | HostCall, place: Place) -> None:
         """It ended, or makes a host call."""
-        if type(outcome) is HostCall:
+        version = self.version
+        assert version is not None
+        if type(outcome) is Finished or type(outcome) is Threw:
+            cost = outcome.time_taken + _LEAST_COST
+            size = len(outcome.log)
+            if type(outcome) is Finished:
+                size += len(outcome.sandbox)
+                if outcome.result is not None:
+                    size += len(outcome.result)
+                if outcome.data is not None:
+                    size += len(outcome.data)
+            version.ran(cost, size)
+            if not version.name:
+                self.client.ran(cost)
+            if self.state is not _CANCELLED:
+                version.counters.ran(outcome.time_taken)
+        elif type(outcome) is HostCall:
             if self._journal is None:
                 raise protocol.MalformedAnswer("a host call of a run that may not make any")
             self._called(outcome.name, bytes(outcome.arguments))
             return
-        version = self.version
-        assert version is not None
-        if type(outcome) is Finished or type(outcome) is Threw:
-            taken = outcome.time_taken
-            size = len(outcome.log)
-            if type(outcome) is Finished:
-                size += len(outcome.sandbox) + len(outcome.result or b"") + len(outcome.data or b"")
-            version.ran(taken + _LEAST_COST, size)
-            self.client.ran(taken + _LEAST_COST)
-            if self.state is not State.CANCELLED:
-                version.counters.ran(taken)
         elif type(outcome) is Refused:
             if outcome.reason in KILLS:
                 # With a detail, it is the reading of the source that was too much.
@@ -365,7 +374,7 @@ class Run(Job):
     def _was_killed(self, reason: str, excess: Excess | None) -> None:
         """It broke a limit, or ends with its child: the one place where that is counted and logged."""
         version = self.version
-        is_wanted = self.state is not State.CANCELLED
+        is_wanted = self.state is not _CANCELLED
         if version is not None:
             limit = version.limits.time if reason == protocol.TOO_MUCH_TIME else 0.0
             version.cost = max(version.cost, limit)
@@ -381,7 +390,7 @@ class Run(Job):
         self._place = None
         self.spent = 0.0
         self._expect(0)
-        was_cancelled = self.state is State.CANCELLED
+        was_cancelled = self.state is _CANCELLED
         self._to("lose")
         if was_cancelled:
             self._release()
@@ -405,7 +414,7 @@ class Run(Job):
         self._has_called = True
         self._expect(0)
         self._to("call")
-        if self.state is State.CANCELLED:
+        if self.state is _CANCELLED:
             self._abandon()
             return
         made = (name, digest(arguments))
@@ -478,7 +487,7 @@ class Run(Job):
         else:
             kind = protocol.FUNCTION_NOT_FOUND if not_found else None
             line = protocol.encode_request(protocol.Resume(id=Raw(self.id), error=error, type=kind))
-        is_here = self.state is State.ASKING
+        is_here = self.state is _ASKING
         before = self._journal.size
         self._journal.record((name, arguments_digest), line, is_delivered=is_here)
         self._hold(self._journal.size - before - len(arguments))
@@ -509,16 +518,16 @@ class Run(Job):
         A run that waits for a child ends at once, one that waits for a host call as soon as its child hears
         of it; one that is on the CPU may have a moment to come to its end.
         """
-        if self.state in (State.CANCELLED, State.ENDED):
+        if self.state in (_CANCELLED, _ENDED):
             return
-        was_asking = self.state is State.ASKING
-        has_child = self.state in (State.RUNNING, State.ASKING)
+        was_asking = self.state is _ASKING
+        has_child = self.state in (_RUNNING, _ASKING)
         self._to("cancel")
         self._call = None
         self._heed()
         self._functions.ended(self)
         if self.version is not None:
-            self._metrics.runs[self.version.language, "cancelled"] += 1
+            self._metrics.runs[self.version.language].cancelled += 1
         if not has_child:
             self._release()
         elif was_asking:
@@ -534,7 +543,7 @@ class Run(Job):
 
     def fail(self, answer: Refused) -> None:
         """End it here, for a reason that is none of its own, wherever it is."""
-        if self.state in (State.CANCELLED, State.ENDED):
+        if self.state in (_CANCELLED, _ENDED):
             return
         self.cancel()
         self.answer = answer
@@ -542,22 +551,25 @@ class Run(Job):
 
     def end(self, answer: Answer) -> None:
         """It is over: release the version, settle the account, tell the answer."""
-        if self.state is State.ENDED:
+        before = self.state
+        if before is _ENDED:
             return
-        is_wanted = self.state is not State.CANCELLED
-        self.state = NEXT[self.state]["end"]
-        self._call = None
-        self._heed()
-        if not is_wanted:
+        self.state = NEXT[before]["end"]
+        if self._journal is not None:
+            self._call = None
+            self._heed()
+        if before is _CANCELLED:
             self._release()
             return
         if self.calls is not None:
             self._functions.ended(self)
-        assert type(answer) is Finished or type(answer) is Threw or type(answer) is Refused
-        self.answer = answer
+        self.answer = answer  # type: ignore[assignment]  # a run comes to nothing else
         self._count(answer)
         self._release()
-        call(self._on_done, self)
+        try:
+            self._on_done(self)
+        except Exception as error:  # noqa: BLE001 - whatever it is, it concerns one client
+            complain(error)
 
     def _release(self) -> None:
         self.is_over = True
@@ -570,16 +582,22 @@ class Run(Job):
         if self.version is not None:
             self.version.released()
 
-    def _count(self, answer: Ended) -> None:
-        if isinstance(answer, Refused):
-            outcome = "killed" if answer.reason in (*KILLS, protocol.CHILD_DIED) else "refused"
-            if outcome == "refused":
-                self._metrics.refusals[answer.reason] += 1
+    def _count(self, answer: Answer) -> None:
+        metrics = self._metrics
+        runs = NOWHERE if self.version is None else metrics.runs[self.version.language]
+        if type(answer) is Finished:
+            runs.finished += 1
+            metrics.run_time.add(answer.time_taken / 1000)
+        elif type(answer) is Threw:
+            runs.threw += 1
+            metrics.run_time.add(answer.time_taken / 1000)
         else:
-            outcome = "finished" if type(answer) is Finished else "threw"
-            self._metrics.run_time.add(answer.time_taken / 1000)
-        if self.version is not None:
-            self._metrics.runs[self.version.language, outcome] += 1
+            assert type(answer) is Refused
+            if answer.reason in KILLS or answer.reason == protocol.CHILD_DIED:
+                runs.killed += 1
+            else:
+                runs.refused += 1
+                metrics.refusals[answer.reason] += 1
 
     def _expect(self, size: int) -> None:
         """It is on its way to an answer of so many bytes, as far as is known."""

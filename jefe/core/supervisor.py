@@ -36,7 +36,7 @@ from jefe.core.run import NO_SANDBOX, OnCall, OnDone, Run, ValueOf
 from jefe.core.scripts import Entry, Scripts, Source
 from jefe.core.spawn import open_births
 from jefe.core.values import Outcome, Sandbox, encode, outcome_of, sandbox_text
-from jefe.core.version import VERSION_ID, Version
+from jefe.core.version import NO_CALLS, VERSION_ID, Version
 from jefe.errors import (
     FunctionNotFound,
     InputTooLarge,
@@ -154,17 +154,7 @@ class Supervisor:
 
         Returns the run, which can be cancelled.
         """
-        run = Run(
-            client,
-            sandbox,
-            value_of,
-            on_done=on_done,
-            on_call=on_call,
-            functions=self._functions,
-            metrics=self.metrics,
-            data=data,
-            tag=tag,
-        )
+        run = Run(client, sandbox, value_of, on_done, on_call, self._functions, self.metrics, data, tag)
         if client.must_wait:
             self._end(run, self._overloaded(client))
         elif isinstance(script, str):
@@ -187,10 +177,10 @@ class Supervisor:
             caller.client,
             sandbox,
             "return",
-            on_done=on_done,
-            on_call=caller.on_call,
-            functions=self._functions,
-            metrics=self.metrics,
+            on_done,
+            caller.on_call,
+            self._functions,
+            self.metrics,
             tag=caller.tag,
         )
         run.is_owed = True
@@ -342,10 +332,11 @@ class Supervisor:
 
     def _begin(self, run: Run, version: Version) -> None:
         number = 0
-        if run.on_call is not None or self._scripts.may_reach(version):
+        if run.on_call is not None or (version.calls != NO_CALLS and self._scripts.may_reach(version)):
             self._number = number = self._number + 1
         run.begin(version, number)
-        self.pool(version.language).put(run)
+        pool = self.pools.get(version.language) or self.pool(version.language)
+        pool.put(run)
 
     def _compile(self, client: Client, request: protocol.Compile, entry: Entry, on_answer: OnAnswer) -> None:
         version = self._scripts.make(request, entry.counters, entry.namespace)

@@ -22,6 +22,9 @@ VERSION_ID: Final = b"0"
 """The id of every line about a source: its answer needs one to come at all, and answers come in order
 anyway."""
 
+NO_CALLS: Final[frozenset[str]] = frozenset()
+"""What is known of a script that calls no functions but its own."""
+
 _UNLIMITED: Final = 1e9
 """As good as unlimited, in seconds, and yet a time: what may take for ever is looked at all the same."""
 
@@ -141,6 +144,7 @@ class Version:
         "cost",
         "counters",
         "key",
+        "key_text",
         "language",
         "limit",
         "limits",
@@ -166,6 +170,8 @@ class Version:
         unused: "Callable[[Version], None]",
     ) -> None:
         self.key = str(number)
+        self.key_text = b'"%d"' % number
+        """The same, as JSON text."""
         self.name = request.script_name
         """The name that it was compiled under; empty for a source without a name."""
         self.namespace = namespace

@@ -252,9 +252,13 @@ class _Front:
         for the client: its run ends then, too, if its child dies, and it cannot be begun again.
         """
         flow = self._flow
-        self._unpark(request)
+        if request.is_parked:
+            self._unpark(request)
         flow.ended(request.size, len(text))
-        self._say(request, text)
+        if request.place is not None:
+            self._ordered.fill(request.place, text)
+        elif text:
+            self._out.write(text)
         if self._is_at_end:
             self._patience.deadline = self._late()
         if flow.is_waiting or self._shutdown.signal:
@@ -286,7 +290,7 @@ class _Front:
     # ---------------------------------------------------------------------------------------- requests
 
     def _handle(self, line: bytes | protocol.Oversized) -> None:
-        if isinstance(line, protocol.Oversized):
+        if line is protocol.OVERSIZED:
             limit = self._settings.max_input_size
             detail = f"more than {limit} bytes (JEFE_MAX_INPUT_SIZE) without a CRLF"
             self._refuse_line(detail, b"", protocol.INPUT_TOO_LARGE)

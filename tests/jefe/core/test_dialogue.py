@@ -83,10 +83,10 @@ class Bench:
                 self.client,
                 NO_SANDBOX,
                 "return",
-                on_done=lambda run: self.ended.update([number]),
-                on_call=lambda run, name, arguments: self.asked.append(run),
-                functions=NoFunctions(),
-                metrics=Metrics(),
+                lambda run: self.ended.update([number]),
+                lambda run, name, arguments: self.asked.append(run),
+                NoFunctions(),
+                Metrics(),
             )
             job.begin(self.versions[number % 2], number if kind == "calling" else 0)
         self.jobs.append(job)

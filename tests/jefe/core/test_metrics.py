@@ -29,10 +29,10 @@ def test_quantiles_are_right_up_to_the_width_of_a_range():
 
 def test_the_figures_are_those_of_all_languages_together():
     metrics = Metrics()
-    metrics.runs["hexput", "finished"] += 2
-    metrics.runs["other", "finished"] += 1
-    metrics.runs["hexput", "killed"] += 1
-    metrics.runs["hexput", "cancelled"] += 5
+    metrics.runs["hexput"].finished += 2
+    metrics.runs["other"].finished += 1
+    metrics.runs["hexput"].killed += 1
+    metrics.runs["hexput"].cancelled += 5
     metrics.run_time.add(0.25)
     metrics.run_time.add(0.5)
     figures = metrics.figures()
