@@ -25,9 +25,13 @@ _T = TypeVar("_T")
 
 Thunk = Callable[[], object]
 
-TURN: Final = 0.0005
-"""How long one client's messages, or one child's answers, are handled before others have their turn, in
-seconds; and what was begun is ended. With little to do for each, all that there is fits into it."""
+TURN: Final = 0.0001
+"""How long one client's messages are handled before others have their turn, in seconds; and what was begun is
+ended. Whoever has little to do has its turn again after all others: so this decides what a flood costs a
+neighbour, and its messages are what there is most of."""
+
+ANSWERS: Final = 0.0005
+"""The same for one child's answers, which are bounded by what it is given at a time."""
 
 ALONE: Final = 0.01
 """The same while there is one client: larger batches are cheaper, and only the children wait."""
@@ -52,9 +56,9 @@ class Batch:
         self._is_woken = False
         self._wake = trio.Event()
 
-    def end_of_turn(self) -> float:
+    def end_of_turn(self, turn: float = TURN) -> float:
         """When a turn is over that begins now, in seconds of `time.perf_counter`."""
-        return perf_counter() + (TURN if self._is_crowded() else ALONE)
+        return perf_counter() + (turn if self._is_crowded() else ALONE)
 
     def soon(self, thunk: Thunk) -> None:
         """Have a function called at the end of the batch."""

@@ -30,7 +30,7 @@ import trio
 
 from child import protocol
 from jefe.core.answers import Finished, Refused, Threw
-from jefe.core.batch import Batch
+from jefe.core.batch import ANSWERS, Batch
 from jefe.core.clients import Client
 from jefe.core.dialogue import MAX_ANSWER, Dialogue, Event, TooLong
 from jefe.core.jobs import KILLS, Excess, Job
@@ -281,7 +281,7 @@ class Child:
         more.
         """
         job: Job | None = None
-        end = self._batch.end_of_turn()
+        end = self._batch.end_of_turn(ANSWERS)
         try:
             for job, outcome in events:
                 job.heard(outcome, self)
