@@ -82,6 +82,7 @@ def main(arguments: list[str]) -> int:
         source, sink = take_streams()
         size = size_from(os.environ, "JEFE_MAX_INPUT_SIZE", DEFAULT_MAX_INPUT_SIZE)
         output_size = size_from(os.environ, "JEFE_MAX_OUTPUT_SIZE", DEFAULT_MAX_OUTPUT_SIZE)
+        data_size = max(size, size_from(os.environ, "JEFE_MAX_ARTIFACT_SIZE", size))
     except (BadSetting, OSError) as error:
         _say(str(error))
         return 2
@@ -95,7 +96,10 @@ def main(arguments: list[str]) -> int:
         if report.missing:
             _say(report.sentence)
         room.start(gauge.read().size)
-        return serve(engine, size, source, sink, guard=Guard(gauge, room), lacking=report.lack, debug=debug)
+        guard = Guard(gauge, room)
+        return serve(
+            engine, size, source, sink, guard=guard, max_data=data_size, lacking=report.lack, debug=debug
+        )
     except NoRoom as error:
         _say(str(error))
         return 2

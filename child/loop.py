@@ -20,7 +20,7 @@ import time
 import traceback
 from collections.abc import Callable, Collection
 from functools import partial
-from typing import Final, NamedTuple, NoReturn, TypeVar
+from typing import Any, Final, NamedTuple, NoReturn, TypeVar
 
 import msgspec
 from greenlet import getcurrent, greenlet  # type: ignore[import-untyped]
@@ -48,6 +48,9 @@ costs more than a small request."""
 _READING: Final = Limits(time=5000, memory=0)
 """What reading a source text may take: it runs nothing, but a text can be large, and made to be hard to
 read."""
+
+_COMPILER: Final = "a compiler runs nothing"
+_RUNNER: Final = "a child that runs scripts compiles for nobody else"
 
 _MOST_CALLS: Final = 1000  # names that a script calls are told; a supervisor only saves work by knowing them
 _LONGEST_CALLS: Final = 10_000  # characters, together
@@ -110,17 +113,22 @@ class _Figures:
 class _Script:
     """What a name stands for, until it is compiled anew or removed."""
 
-    __slots__ = ("contexts", "figures", "limits", "program")
+    __slots__ = ("_contexts", "figures", "limits", "program")
 
     def __init__(self, program: Program, limits: Limits, figures: _Figures) -> None:
         self.program = program
         self.limits = limits
         self.figures = figures  # of the name: they outlast the script if it is replaced
-        self.contexts: dict[tuple[HostCall, str], Context] = {
-            (host, value_of): Context(host, options, limits.time, limits.memory)
-            for host in (_call_host, _refuse_host_call)
-            for value_of, options in _OPTIONS.items()
-        }  # of runs without a seed: there are few that differ
+        self._contexts: dict[tuple[HostCall, str], Context] = {}  # of runs without a seed: few differ
+
+    def context(self, host: HostCall, value_of: str) -> Context:
+        """What a run without a seed has around it."""
+        context = self._contexts.get((host, value_of))
+        if context is None:
+            limits = self.limits
+            context = Context(host, _OPTIONS[value_of], limits.time, limits.memory)
+            self._contexts[host, value_of] = context
+        return context
 
 
 class _Run:
@@ -149,7 +157,8 @@ class Loop:
 
     Args:
         engine: the language it knows.
-        max_input_size: the longest line it takes, and how many bytes may be behind one.
+        max_input_size: the longest line it takes.
+        max_data: how many bytes may be behind one; None: as many.
         write: is called with each answer, a whole line.
         guard: watches over the limits of runs; whether it does so is for its owner to say (`Guard.start`).
         lacking: what the sandbox of this process lacks, a sentence; it is told with `stats`. Empty: nothing.
@@ -163,6 +172,7 @@ class Loop:
         write: Callable[[bytes], object],
         *,
         guard: Guard | None = None,
+        max_data: int | None = None,
         lacking: str = "",
         debug: bool = False,
     ) -> None:
@@ -179,9 +189,12 @@ class Loop:
         self._max_input_size = max_input_size
         self._write = write
         self._debug = debug
-        self._framer = protocol.Framer(max_input_size, max_data=max_input_size)
+        max_data = max_input_size if max_data is None else max_data
+        self._framer = protocol.Framer(max_input_size, max_data=max_data)
         self._data: bytes | None = None  # what stood behind the line that is handled
-        self._scripts: dict[str, _Script] = {}
+        self._scripts: dict[str, _Script | _Refused] = {}
+        self._is_compiler = False  # or else it has run something, or was told what to run
+        self._is_runner = False
         self._waiting: dict[bytes, _Run] = {}  # by id
         self._parked_size = 0  # of the address space that they hold together, in bytes
         self._figures = _Figures()
@@ -194,6 +207,8 @@ class Loop:
             protocol.Parse: self._parse,
             protocol.Stats: self._stats,
             protocol.Resume: self._resume,
+            protocol.Build: self._build,
+            protocol.Load: self._load,
         }
 
     def feed(self, data: bytes) -> None:
@@ -211,7 +226,7 @@ class Loop:
                     "(JEFE_MAX_INPUT_SIZE) without a CRLF"
                 )
             try:
-                request = protocol.decode_request(line)
+                request = protocol.decode_order(line)
             except protocol.MalformedRequest as error:
                 self._break_off(error.detail, error.id)
             self._data = None
@@ -237,6 +252,7 @@ class Loop:
 
     def _compile(self, request: protocol.Compile) -> None:
         engine = self._speaks(request.language)
+        self._become_runner()
         source = request.script.encode("utf-8", "surrogatepass")
         program = self._attempt(lambda: engine.load(engine.compile(source, request.options)))
         limits = Limits(
@@ -244,14 +260,59 @@ class Loop:
             DEFAULT_MAX_MEM if request.max_mem is None else request.max_mem,
         )
         older = self._scripts.get(request.script_name)
-        figures = _Figures() if older is None else older.figures
+        figures = older.figures if isinstance(older, _Script) else _Figures()
         self._scripts[request.script_name] = _Script(program, limits, figures)
         if request_id := bytes(request.id):
-            calls = program.calls
-            if calls is None or len(calls) > _MOST_CALLS or sum(map(len, calls)) > _LONGEST_CALLS:
+            calls = _told_calls(program)
+            if calls is None:
                 self._write(protocol.accepted(request_id))
             else:
                 self._write(protocol.responded(request_id, msgspec.json.encode({"calls": sorted(calls)})))
+
+    def _build(self, request: protocol.Build) -> None:
+        engine = self._speaks(request.language)
+        if self._is_runner:
+            raise _Refused(f"{protocol.INTERNAL_ERROR}{_RUNNER}")
+        self._is_compiler = True
+        source = request.script.encode("utf-8", "surrogatepass")
+        limits = Limits(request.max_time, request.max_mem)
+        calls = None
+        started = time.perf_counter()
+        if request.tree:
+            if not isinstance(engine, Parser):
+                raise _Refused(protocol.NO_TREE)
+            data = self._attempt(partial(engine.parse, source, request.options), limits)
+        else:
+            data, calls = self._attempt(lambda: _built(engine, source, request.options), limits)
+        if 0 < request.max_size < len(data):
+            what = "its tree" if request.tree else "what it is compiled to"
+            raise _Refused(
+                f"{protocol.SYNTAX_ERROR}the script is too large: {what} has {len(data)} bytes, of at most "
+                f"{request.max_size}",
+                type="SyntaxError",
+            )
+        taken = (time.perf_counter() - started) * 1000
+        self._write(protocol.built(bytes(request.id), calls, taken, data))
+
+    def _load(self, request: protocol.Load) -> None:
+        self._become_runner()
+        for name in request.forget:
+            self._scripts.pop(name, None)
+        limits = Limits(request.max_time, request.max_mem)
+        script: _Script | _Refused
+        try:
+            script = _Script(self._engine.load(self._data or b""), limits, _Figures())
+        except MemoryError:
+            script = _Refused(protocol.TOO_MUCH_MEMORY)
+        except Exception as error:  # noqa: BLE001 - see _conclude
+            self._show(error)
+            script = _Refused(f"{protocol.INTERNAL_ERROR}the script cannot be loaded")
+        self._scripts[request.script_name] = script
+
+    def _become_runner(self) -> None:
+        if self._is_compiler:
+            raise _Refused(f"{protocol.INTERNAL_ERROR}{_COMPILER}")
+        self._is_runner = True
 
     def _remove(self, request: protocol.Remove) -> None:
         self._script(request.script_name)
@@ -296,7 +357,7 @@ class Loop:
 
     def _context(self, request: protocol.Run, script: _Script, host: HostCall) -> Context:
         if not self._is_seeded:
-            return script.contexts[host, request.value_of]
+            return script.context(host, request.value_of)
         options = _OPTIONS[request.value_of]
         limits = script.limits
         return Context(host, options, limits.time, limits.memory, request.seed, request.started_at)
@@ -405,6 +466,8 @@ class Loop:
         script = self._scripts.get(name)
         if script is None:
             raise _Refused(protocol.NO_SUCH_SCRIPT)
+        if isinstance(script, _Refused):  # it could not be loaded
+            raise script
         return script
 
     def _speaks(self, language: str) -> Engine:
@@ -414,10 +477,10 @@ class Loop:
             raise _Refused(f"{protocol.UNKNOWN_LANGUAGE}'{language[:40]}' (known: {known})")
         return self._engine
 
-    def _attempt(self, action: Callable[[], _T]) -> _T:
+    def _attempt(self, action: Callable[[], _T], limits: Limits = _READING) -> _T:
         """Have an engine read a source text; its failure is a refusal of the request."""
         try:
-            return self._guard.watch(action, _READING, 0)
+            return self._guard.watch(action, limits, 0)
         except TooMuch as broken:
             raise _Refused(broken.reason) from None
         except ScriptFault as fault:
@@ -447,6 +510,20 @@ class Loop:
     def _show(self, error: Exception) -> None:
         if self._debug:
             traceback.print_exception(error, file=sys.stderr)
+
+
+def _built(engine: Engine, source: bytes, options: dict[str, Any]) -> tuple[bytes, Collection[str] | None]:
+    """An artifact, which has been loaded, and the functions that it calls."""
+    artifact = engine.compile(source, options)
+    return artifact, _told_calls(engine.load(artifact))
+
+
+def _told_calls(program: Program) -> Collection[str] | None:
+    """The functions that a program may call, if they are known and not too many to be told."""
+    calls = program.calls
+    if calls is None or len(calls) > _MOST_CALLS or sum(map(len, calls)) > _LONGEST_CALLS:
+        return None
+    return calls
 
 
 def _work(job: list[Callable[[], Outcome]]) -> NoReturn:
@@ -509,6 +586,7 @@ def serve(
     sink: int,
     *,
     guard: Guard | None = None,
+    max_data: int | None = None,
     lacking: str = "",
     debug: bool = False,
 ) -> int:
@@ -517,6 +595,7 @@ def serve(
     Args:
         engine: the language to offer.
         max_input_size: the longest request, in bytes.
+        max_data: see `Loop`.
         source: where requests come from, blocking.
         sink: where answers go, blocking.
         guard: see `Loop`; it is started here.
@@ -540,6 +619,7 @@ def serve(
         max_input_size,
         write,
         guard=guard,
+        max_data=max_data,
         lacking=lacking,
         debug=debug,
     )

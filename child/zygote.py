@@ -70,6 +70,7 @@ class Zygote:
         max_input_size: the longest request that a child takes, in bytes.
         room: the address space of a child, which its engines know.
         headroom: how much of it a script's own code may add in one go, in bytes; 0 is unlimited.
+        max_data: how many bytes may be behind a request, at most; as many as it may have itself at least.
         debug: whether children show the traceback of an engine's own error.
     """
 
@@ -81,11 +82,13 @@ class Zygote:
         *,
         room: Room | None = None,
         headroom: int = 0,
+        max_data: int = 0,
         debug: bool = False,
     ) -> None:
         self._control = control
         self._engine = engine
         self._max_input_size = max_input_size
+        self._max_data = max(max_data, max_input_size)
         self._room = room or Room(0)
         self._headroom = headroom
         self._debug = debug
@@ -217,7 +220,14 @@ class Zygote:
                 try_out(self._engine)
             guard = Guard(gauge, self._room)
             status = serve(
-                self._engine, self._max_input_size, 0, 1, guard=guard, lacking=report.lack, debug=self._debug
+                self._engine,
+                self._max_input_size,
+                0,
+                1,
+                guard=guard,
+                max_data=self._max_data,
+                lacking=report.lack,
+                debug=self._debug,
             )
         except NoRoom as error:
             sys.stderr.write(f"child: {error}\n")
@@ -268,10 +278,10 @@ def main(arguments: list[str]) -> int:
     """Be a zygote on the socket that is standard input; return the exit status.
 
     Args:
-        arguments: the pid of the supervisor; the longest request, the largest output and the headroom of a
-            child, in bytes; the language; and `debug` or nothing.
+        arguments: the pid of the supervisor; the longest request, the largest output, the headroom of a
+            child and the largest artifact, in bytes; the language; and `debug` or nothing.
     """
-    supervisor, max_input_size, max_output_size, headroom, language, *more = arguments
+    supervisor, max_input_size, max_output_size, headroom, max_artifact, language, *more = arguments
     _die_with(int(supervisor))
     # Ctrl-C is the supervisor's business. Deaths must be kept until they are reaped, and nothing may be
     # blocked: the supervisor may have been started with these set otherwise.
@@ -287,7 +297,13 @@ def main(arguments: list[str]) -> int:
     engine = load_engine(int(max_output_size), room, language)
     try_out(engine)
     zygote = Zygote(
-        control, engine, int(max_input_size), room=room, headroom=int(headroom), debug="debug" in more
+        control,
+        engine,
+        int(max_input_size),
+        room=room,
+        headroom=int(headroom),
+        max_data=int(max_artifact),
+        debug="debug" in more,
     )
     prepare(engine.capabilities.profile)
     _settle()

@@ -13,6 +13,7 @@ from child import protocol
 SANDBOX_MISSING = "a part of the sandbox is missing"
 CLOSED = "closed"
 NO_CHILD = "no child could be started"
+CANCELLED = "cancelled"
 """The reasons that only a supervisor has."""
 
 

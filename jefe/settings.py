@@ -88,6 +88,52 @@ class Settings(BaseSettings, frozen=True, kw_only=True, forbid_unknown_fields=Tr
             extra={"unit": "processes"},
         ),
     ] = 4
+    max_compilers: Annotated[
+        int,
+        Meta(
+            ge=1,
+            le=1024,
+            description="How many child processes of a language compile scripts, beside those that run them.",
+            extra={"unit": "processes"},
+        ),
+    ] = 2
+    max_compile_time: Annotated[
+        int,
+        Meta(
+            ge=1,
+            le=2**31,
+            description="How much CPU time it may take to compile a script, or to make its tree.",
+            extra={"unit": "ms"},
+        ),
+    ] = 5000
+    max_compile_mem: Annotated[
+        int,
+        Meta(
+            ge=1024,
+            le=2**31,
+            description="How much memory it may take to compile a script, or to make its tree.",
+            extra={"unit": "KiB"},
+        ),
+    ] = 256 * 1024
+    max_artifact_size: Annotated[
+        int,
+        Meta(
+            ge=1024,
+            le=1024 * _MIB,
+            description="How large what a script is compiled to may be; a larger one is refused.",
+            extra={"unit": "bytes"},
+        ),
+    ] = 16 * _MIB
+    max_artifacts: Annotated[
+        int,
+        Meta(
+            ge=0,
+            le=2**40,
+            description="How much of what scripts were compiled to is kept, of all languages together; what "
+            "is not kept is compiled again when it is run.",
+            extra={"unit": "bytes"},
+        ),
+    ] = 128 * _MIB
     recycle_after: Annotated[
         int,
         Meta(

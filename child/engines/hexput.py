@@ -4,8 +4,11 @@ Nothing is kept from one `compile` to the next: whoever compiles what somebody e
 able to tell so by the time that it takes.
 """
 
+import hashlib
 import sys
 from collections.abc import Collection
+from importlib.util import MAGIC_NUMBER
+from pathlib import Path
 from typing import Any
 
 from child.engines import Capabilities, Context, HostCallFailed, HostFunctionNotFound, Payload, ScriptFault
@@ -15,6 +18,17 @@ from hexput.lang import room as lang_room
 from hexput.lang.parser import parse
 from hexput.lang.runtime import RECURSION_LIMIT
 from hexput.lang.script import Outcome, Script, compile_script, load_script
+
+
+def _version() -> str:
+    """What an artifact, which is code of this Python, depends on: the interpreter, and this language."""
+    sources = hashlib.sha256()
+    for module in ("hexput.lang", "child.engines.hexput"):
+        file = Path(sys.modules[module].__file__ or "")
+        for source in sorted(file.parent.glob("*.py")) if file.name == "__init__.py" else [file]:
+            sources.update(source.read_bytes() if source.exists() else b"")
+    return f"{sys.implementation.cache_tag}-{MAGIC_NUMBER.hex()}-{sources.hexdigest()[:16]}"
+
 
 _DEEPEST_TREE = 4000  # levels; the supervisor, which adds room for 5000 to decode, has to read them
 
@@ -65,7 +79,7 @@ class HexputEngine:
     """
 
     name = "hexput"
-    capabilities = Capabilities()
+    capabilities = Capabilities(artifact_version=_version())
     trial = b"let n = 0; loop x in [1, 2.5] { if x > 1 { n = n + x; } } return { n: n, of: trial };"
 
     def __init__(self, max_output_size: int, room: Room) -> None:

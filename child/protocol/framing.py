@@ -14,7 +14,11 @@ from typing import Final
 
 CRLF: Final = b"\r\n"
 
+_LF: Final = ord("\n")
 _MARK: Final = b'"bytes"'
+_LATEST: Final = 64
+"""Within so many bytes of a line's end stands how many bytes are behind it."""
+
 _ANNOUNCED: Final = re.compile(rb'[{,]\s*"bytes"\s*:\s*([0-9]{1,12})\s*\}\s*\Z')
 """How a line ends that has bytes behind it: so many, and a CRLF."""
 
@@ -73,14 +77,21 @@ class Framer:
                 return self._split(data)
             self._is_marked = True
         events: list[bytes | Oversized] = []
-        while data:
+        at = 0
+        while at < len(data):
             if self._missing:
-                data = self._take(data, events)
+                at = self._take(data, at, events)
                 continue
-            at = 0 if self._cr and data[:1] == b"\n" else data.find(CRLF) + 1
-            end = at + 1 if at or (data[:1] == b"\n" and self._cr) else len(data)
-            for line in self._split(data[:end]):
-                announced = _ANNOUNCED.search(line, max(0, len(line) - 64)) if line is not OVERSIZED else None
+            if self._cr and data[at] == _LF:
+                end = at + 1
+            else:
+                end = data.find(CRLF, at) + 2
+                if end == 1:
+                    end = len(data)
+            for line in self._split(data[at:end]):
+                announced = None
+                if line is not OVERSIZED and _MARK in line[-_LATEST:]:
+                    announced = _ANNOUNCED.search(line, max(0, len(line) - _LATEST))
                 if announced is None:
                     events.append(line)
                     continue
@@ -90,24 +101,26 @@ class Framer:
                 if self._missing - len(CRLF) > self._max_data:
                     events.append(OVERSIZED)
                     self._announced = None
-            data = data[end:]
+            at = end
         if events:
             self._is_marked = _MARK in self._held
         return events
 
-    def _take(self, data: bytes, events: list[bytes | Oversized]) -> bytes:
-        """Take the bytes behind a line; returns what comes after them."""
-        piece = data[: self._missing]
-        self._missing -= len(piece)
+    def _take(self, data: bytes, at: int, events: list[bytes | Oversized]) -> int:
+        """Take the bytes behind a line, which begin there; returns where they end."""
+        end = min(at + self._missing, len(data))
+        self._missing -= end - at
         if self._announced is not None:
-            self._data += piece
+            if self._data or self._missing:
+                self._data += data[at:end]
             if not self._missing:
+                whole = bytes(self._data) if self._data else data[at:end]
                 frame = Frame(self._announced)
-                frame.data = bytes(self._data[:-2]) if self._data.endswith(CRLF) else None
+                frame.data = whole[:-2] if whole.endswith(CRLF) else None
                 events.append(frame)
                 self._announced = None
                 self._data = bytearray()
-        return data[len(piece) :]
+        return end
 
     def _split(self, data: bytes) -> list[bytes | Oversized]:
         if self._cr:

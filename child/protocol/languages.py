@@ -21,6 +21,8 @@ class Capabilities(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True
         metered: whether it tells the fuel that a run used.
         profile: the confinement of its processes, a name of child/confine/profiles.py.
         replay_version: what else must be the same for a run to be replayed.
+        artifact_version: what must be the same for an artifact to be loaded: the engine, what it is built on,
+            and the form of its artifacts.
     """
 
     replayable: bool = True
@@ -29,3 +31,4 @@ class Capabilities(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True
     metered: bool = False
     profile: str = "strict"
     replay_version: str = "1"
+    artifact_version: str = "1"

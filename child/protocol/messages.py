@@ -126,6 +126,46 @@ class Stats(Request, frozen=True, kw_only=True, tag="stats"):
     script_name: Name | None = None
 
 
+class Build(Request, frozen=True, kw_only=True, tag="build"):
+    """Read a source, and answer with bytes behind the line: an artifact of it, for a `Load`. A child that has
+    been asked this is a compiler, and never runs anything. Only a supervisor asks.
+
+    Attributes:
+        script: the source.
+        options: the language's own options.
+        tree: whether the bytes are to be its syntax tree instead, JSON text.
+        max_time: what that may take, milliseconds of CPU time; 0 is unlimited.
+        max_mem: the same, KiB of growth.
+        max_size: how large the artifact or the tree may be, in bytes; 0 is unlimited.
+    """
+
+    script: Source
+    language: Name = "hexput"
+    options: dict[str, Any] = {}
+    tree: bool = False
+    max_time: Annotated[float, Meta(ge=0)] = 0
+    max_mem: Annotated[int, Meta(ge=0)] = 0
+    max_size: Annotated[int, Meta(ge=0)] = 0
+
+
+class Load(Request, frozen=True, kw_only=True, tag="load"):
+    """Have a name mean the program of an artifact, the bytes behind the line. There is no answer: if it
+    cannot be loaded, the runs of that name are told so. Only a supervisor asks.
+
+    Attributes:
+        forget: names that mean nothing any more.
+        max_time: for each run, milliseconds of its own time; 0 is unlimited.
+        max_mem: for each run, KiB of growth; 0 is unlimited.
+        size: how many bytes follow the line.
+    """
+
+    script_name: Name
+    forget: tuple[str, ...] = ()
+    max_time: Annotated[float, Meta(ge=0)] = 0
+    max_mem: Annotated[int, Meta(ge=0)] = 0
+    size: int | None = msgspec.field(default=None, name="bytes")
+
+
 class Resume(Request, frozen=True, kw_only=True, tag="resume"):
     """Answer the host call of the waiting run that has this id.
 
@@ -141,6 +181,11 @@ class Resume(Request, frozen=True, kw_only=True, tag="resume"):
 
 
 AnyRequest = Compile | Run | Remove | Parse | Stats | Resume
+"""What an application may ask."""
+
+Order = AnyRequest | Build | Load
+"""What a supervisor may ask a child."""
+
 _COMMANDS: Final = "compile, run, remove, parse, stats, resume"
 
 
@@ -244,6 +289,7 @@ class Answer(msgspec.Struct, frozen=True, gc=False, kw_only=True, rename="camel"
 # --------------------------------------------------------------------------------------------- decoding
 
 _T = TypeVar("_T")
+_R = TypeVar("_R", bound=Request)
 
 
 class _IdOnly(msgspec.Struct, frozen=True):
@@ -251,6 +297,7 @@ class _IdOnly(msgspec.Struct, frozen=True):
 
 
 _request_decoder: Final[msgspec.json.Decoder[AnyRequest]] = msgspec.json.Decoder(AnyRequest)
+_order_decoder: Final[msgspec.json.Decoder[Order]] = msgspec.json.Decoder(Order)
 _answer_decoder: Final = msgspec.json.Decoder(Answer)
 _object_decoder: Final = msgspec.json.Decoder(dict[str, Raw])
 _id_decoder: Final = msgspec.json.Decoder(_IdOnly)
@@ -263,23 +310,32 @@ _NESTED_MEMBERS: Final = frozenset({"call", "response"})
 
 
 def decode_request(line: bytes) -> AnyRequest:
-    """Decode one line, given without its CRLF.
+    """Decode one line of an application, given without its CRLF.
 
     Raises:
         MalformedRequest: it is not JSON, not an object, of an unknown cmd, lacks a field or has one of a
             wrong type, or has an empty name or source.
     """
+    return _decode_request(_request_decoder, line)
+
+
+def decode_order(line: bytes) -> Order:
+    """Decode one line for a child, given without its CRLF. Raises MalformedRequest, as `decode_request`."""
+    return _decode_request(_order_decoder, line)
+
+
+def _decode_request(decoder: msgspec.json.Decoder[_R], line: bytes) -> _R:
     try:
         try:
-            request = _request_decoder.decode(line) if line.isascii() else _decode(_request_decoder, line)
+            request = decoder.decode(line) if line.isascii() else _decode(decoder, line)
         except (msgspec.DecodeError, RecursionError):
-            request = _decode(_request_decoder, line)
+            request = _decode(decoder, line)
         if request.id is not ABSENT and bytes(request.id)[0] not in _FIRST_OF_ID:
             raise ValueError("Expected `str | number` - at `$.id`")
-        if type(request) is Run:
+        if isinstance(request, Run):
             if request.sandbox is not ABSENT and bytes(request.sandbox)[:1] not in _OBJECT:
                 raise ValueError("Expected `object` - at `$.sandbox`")
-        elif type(request) is Resume and request.error is None and not bytes(request.result):
+        elif isinstance(request, Resume) and request.error is None and not bytes(request.result):
             raise ValueError("Object missing required field `result` or `error`")
     except (ValueError, RecursionError) as error:
         raise MalformedRequest(_explain(error), _find_id(line)) from None
@@ -381,7 +437,7 @@ def _decode_slowly(decoder: msgspec.json.Decoder[_T], line: bytes) -> _T:
 # --------------------------------------------------------------------------------------------- encoding
 
 
-def encode_request(request: AnyRequest) -> bytes:
+def encode_request(request: Order) -> bytes:
     """The line of a request."""
     return _line(_encode(request))
 
@@ -435,6 +491,19 @@ def responded(request_id: bytes, response: bytes) -> bytes:
     return _line(b'{"ok":true,"response":' + response + _id_member(request_id) + b"}")
 
 
+def built(request_id: bytes, calls: Collection[str] | None, time_taken: float, data: bytes) -> bytes:
+    """A source was read.
+
+    Args:
+        request_id: of the request.
+        calls: the functions that it calls and does not define; None if they are not known.
+        time_taken: milliseconds.
+        data: the artifact, or the tree.
+    """
+    response = b"{}" if calls is None else b'{"calls":' + _encode(sorted(calls)) + b"}"
+    return with_data(_ended(request_id, b"," + response[1:-1], time_taken), data)
+
+
 def finished(
     request_id: bytes,
     sandbox: bytes,
@@ -454,6 +523,12 @@ def finished(
         log: a JSON array, what it wrote to its log; empty for nothing.
         fuel: what the engine metered.
     """
+    if result is not None and sandbox and not log and fuel is None:  # nearly always
+        tail = b',"id":%b}' % request_id if request_id else b"}"
+        return _line(
+            b'{"ok":true,"response":{"sandbox":%b,"result":%b},"timeTaken":%.3f%b'
+            % (sandbox, result, time_taken, tail)
+        )
     members = b',"sandbox":' + sandbox if sandbox else b""
     if result is not None:
         members += b',"result":' + result

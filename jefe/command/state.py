@@ -55,7 +55,8 @@ def tell_state(supervisor: "Supervisor", doors: "Doors | None" = None) -> None:
                 refused=connections.refused[door.name],
                 most=connections.most,
             )
-    children = [(child, child.vitals) for pool in supervisor.pools.values() for child in pool.children]
+    pools = [*supervisor.pools.values(), *supervisor.compilers.values()]
+    children = [(child, child.vitals) for pool in pools for child in pool.children]
     children.sort(key=lambda each: each[1].memory if each[1] else 0, reverse=True)
     for child, taken in children[:_MOST]:
         _log.warning(

@@ -89,10 +89,26 @@ class Parsed(msgspec.Struct, frozen=True, gc=False):
     tree: bytes
 
 
+class Built(msgspec.Struct, frozen=True, gc=False):
+    """A source was read.
+
+    Attributes:
+        data: what it was compiled to, or its tree.
+        engine: the version of the engine that did that.
+        time_taken: how long it took, in milliseconds.
+        calls: the functions that it calls and does not define; None if they are not known.
+    """
+
+    data: bytes
+    engine: str
+    time_taken: float
+    calls: tuple[str, ...] | None = None
+
+
 Ended = Finished | Threw | Refused
 """What a run comes to."""
 
-Answer = Finished | Threw | Refused | Accepted | Parsed
+Answer = Finished | Threw | Refused | Accepted | Parsed | Built
 """What any request comes to."""
 
 ACCEPTED = Accepted()

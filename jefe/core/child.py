@@ -29,14 +29,14 @@ from typing import Final
 import trio
 
 from child import protocol
-from jefe.core.answers import Finished, Refused, Threw
+from jefe.core.answers import Built, Finished, Refused, Threw
 from jefe.core.batch import ANSWERS, Batch
 from jefe.core.clients import Client
 from jefe.core.dialogue import MAX_ANSWER, Dialogue, Event, TooLong
 from jefe.core.jobs import KILLS, Excess, Job
 from jefe.core.metrics import Metrics
 from jefe.core.outbox import Outbox, receive, widen
-from jefe.core.process import Process
+from jefe.core.process import Process, be_nice
 from jefe.core.vitals import Meter, State, Vitals
 from jefe.core.watchdog import PERIOD, Stillness, Watchdog
 from jefe.logs import Logger
@@ -53,6 +53,9 @@ ten."""
 _ASLEEP: Final = 1.0
 """A child that owes an answer sleeps when it has taken no CPU time for so long, in seconds; or for as long as
 the run may hold it up, if that is shorter."""
+
+_LONG_READING: Final = 100.0
+"""A source that took a compiler so many milliseconds may have left it larger."""
 
 _GRACE = 1.0
 """How long a child that says no more may take to die, in seconds."""
@@ -72,6 +75,7 @@ class Child:
         metrics: counts.
         on_ready: called when the child has given its first sign of life.
         on_settled: called when a batch of answers has been handled.
+        is_nice: whether it is to get only the processors that no other process needs.
     """
 
     def __init__(
@@ -83,6 +87,7 @@ class Child:
         metrics: Metrics,
         on_ready: Callable[["Child"], None],
         on_settled: Callable[["Child"], None],
+        is_nice: bool = False,
     ) -> None:
         assert process.stdin is not None
         assert process.stdout is not None
@@ -93,11 +98,11 @@ class Child:
         self.dialogue = Dialogue(self, self._out.write, own)
         """What it was asked, knows and owes."""
         self.runs = 0
-        """How many runs it has carried out."""
+        """How many runs it has carried out, or sources it has compiled."""
         self.is_condemned = False
         """Whether the supervisor has killed it."""
         self.is_suspect = False
-        """Whether a run in it took too much memory, which may not have come back."""
+        """Whether something in it took much memory, which may not have come back."""
         self.condemned: Job | None = None
         """The job because of which it was killed, if there is one."""
         self.reason = protocol.CHILD_DIED
@@ -119,6 +124,7 @@ class Child:
         self._batch = batch
         self._on_ready = on_ready
         self._on_settled = on_settled
+        self._is_nice = is_nice
         self._excess: Excess | None = None  # the limit that the condemned job broke
         self._watchdog = Watchdog(self._look)
         self._meter: Meter | None = None
@@ -173,6 +179,8 @@ class Child:
 
     def _greeted(self, _: protocol.Response) -> None:
         """It has given its first sign of life, and said what it is."""
+        if self._is_nice:  # before, it may not have been a session of its own yet
+            be_nice(self.pid)
         self.ready_at = trio.current_time()
         self._at_start = self._last = self.vitals or self._at_start
         self._on_ready(self)
@@ -288,6 +296,9 @@ class Child:
                 kind = type(outcome)
                 if kind is Finished or kind is Threw:
                     self.runs += 1
+                elif isinstance(outcome, Built):
+                    self.runs += 1
+                    self.is_suspect = self.is_suspect or outcome.time_taken > _LONG_READING
                 elif isinstance(outcome, Refused) and outcome.reason in KILLS:
                     self.runs += 1
                     self.is_suspect = self.is_suspect or outcome.reason == protocol.TOO_MUCH_MEMORY

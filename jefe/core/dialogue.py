@@ -7,13 +7,15 @@ the child says is decoded here, once, and becomes an answer of the core (jefe/co
 Invariants:
 
 - A job is either among those pending or, a run at a host call, among those waiting.
-- A version goes down the pipe in front of the first job that needs it, and is known from then on, unless the
-  child refuses it: then what the child said about it is the answer to every job that stands behind.
+- A version goes down the pipe in front of the first job that needs it, as an artifact or, a small one, as its
+  source, and is known from then on, unless the child refuses it: then what the child said about it is the
+  answer to every job that stands behind.
+- What a child knows is bounded, in number and in bytes: it forgets what was used longest ago.
 - What is no answer, or answers something else, is `protocol.MalformedAnswer`: the child is broken, and the
   dialogue is over.
 """
 
-from collections import deque
+from collections import OrderedDict, deque
 from collections.abc import Callable, Iterator
 from typing import Final
 
@@ -21,10 +23,10 @@ from msgspec import Raw
 
 from child import protocol
 from child.protocol import ABSENT, HostCall, MalformedAnswer
-from jefe.core.answers import ACCEPTED, Answer, Finished, Parsed, Refused, Threw
+from jefe.core.answers import Answer, Built, Finished, Refused, Threw
 from jefe.core.clients import Client
 from jefe.core.jobs import Job, Place
-from jefe.core.version import TOO_HEAVY, VERSION_ID, Version
+from jefe.core.version import READING, VERSION_ID, Version
 
 MAX_ANSWER: Final = 64 * 1024 * 1024
 """The longest answer that is accepted from a child, in bytes; a child that says more has gone astray."""
@@ -38,8 +40,18 @@ _LONGEST: Final = 1e10
 _HELLO_LIMIT: Final = 21.0
 """How long a child may take to give its first sign of life, in seconds of real time, if it sleeps."""
 
-_LOST_SOURCE: Final = (protocol.SYNTAX_ERROR, protocol.UNKNOWN_LANGUAGE)
-"""How a refusal begins that is the source's own fault, on every child."""
+MOST_KNOWN: Final = 2000
+"""So many versions a child knows at most; and ..."""
+
+_KNOWN_SIZE: Final = 8 * 1024 * 1024
+"""... so large they were on their way, together, in bytes, unless it is one alone. In a child they take
+several times as much."""
+
+TOO_HEAVY: Final = Refused(
+    protocol.TOO_MUCH_TIME,
+    f"the source takes more than {READING.time:g} ms of CPU time to read; make it smaller",
+)
+"""What is answered for a small source that was too much to compile where it runs."""
 
 
 class TooLong(MalformedAnswer):
@@ -78,7 +90,9 @@ class Hello(Job):
 
 
 class Load(Job):
-    """Makes a version known to a child, in the same write as the first job there, at that job's expense."""
+    """Has a child compile a small source where it runs, in the same write as the first job there, at that
+    job's expense.
+    """
 
     __slots__ = ("job", "loaded")
 
@@ -96,10 +110,10 @@ class Load(Job):
 
     def send(self, place: Place, capabilities: protocol.Capabilities) -> bytes:
         """The version's own line."""
-        return self.loaded.line
+        return self.loaded.compile_request()
 
     def overran(self) -> None:
-        """Count it: after a few times it is not tried again."""
+        """It is left to a compiler the next time."""
         self.loaded.overran()
 
 
@@ -141,8 +155,10 @@ class Dialogue:
         """The jobs whose lines it has not answered, oldest first."""
         self.waiting: dict[bytes, Job] = {}
         """The runs that wait in it for the answer to a host call, by id."""
-        self.known: set[str] = set()
-        """The keys of the versions that it has been told."""
+        self.known: OrderedDict[str, int] = OrderedDict()
+        """The keys of the versions that it has been told and not told to forget, those used last at the end;
+        and how large they were on their way, in bytes."""
+        self._known_size = 0  # of these, together
         self._refusals: dict[str, Refused] = {}  # what it said about the versions that it refused, by key
         self.load = 0.0
         """How long it is taken to be busy with its unanswered lines, in milliseconds."""
@@ -191,20 +207,51 @@ class Dialogue:
         """Ask for the first sign of life."""
         self._send(Hello(self._own, on_ready))
 
-    def begin(self, job: Job) -> None:
-        """Send a job; its version goes before it if the child does not know it."""
+    def begin(self, job: Job, artifact: bytes | None = None) -> None:
+        """Send a job. If the child does not know its version, that goes before it: the artifact, or else the
+        source, which is compiled there.
+        """
+        size = 0
         version = job.version
-        if version is not None and version.key not in self.known:
-            self.known.add(version.key)
-            self._send(Load(version, job))
-        if job.compiles is not None:
-            self.known.add(job.compiles.key)
+        if version is not None:
+            known = self.known
+            if version.key in known:
+                known.move_to_end(version.key)
+            elif artifact is None:
+                self._know(version.key, version.size)
+                for key in self._superfluous():
+                    self._send(Unload(self._own, key))
+                self._send(Load(version, job))
+            else:
+                self._know(version.key, len(artifact))
+                load = version.load_request(artifact, self._superfluous())
+                size = len(load)
+                self._write(load)
         line = job.send(self._place, self.about.capabilities)
         self._calling += job.may_wait
         self.pending.append(job)
-        job.charge = charge = job.cost + len(line) * _MS_PER_BYTE
+        job.charge = charge = job.cost + (size + len(line)) * _MS_PER_BYTE
         self.load += charge
         self._write(line)
+
+    def _know(self, key: str, size: int) -> None:
+        self.known[key] = size
+        self._known_size += size
+
+    def _unknow(self, key: str) -> None:
+        self._known_size -= self.known.pop(key, 0)
+
+    def _superfluous(self) -> list[str]:
+        """What it knows is too much: the keys of those that it is to forget, since they were used longest
+        ago. The runs that need them have gone down the pipe before.
+        """
+        keys = []
+        while len(self.known) > 1 and (len(self.known) > MOST_KNOWN or self._known_size > _KNOWN_SIZE):
+            key = next(iter(self.known))
+            self._unknow(key)
+            self._refusals.pop(key, None)
+            keys.append(key)
+        return keys
 
     def resume(self, job: Job, line: bytes) -> None:
         """Answer the host call of a job that waits; nothing happens if the child is dead, and its jobs are
@@ -216,7 +263,7 @@ class Dialogue:
     def forget(self, version: Version) -> None:
         """Remove a version, if the child knows it."""
         if version.key in self.known:
-            self.known.remove(version.key)
+            self._unknow(version.key)
             self._refusals.pop(version.key, None)
             self._send(Unload(self._own, version.key))
 
@@ -277,11 +324,8 @@ class Dialogue:
                 self._refusals.pop(job.loaded.key, None)
                 job.loaded.loaded(response)
             return None
-        if job.compiles is not None:
-            job.compiles.loaded(response)
-            return ACCEPTED
         if answer.time_taken is None or response is None:
-            return _told(response)
+            raise MalformedAnswer("an answer that tells nothing")
         if not 0 <= answer.time_taken <= _LONGEST:
             raise MalformedAnswer("a run that took no time that there is")
         data = None
@@ -289,6 +333,9 @@ class Dialogue:
             data = line.data if isinstance(line, protocol.Frame) else None
             if data is None:
                 raise MalformedAnswer("an answer without the bytes that it announces")
+            if job.version is None:
+                engine = self.about.capabilities.artifact_version
+                return Built(data, engine, answer.time_taken, response.calls)
         thrown = response.exception
         if thrown is None:
             return Finished(
@@ -318,28 +365,17 @@ class Dialogue:
         refused = Refused(reason, answer.detail or "", answer.type, answer.line, answer.column)
         version = job.version
         if isinstance(job, Load):
-            self.known.discard(job.loaded.key)
+            self._unknow(job.loaded.key)
             if reason == protocol.TOO_MUCH_TIME:
                 refused = TOO_HEAVY
                 job.loaded.overran()
-            elif reason.startswith(_LOST_SOURCE):
-                job.loaded.refused = refused
+            else:
+                job.loaded.was_refused(refused)
             self._refusals[job.loaded.key] = refused
             return None
         if isinstance(job, Unload):
             return None
-        if job.compiles is not None:
-            self.known.discard(job.compiles.key)
         if reason == protocol.NO_SUCH_SCRIPT and version is not None:
             # The child refused the version that went before it, and what it said about that is the answer.
             return self._refusals.get(version.key, refused)
         return refused
-
-
-def _told(response: protocol.Response | None) -> Answer:
-    """The answer to a request that was carried out, and was no run. Raises MalformedAnswer if it is none."""
-    if response is None:
-        return ACCEPTED
-    if not bytes(response.tree):
-        raise MalformedAnswer("an answer that tells nothing")
-    return Parsed(bytes(response.tree))

@@ -12,9 +12,9 @@ from collections.abc import Callable
 from typing import ClassVar, Final, NamedTuple, Protocol
 
 from child import protocol
-from jefe.core.answers import Accepted, Answer, Parsed, Refused
+from jefe.core.answers import Answer, Built, Refused
 from jefe.core.clients import Client
-from jefe.core.version import OUTER_READING, READING, VERSION_ID, Limits, Version, digest_of
+from jefe.core.version import OUTER_READING, READING, VERSION_ID, Limits, Version, outer_limits
 from jefe.logs import Logger
 
 _log = Logger()
@@ -24,6 +24,21 @@ UNKNOWN_COST: Final = 1.0
 
 _READ_LIMIT: Final = 12.0
 """How long a child may take to read (compile, parse) a source, in seconds of real time, if it sleeps."""
+
+_LATER: Final = 1000.0
+"""By so much CPU time, in milliseconds, a compiler may be above its limit before it is killed."""
+
+_READINGS: Final = 2
+"""So many compilers may die, or hang, over one source before it is given up."""
+
+_LEAST_COMPILE: Final = 0.25
+"""What it costs a compiler to read a source at least, in milliseconds; and ..."""
+
+_COMPILE_PER_BYTE: Final = 0.004
+"""... what a byte of it costs."""
+
+LARGE: Final = 16 * 1024
+"""A request of more bytes is not given to the last compiler that is free."""
 
 KILLS: Final = (protocol.TOO_MUCH_TIME, protocol.TOO_MUCH_MEMORY)
 """The reasons for which a child itself ends what it is at."""
@@ -42,7 +57,7 @@ class Excess(NamedTuple):
 
 
 READING_EXCESS: Final = Excess(f"{READING.time:g} ms", f"more than {READING.time:g} ms")
-"""When a child itself found that a source is too much to read."""
+"""When a child itself found that a small source is too much to compile."""
 
 
 class Place(Protocol):
@@ -69,18 +84,20 @@ class Job:
         spent: how much CPU time its child has been seen to spend on it, in milliseconds.
         is_over: whether it has ended, or nobody wants it any more and no child has it.
         version: the version that a child must know for it; None if there is none.
-        compiles: the version that it makes known to the child; None if there is none.
         may_wait: whether it may wait in a child for the answer to a host call.
         is_internal: whether it is the dialogue's own, and nobody waits for what comes of it.
         is_owed: whether another job waits for it in a child, or may.
+        is_large: whether smaller ones should not have to wait for it.
+        is_wanted: whether anybody waits for it.
     """
 
     __slots__ = ("charge", "client", "deaths", "id", "is_over", "spent")
 
     version: Version | None = None
-    compiles: Version | None = None
     may_wait: bool = False
     is_internal: ClassVar[bool] = False
+    is_large: bool = False
+    is_wanted: bool = True
     is_owed: bool = False
 
     def __init__(self, client: Client, request_id: bytes = VERSION_ID) -> None:
@@ -124,8 +141,16 @@ class Job:
         """The child answered. Raises `protocol.MalformedAnswer` if it cannot have answered that."""
         raise NotImplementedError
 
+    def refuse(self, refused: Refused) -> None:
+        """It cannot begin, since its script is none, or is too much to read."""
+        self.end(refused)
+
     def overran(self) -> None:
         """The child is about to be killed because it took too much while it was at this."""
+
+    def has_another_try(self) -> bool:
+        """Its child was killed because of it. Whether it may begin again in another one all the same."""
+        return False
 
     def killed(self, reason: str, excess: Excess | None = None) -> None:
         """Its child was killed because of it: it has ended now.
@@ -150,18 +175,20 @@ class Job:
 
 
 class Question(Job):
-    """A request about a source: is it a script (then the child that said so knows it), or what is its tree?
+    """A request about a source, for a compiler: what is it compiled to, or what is its tree?
 
-    A source does nothing, so a child's death while reading it says little: it is tried twice.
+    A source does nothing, so a compiler's death while reading it says little: it is tried twice.
 
     Args:
         client: who asks.
         line: the request.
         on_answer: called with the answer.
-        compiles: the version that the line makes known, if it compiles one.
+        label: what the source is called in the log.
+        limits: what the compiler may take.
+        is_wanted: tells whether anybody still waits for the answer; it is asked before the source is read.
     """
 
-    __slots__ = ("_is_wanted", "_on_answer", "compiles", "line")
+    __slots__ = ("_asks", "_cost", "_hangs", "_label", "_limits", "_on_answer", "_outer", "line")
 
     is_owed = True  # what calls a script by a name that is being compiled waits for that
 
@@ -170,13 +197,20 @@ class Question(Job):
         client: Client,
         line: bytes,
         on_answer: Callable[[Answer], object],
-        compiles: Version | None = None,
+        *,
+        label: str,
+        limits: Limits = READING,
+        is_wanted: Callable[[], bool] | None = None,
     ) -> None:
         super().__init__(client)
         self.line = line
-        self.compiles = compiles
         self._on_answer = on_answer
-        self._is_wanted = True
+        self._label = label
+        self._limits = limits
+        self._asks = is_wanted or _somebody
+        self._hangs = 0
+        self._outer = Limits(limits.time + _LATER, outer_limits(limits).memory)
+        self._cost = max(_LEAST_COMPILE, len(line) * _COMPILE_PER_BYTE)
         client.hold(len(line))
 
     def send(self, place: Place, capabilities: protocol.Capabilities) -> bytes:
@@ -184,40 +218,96 @@ class Question(Job):
         return self.line
 
     @property
+    def cost(self) -> float:
+        """By the length of the source."""
+        return self._cost
+
+    @property
+    def is_large(self) -> bool:  # type: ignore[override]
+        """By the length of the source."""
+        return len(self.line) > LARGE
+
+    @property
+    def is_wanted(self) -> bool:  # type: ignore[override]
+        """Whether anybody waits for the answer."""
+        return self._asks()
+
+    @property
+    def limit(self) -> float:
+        """As long as reading may take, and longer."""
+        return max(_READ_LIMIT, self._limits.time * 2 / 1000)
+
+    @property
+    def limits(self) -> Limits:
+        """The settings'."""
+        return self._limits
+
+    @property
+    def outer(self) -> Limits:
+        """More than that: the child's own guard comes first."""
+        return self._outer
+
+    @property
     def label(self) -> str:
-        """The version's, or the digest of the source."""
-        return self.compiles.label if self.compiles is not None else digest_of(self.line)
+        """As it was given."""
+        return self._label
 
     def heard(self, outcome: Answer | protocol.HostCall, place: Place) -> None:
         """Pass the answer on."""
         if isinstance(outcome, Refused):
             if outcome.reason in KILLS:
-                self._was_killed(outcome.reason, READING_EXCESS)
-        elif not isinstance(outcome, Accepted if self.compiles is not None else Parsed):
+                self._was_killed(outcome.reason, self._excess(outcome.reason))
+                outcome = self._too_heavy(outcome.reason)
+        elif not isinstance(outcome, Built):
             raise protocol.MalformedAnswer("an answer to something else than a source")
-        assert not isinstance(outcome, protocol.HostCall)
         self.end(outcome)
+
+    def _excess(self, reason: str) -> Excess:
+        if reason == protocol.TOO_MUCH_TIME:
+            limit = f"{self._limits.time:g} ms"
+        else:
+            limit = f"{self._limits.memory} KiB"
+        return Excess(limit, f"more than {limit}")
+
+    def _too_heavy(self, reason: str) -> Refused:
+        """What is answered for a source that is too much to read."""
+        if reason == protocol.TOO_MUCH_TIME:
+            what = f"{self._limits.time:g} ms of CPU time (JEFE_MAX_COMPILE_TIME)"
+        else:
+            what = f"{self._limits.memory} KiB of memory (JEFE_MAX_COMPILE_MEM)"
+        return Refused(reason, f"the source takes more than {what} to read; make it smaller")
 
     def cancel(self) -> None:
         """Nobody wants the answer any more."""
-        self._is_wanted = False
+        self._asks = _nobody
+
+    def has_another_try(self) -> bool:
+        """If a compiler took too much, there is none; if it hung, that was perhaps not because of it."""
+        if self.spent > self._limits.time:
+            return False
+        self._hangs += 1
+        return self._hangs < _READINGS
 
     def killed(self, reason: str, excess: Excess | None = None) -> None:
         """Log it, too."""
         self._was_killed(reason, excess)
-        self.end(Refused(reason))
+        if reason in KILLS:
+            self.end(self._too_heavy(reason))
+        else:
+            self.end(Refused(reason, f"{_READINGS} compilers in a row died while they read this source"))
 
     def _was_killed(self, reason: str, excess: Excess | None) -> None:
-        if self._is_wanted:
+        if self.is_wanted:
             _log.warning(
                 "the reading of a script was killed", **told(self.label, reason, excess, self.client.label)
             )
 
     def may_begin_again(self, *, was_at_it: bool) -> bool:
         """Once more, unless nobody wants the answer."""
-        if not self._is_wanted:
+        self.spent = 0.0
+        if not self.is_wanted:
             self.end(Refused(protocol.CHILD_DIED))
-        elif self.deaths > 1:
+        elif self.deaths >= _READINGS:
             self.killed(protocol.CHILD_DIED)
         return not self.is_over
 
@@ -227,8 +317,16 @@ class Question(Job):
             return
         self.is_over = True
         self.client.hold(-len(self.line))
-        if self._is_wanted:
+        if self._asks is not _nobody:
             call(self._on_answer, answer)
+
+
+def _nobody() -> bool:
+    return False
+
+
+def _somebody() -> bool:
+    return True
 
 
 def call(function: Callable[..., object], *arguments: object) -> bool:

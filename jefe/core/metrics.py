@@ -108,10 +108,12 @@ class Metrics:
         run_time: the scripts' own time, in seconds.
         queue_time: from request to the first line to a child, in seconds; of one run in `SAMPLE`.
         host_call_time: from a host call to its answer, in seconds.
+        compile_time: what compilers took over sources, in seconds.
     """
 
     __slots__ = (
         "begun",
+        "compile_time",
         "deaths",
         "host_call_time",
         "kills",
@@ -140,6 +142,7 @@ class Metrics:
         self.run_time = Histogram()
         self.queue_time = Histogram()
         self.host_call_time = Histogram()
+        self.compile_time = Histogram()
 
     def figures(self) -> dict[str, Any]:
         """As they are told to clients: of all languages together."""
@@ -154,6 +157,7 @@ class Metrics:
             "refusals": dict(self.refusals),
             "queueTime": self.queue_time.figures(),
             "hostCallTime": self.host_call_time.figures(),
+            "compileTime": self.compile_time.figures(),
             "spawns": self.spawns.total(),
             "recycles": self.recycles.total(),
             "deaths": self.deaths.total(),

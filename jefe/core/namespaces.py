@@ -10,6 +10,7 @@ which namespace. What is guaranteed:
   nobody what others run.
 """
 
+from itertools import count
 from typing import Final
 
 
@@ -20,10 +21,14 @@ class Namespace:
         label: what the log calls it.
     """
 
-    __slots__ = ("label",)
+    __slots__ = ("key", "label")
+
+    _numbers = count(1)
 
     def __init__(self, label: str) -> None:
         self.label = label
+        self.key = b"%d/" % next(self._numbers)
+        """What the keys of all that belongs to it begin with."""
 
     def __repr__(self) -> str:
         return f"<Namespace {self.label}>"

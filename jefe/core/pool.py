@@ -1,5 +1,5 @@
-"""The children of one language: how many there are, which one is asked next, what becomes of the work of one
-that died.
+"""The children of one language that run its scripts, or those that compile them: how many there are, which
+one is asked next, what becomes of the work of one that died.
 
 Jobs wait in turns by client (jefe/core/queue.py); a child is given a job only while it is taken to be busy
 for less than `_BUSY` milliseconds. So a child always has the next job in its pipe, and yet little waits
@@ -15,21 +15,21 @@ Invariants:
 - Failed starts back off exponentially; after `_HOPELESS` seconds without a child, queued jobs are refused.
 - Whatever goes wrong with one child, in its own process, in the supervisor's tasks for it, or because the
   system refuses something, ends that child and nothing else.
-- The pool grows, up to `max_procs`, when a job has waited for as long as a start would help it; beyond the
-  number of processors only if a child is held up by one job, since small ones would not end any sooner.
+- The pool grows, up to `max_procs`, when a job has waited for as long as a start would help it.
 
 Work leaves in batches (jefe/core/batch.py): at the end of each, `dispatch` fills the children.
 """
 
-import os
 import signal
 from collections.abc import Awaitable, Callable
+from functools import partial
 from typing import Any, Final
 
 import trio
 
 from child import protocol
 from jefe.core.answers import Refused
+from jefe.core.artifacts import Artifacts, Waiter
 from jefe.core.backoff import backoff
 from jefe.core.batch import Batch
 from jefe.core.child import Child
@@ -40,7 +40,7 @@ from jefe.core.process import Process, died_of
 from jefe.core.queue import FairQueue
 from jefe.core.version import Version
 from jefe.core.watchdog import sleep_until
-from jefe.errors import CLOSED, NO_CHILD
+from jefe.errors import CANCELLED, CLOSED, NO_CHILD
 from jefe.logs import Logger
 from jefe.settings import Settings
 
@@ -54,9 +54,6 @@ _TURN: Final = 0.5
 
 _PATIENCE: Final = 0.02
 """How long a job may wait, in seconds, before another child is started."""
-
-_PROCESSORS: Final = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
-"""With so many children that get on, further ones would only take turns with them."""
 
 _PACE: Final = 0.2
 """The pause after the second start in a row that failed, in seconds; each further one doubles it."""
@@ -88,10 +85,11 @@ class Pool:
 
     Args:
         language: theirs; for figures and the log.
-        settings: `min_procs`, `max_procs`, `recycle_after` and `max_queue` count here.
+        settings: `min_procs`, `max_procs`, `max_compilers`, `recycle_after` and `max_queue` count here.
         batch: gathers what leaves; it calls `dispatch`.
         own: the supervisor's own client.
         metrics: counts.
+        artifacts: what scripts were compiled to. None: these children are the compilers themselves.
     """
 
     def __init__(
@@ -102,17 +100,21 @@ class Pool:
         batch: Batch,
         own: Client,
         metrics: Metrics,
+        artifacts: Artifacts | None = None,
     ) -> None:
+        self._artifacts = artifacts
+        self._most = settings.max_procs if artifacts is not None else settings.max_compilers
         self._language = language
         self._settings = settings
         self._batch = batch
         self._own = own
         self._metrics = metrics
         self._queue: FairQueue[Job] = FairQueue(settings.max_queue)
+        self._back: list[Job] = []  # jobs whose artifact is there now
         self._children: list[Child] = []  # those that may be given jobs
         self._leaving: set[Child] = set()  # those that end what they have
         self._starting = 0
-        self._target = settings.min_procs
+        self._target = settings.min_procs if artifacts is not None else 1
         self._is_once = settings.recycle_after == 1  # each job has a child of its own
         self._owed: dict[
             Job, None
@@ -123,10 +125,12 @@ class Pool:
         self._is_hopeless = False  # whether there has been none for too long
         self._alive_at = 0.0  # when there was a child to give work to, in seconds of the trio clock
         self._patient: Job | None = None  # a job that waits, and is watched
-        self._at: dict[Child, int] = {}  # how many lines each child had answered at the last look
         self._pressure = trio.Event()
         self._nursery: trio.Nursery | None = None
         self._spawn: Callable[[], Awaitable[Process]] | None = None
+        self._is_needed = trio.Event()  # before that, no child is started
+        if artifacts is not None:
+            self._is_needed.set()
         self.is_closed = False
         """Whether no more jobs are taken."""
         self.about: protocol.Response | None = None
@@ -171,6 +175,8 @@ class Pool:
         if self.is_closed or self._is_hopeless:
             self._batch.soon(lambda: job.end(Refused(CLOSED if self.is_closed else NO_CHILD)))
             return
+        if self._artifacts is None:
+            self._is_needed.set()
         loser = self._queue.add(job)
         if loser is not None:
             if loser is self._patient:
@@ -193,6 +199,9 @@ class Pool:
     def dispatch(self) -> None:
         """Give the children their share of what waits."""
         queue = self._queue
+        if self._back:
+            back, self._back = self._back, []
+            queue.put_back(back)
         while queue.is_ready and self._children:
             child = self._best_for(queue.peek())
             if child is None:
@@ -205,7 +214,7 @@ class Pool:
                 break
             child.watch()
             self._give(child, min(_BUSY, dialogue.load + _TURN))
-        if queue and self._patient is None and self._target < self._settings.max_procs:
+        if queue and self._patient is None and self._target < self._most:
             self._patient = queue.newest()
             self._pressure.set()
 
@@ -227,11 +236,16 @@ class Pool:
             if job.is_over:
                 continue
             version = job.version
-            if version is not None and version.refused is not None:
-                job.heard(version.refused, child)
-                continue
+            artifact = None
+            if version is None or version.key not in dialogue.known:
+                if not self._can_begin(job):
+                    continue
+                if version is not None and not version.is_for_here():
+                    artifact = self._artifact_for(job, version, child)
+                    if artifact is None:
+                        continue
             try:
-                dialogue.begin(job)
+                dialogue.begin(job, artifact)
             except Exception:  # a mistake of ours, and nobody else has the job
                 job.end(Refused(f"{protocol.INTERNAL_ERROR}it could not be sent"))
                 raise
@@ -239,12 +253,47 @@ class Pool:
                 self._leave(child)
                 return
 
+    def _can_begin(self, job: Job) -> bool:
+        """Whether a job is to begin; if not, it has ended."""
+        if not job.is_wanted:
+            job.end(Refused(CANCELLED))
+            return False
+        if job.version is not None and job.version.refused is not None:
+            job.refuse(job.version.refused)
+            return False
+        return True
+
+    def _artifact_for(self, job: Job, version: Version, child: Child) -> bytes | None:
+        """The artifact of a version, for a child; None if it has to be made: the job waits for that."""
+        assert self._artifacts is not None
+        artifact = self._artifacts.get(version, child.dialogue.about.capabilities.artifact_version)
+        if artifact is not None:
+            version.calls = artifact.calls
+            return artifact.data
+        self._artifacts.make(
+            version, job.client, Waiter(partial(self._provided, job), lambda: not job.is_over)
+        )
+        return None
+
+    def _provided(self, job: Job, refused: Refused | None) -> None:
+        """What a job waited for is there, or will not be."""
+        if job.is_over:
+            return
+        if refused is not None:
+            job.refuse(refused)
+        elif self.is_closed or self._is_hopeless:
+            job.end(Refused(CLOSED if self.is_closed else NO_CHILD))
+        else:
+            self._back.append(job)
+            if self._is_once and job.is_owed:
+                self._owed[job] = None
+
     def _prefer_owed(self) -> bool:
         """There are as many children as may be, or as may be at work. If they only wait, one may be added for
         what another one waits for, or they would wait for ever; have that be next. Returns whether it is. If
         there are twice as many already, it is refused.
         """
-        most = self._settings.max_procs
+        most = self._most
         if sum(bool(child.dialogue.pending) for child in self._leaving) >= most:
             return False
         while self._owed:
@@ -263,6 +312,10 @@ class Pool:
         take it now.
         """
         able = [child for child in self._children if child.dialogue.has_room_for(job)]
+        if job.is_large and self._most > 1:  # one compiler is left to small sources
+            at_large = sum(any(other.is_large for other in child.dialogue.pending) for child in able)
+            if at_large >= len(able) - 1:
+                return None
         version = job.version
         if version is None or not able:
             return min(able, key=lambda child: child.dialogue.load, default=None)
@@ -273,13 +326,14 @@ class Pool:
 
     async def run(self, spawn: Callable[[], Awaitable[Process]]) -> None:
         """Keep the children alive, for ever; when it is cancelled, every child is dead and every job has
-        ended.
+        ended. Compilers are started when the first job is put.
 
         Args:
             spawn: starts a process that speaks the child protocol; raises OSError if it cannot.
         """
         self._spawn = spawn
         try:
+            await self._is_needed.wait()
             self._alive_at = trio.current_time()
             self._childless.set()
             async with trio.open_nursery() as self._nursery:
@@ -292,7 +346,8 @@ class Pool:
 
     def _refuse_all(self, reason: str) -> None:
         """End what waits, and with it, in the same batch, what waits for that."""
-        for job in self._queue.clear():
+        back, self._back = self._back, []
+        for job in (*back, *self._queue.clear()):
             job.end(Refused(reason))
 
     def _fill(self) -> None:
@@ -324,6 +379,7 @@ class Pool:
             metrics=self._metrics,
             on_ready=self._ready,
             on_settled=self._settled,
+            is_nice=self._artifacts is None,
         )
         try:
             await child.live()
@@ -356,7 +412,7 @@ class Pool:
         """A child answered something."""
         if child.runs:
             self._failures = 0
-        if child.dialogue.most_calling is not None:
+        if child.dialogue.most_calling is not None or self._artifacts is None:
             self._queue.bring_back()
         if child.is_suspect:
             child.is_suspect = False
@@ -392,7 +448,7 @@ class Pool:
 
     def _may_leave(self, *, busy: bool = False) -> bool:
         """Whether one more child may end what it has, beside those that do; `busy`: one that is at work."""
-        most = self._settings.max_procs
+        most = self._most
         if busy and sum(bool(child.dialogue.pending) for child in self._leaving) >= most:
             return False
         return len(self._leaving) < LEAVING * most
@@ -422,7 +478,10 @@ class Pool:
             if blamed is not None:
                 blamed.deaths += 1 if is_its_own else _GUESS
         if child.condemned in jobs:
-            jobs.remove(child.condemned)
+            if child.condemned.has_another_try():
+                child.condemned = None
+            else:
+                jobs.remove(child.condemned)
         child.blame()
         again = [job for job in jobs if job.may_begin_again(was_at_it=job is blamed)]
         self._queue.bring_back()
@@ -467,20 +526,11 @@ class Pool:
                 await trio.sleep(_PATIENCE)
                 if job is not self._patient:
                     continue  # it moved; another one may wait now
-                if self._starting or job.is_over or not self._would_help():
+                if self._starting or job.is_over:
                     self._patient = None  # help is under way, or not needed
-                elif self._target < self._settings.max_procs:
+                elif self._target < self._most:
                     self._target += 1
                     self._fill()
-
-    def _would_help(self) -> bool:
-        """Whether one more child would be of use: there are processors for more, or some child has been at
-        one job since the last look.
-        """
-        before, self._at = self._at, {child: child.dialogue.answered for child in self._children}
-        if len(self._children) < _PROCESSORS:
-            return True
-        return any(before.get(child) == answered for child, answered in self._at.items())
 
 
 def _report(child: Child, replayed: int) -> None:

@@ -1,5 +1,6 @@
 """A process with three pipes, and the plainest way to start a child: an interpreter of its own."""
 
+import os
 import subprocess
 import sys
 from pathlib import Path
@@ -16,6 +17,10 @@ FOLDER: Final = str(Path(child.__file__).resolve().parent.parent)
 
 SLACK: Final = 64 * 1024
 """How many bytes more a child accepts than the supervisor does: a request grows a little on its way."""
+
+
+NICE: Final = 10
+"""The nice value of a process that is nice, see sched(7)."""
 
 
 class Process(Protocol):
@@ -44,6 +49,18 @@ class Process(Protocol):
         """Wait until it is dead and reaped; returns the exit status, negative for a signal."""
 
 
+def be_nice(pid: int) -> None:
+    """Have a process get the processors that no other needs; nothing happens where that is not known."""
+    if hasattr(os, "setpriority"):
+        try:
+            os.setpriority(os.PRIO_PROCESS, pid, NICE)
+            # A child is a session of its own, and so, on many systems, a group with a nice value of its own.
+            with open(f"/proc/{pid}/autogroup", "w", encoding="ascii") as file:
+                file.write(str(NICE))
+        except OSError:  # there are no such groups, or it is dead
+            pass
+
+
 async def start_interpreter(settings: Settings, language: str) -> Process:
     """Start `python -m child` in an environment that holds only what it needs.
 
@@ -56,6 +73,7 @@ async def start_interpreter(settings: Settings, language: str) -> Process:
         "PYTHONPATH": FOLDER,
         "JEFE_MAX_INPUT_SIZE": str(settings.max_input_size + SLACK),
         "JEFE_MAX_OUTPUT_SIZE": str(settings.max_output_size),
+        "JEFE_MAX_ARTIFACT_SIZE": str(settings.max_artifact_size),
     }
     if settings.debug:
         environment["JEFE_DEBUG"] = "true"

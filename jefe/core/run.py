@@ -363,6 +363,12 @@ class Run(Job):
             raise protocol.MalformedAnswer("an answer to something else than a run")
         self.end(outcome)
 
+    def refuse(self, refused: Refused) -> None:
+        """Count and log it, if it is killed by that."""
+        if refused.reason in KILLS:
+            self._was_killed(refused.reason, READING_EXCESS)
+        self.end(refused)
+
     def overran(self) -> None:
         """Nothing more to note: it is killed."""
 

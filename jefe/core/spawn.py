@@ -510,6 +510,7 @@ def _command(settings: Settings, language: str) -> list[str]:
         str(settings.max_input_size + SLACK),
         str(settings.max_output_size),
         str(headroom(settings)),
+        str(settings.max_artifact_size),
         language,
         *(["debug"] if settings.debug else []),
     ]
@@ -522,7 +523,9 @@ def headroom(settings: Settings) -> int:
     It is no limit of a script but stops what leaps over the limits between two looks at them; so it is wide.
     What native code needs beside it, the child adds (child/room.py).
     """
-    return max(_LEAST_HEADROOM, 8 * 1024 * settings.max_mem) if settings.max_mem else 0
+    if not settings.max_mem:
+        return 0
+    return max(_LEAST_HEADROOM, 8 * 1024 * settings.max_mem, 1024 * settings.max_compile_mem)
 
 
 def _is_dead(pidfd: int) -> bool:

@@ -13,17 +13,18 @@ at the end of the batch, without anybody's doing (jefe/core/batch.py).
 import inspect
 import json
 import sys
-from collections.abc import AsyncIterator, Awaitable, Callable, Mapping, Sequence
-from contextlib import asynccontextmanager
+from collections.abc import AsyncIterator, Awaitable, Callable, Iterable, Mapping, Sequence
+from contextlib import AsyncExitStack, asynccontextmanager
 from functools import partial
-from typing import Any, Final, get_args
+from typing import Any, Final, NamedTuple, Protocol, get_args
 
 import trio
 from msgspec import Raw
 
 from child import protocol
 from child.protocol.depth import deeply
-from jefe.core.answers import ACCEPTED, Answer, Parsed, Refused
+from jefe.core.answers import ACCEPTED, Answer, Built, Parsed, Refused
+from jefe.core.artifacts import Artifacts, Waiter
 from jefe.core.batch import Batch
 from jefe.core.clients import Budget, Client
 from jefe.core.functions import NamedFunctions
@@ -36,7 +37,7 @@ from jefe.core.run import NO_SANDBOX, OnCall, OnDone, Run, ValueOf
 from jefe.core.scripts import Entry, Scripts, Source
 from jefe.core.spawn import open_births
 from jefe.core.values import Outcome, Sandbox, encode, outcome_of, sandbox_text
-from jefe.core.version import NO_CALLS, VERSION_ID, Version
+from jefe.core.version import NO_CALLS, VERSION_ID, Version, digest_of, reading_limits
 from jefe.errors import (
     FunctionNotFound,
     InputTooLarge,
@@ -52,8 +53,25 @@ HostCall = Callable[[str, list[Any]], Any]
 
 OnAnswer = Callable[[Answer], object]
 
-Spawn = Callable[[Settings, str], Awaitable[Process]]
-"""Starts a child for a language."""
+
+class Spawn(Protocol):
+    """Starts a child for a language, to run its scripts or to compile them."""
+
+    def __call__(self, settings: Settings, language: str, *, is_compiler: bool) -> Awaitable[Process]:
+        """Start it; OSError if it cannot be."""
+
+
+class Pools(NamedTuple):
+    """The children of one language.
+
+    Attributes:
+        runners: they run scripts.
+        compilers: they compile them.
+    """
+
+    runners: Pool
+    compilers: Pool
+
 
 _log = Logger()
 
@@ -67,10 +85,10 @@ class Supervisor:
 
     Args:
         settings: the limits.
-        start: starts the pool of a language, in the supervisor's own nursery.
+        start: starts the pools of a language, in the supervisor's own nursery.
     """
 
-    def __init__(self, settings: Settings, start: Callable[["Supervisor", str], Pool]) -> None:
+    def __init__(self, settings: Settings, start: Callable[["Supervisor", str], Pools]) -> None:
         self.settings = settings
         self.metrics = Metrics()
         """What has happened."""
@@ -81,7 +99,11 @@ class Supervisor:
         self.own = Client("", budget=self.budget)
         """The client for what is done for nobody else; it is the Python program's, too."""
         self.pools: dict[str, Pool] = {}
-        """The pools of the languages that have been used."""
+        """The children that run scripts, by language, of those that have been used."""
+        self.compilers: dict[str, Pool] = {}
+        """The children that compile scripts; the first one is started when it is needed."""
+        self.artifacts = Artifacts(settings, self.metrics, self._ask_compiler)
+        """What scripts were compiled to."""
         self._start = start
         self._scripts = Scripts(settings, self._forget)
         self._functions = NamedFunctions(self, settings.max_input_size)
@@ -113,11 +135,18 @@ class Supervisor:
         """The children of a language; they are started when it is first used."""
         pool = self.pools.get(language)
         if pool is None:
-            pool = self.pools[language] = self._start(self, language)
+            pool, self.compilers[language] = self._start(self, language)
+            self.pools[language] = pool
         return pool
+
+    def _ask_compiler(self, language: str, question: Question) -> None:
+        self.pool(language)
+        self.compilers[language].put(question)
 
     def _dispatch(self) -> None:
         for pool in self.pools.values():
+            pool.dispatch()
+        for pool in self.compilers.values():  # last: runs may have asked them for what they need
             pool.dispatch()
 
     def _forget(self, version: Version) -> None:
@@ -219,16 +248,30 @@ class Supervisor:
         if request.language not in protocol.LANGUAGES:
             self._soon(on_answer, _unknown_language(request.language))
             return None
+        settings = self.settings
         line = protocol.encode_request(
-            protocol.Parse(
-                id=_QUESTION_ID, script=request.script, language=request.language, options=request.options
+            protocol.Build(
+                id=_QUESTION_ID,
+                script=request.script,
+                language=request.language,
+                options=request.options,
+                tree=True,
+                max_time=settings.max_compile_time,
+                max_mem=settings.max_compile_mem,
+                max_size=settings.max_output_size,
             )
         )
         if len(line) > self._largest:
             self._soon(on_answer, Refused(protocol.INPUT_TOO_LARGE))
             return None
-        question = Question(client, line, on_answer)
-        self.pool(request.language).put(question)
+
+        def parsed(answer: Answer) -> None:
+            on_answer(Parsed(answer.data) if isinstance(answer, Built) else answer)
+
+        question = Question(
+            client, line, parsed, label=digest_of(request.script), limits=reading_limits(settings)
+        )
+        self._ask_compiler(request.language, question)
         return question
 
     def knows(self, name: str, namespace: Namespace = OPERATOR) -> bool:
@@ -254,16 +297,18 @@ class Supervisor:
             if entry is None:
                 raise NoSuchScript
             return entry.counters.figures()
-        pools = [pool.figures() for pool in self.pools.values()]
+        pools = _summed(self.pools.values())
+        compilers = _summed(self.compilers.values())
         return {
             **self.metrics.figures(),
             "scripts": len(self._scripts),
-            "queued": sum(pool.queued for pool in self.pools.values()) + self._scripts.held,
+            "queued": sum(pool.queued for pool in self.pools.values())
+            + self._scripts.held
+            + self.artifacts.awaited,
             "held": self.budget.held,
-            "pool": {
-                name: sum(pool[name] for pool in pools)
-                for name in ("children", "starting", "busy", "waiting")
-            },
+            "pool": pools,
+            "compilers": {name: compilers[name] for name in ("children", "starting", "busy")},
+            "artifacts": {"count": len(self.artifacts), "bytes": self.artifacts.size},
         }
 
     @property
@@ -345,16 +390,16 @@ class Supervisor:
             self._soon(on_answer, Refused(protocol.INPUT_TOO_LARGE))
             return
 
-        def proved(answer: Answer) -> None:
-            if answer == ACCEPTED:
+        def built(refused: Refused | None) -> None:
+            if refused is None:
                 self._scripts.put(entry, version)
             try:
-                on_answer(answer)
+                on_answer(refused or ACCEPTED)
             finally:
                 self._scripts.changed(entry)
 
         entry.is_changing = True
-        self.pool(version.language).put(Question(client, version.line, proved, version))
+        self.artifacts.make(version, client, Waiter(built, lambda: True))
 
     def _remove(self, entry: Entry, on_answer: OnAnswer) -> None:
         if entry.version is None:
@@ -573,6 +618,12 @@ class _Caller:
         self.turn.set()
 
 
+def _summed(pools: Iterable[Pool]) -> dict[str, int]:
+    """The figures of several pools together."""
+    figures = [pool.figures() for pool in pools]
+    return {name: sum(each[name] for each in figures) for name in ("children", "starting", "busy", "waiting")}
+
+
 def _unknown_language(language: str) -> Refused:
     known = ", ".join(sorted(protocol.LANGUAGES))
     return Refused(f"{protocol.UNKNOWN_LANGUAGE}'{language[:40]}' (known: {known})")
@@ -601,7 +652,7 @@ async def open_supervisor(
     settings = settings or Settings()
     failure: BaseException | None = None
     async with trio.open_nursery() as nursery:
-        boss = Supervisor(settings, partial(_start_pool, nursery, spawn))
+        boss = Supervisor(settings, partial(_start_pools, nursery, spawn))
         nursery.start_soon(boss.batch.keep)
         try:
             for language in warm:
@@ -621,19 +672,36 @@ async def open_supervisor(
         raise failure
 
 
-def _start_pool(nursery: trio.Nursery, spawn: Spawn | None, boss: Supervisor, language: str) -> Pool:
-    """The pool of a language, whose children are being started."""
-    pool = Pool(language, boss.settings, batch=boss.batch, own=boss.own, metrics=boss.metrics)
+def _start_pools(nursery: trio.Nursery, spawn: Spawn | None, boss: Supervisor, language: str) -> Pools:
+    """The pools of a language, whose children are being started."""
+
+    def pool(artifacts: Artifacts | None) -> Pool:
+        return Pool(
+            language,
+            boss.settings,
+            batch=boss.batch,
+            own=boss.own,
+            metrics=boss.metrics,
+            artifacts=artifacts,
+        )
+
+    pools = Pools(runners=pool(boss.artifacts), compilers=pool(None))
     if boss.is_closed:
-        pool.is_closed = True
+        pools.runners.is_closed = pools.compilers.is_closed = True
     else:
-        nursery.start_soon(_keep_pool, pool, boss.settings, language, spawn)
-    return pool
+        nursery.start_soon(_keep_pools, pools, boss.settings, language, spawn)
+    return pools
 
 
-async def _keep_pool(pool: Pool, settings: Settings, language: str, spawn: Spawn | None) -> None:
-    if spawn is not None:
-        await pool.run(partial(spawn, settings, language))
-        return
-    async with open_births(settings, language) as births:
-        await pool.run(births.spawn)
+async def _keep_pools(pools: Pools, settings: Settings, language: str, spawn: Spawn | None) -> None:
+    async with AsyncExitStack() as stack:
+        run: Callable[[], Awaitable[Process]]
+        compile_: Callable[[], Awaitable[Process]]
+        if spawn is not None:
+            run = partial(spawn, settings, language, is_compiler=False)
+            compile_ = partial(spawn, settings, language, is_compiler=True)
+        else:
+            run = compile_ = (await stack.enter_async_context(open_births(settings, language))).spawn
+        async with trio.open_nursery() as nursery:
+            nursery.start_soon(pools.runners.run, run)
+            nursery.start_soon(pools.compilers.run, compile_)

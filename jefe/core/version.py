@@ -5,9 +5,10 @@ so once; then it is removed from the children.
 """
 
 import hashlib
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from typing import Any, Final, NamedTuple
 
+import msgspec
 import psutil
 from msgspec import Raw
 
@@ -24,6 +25,9 @@ anyway."""
 
 NO_CALLS: Final[frozenset[str]] = frozenset()
 """What is known of a script that calls no functions but its own."""
+
+_OWN_FAULT: Final = (protocol.SYNTAX_ERROR, protocol.UNKNOWN_LANGUAGE)
+"""How a refusal begins that is the source's own fault, on every child."""
 
 _UNLIMITED: Final = 1e9
 """As good as unlimited, in seconds, and yet a time: what may take for ever is looked at all the same."""
@@ -83,17 +87,16 @@ class Limits(NamedTuple):
 
 
 READING: Final = Limits(5000.0, 0)
-"""What a child may take to read (compile, parse) a source: there its own guard ends it (child/loop.py)."""
+"""What a child may take to compile a small source where it runs: there its own guard ends it
+(child/loop.py)."""
 
-TOO_HEAVY: Final = Refused(
-    protocol.TOO_MUCH_TIME,
-    f"the source takes more than {READING.time:g} ms of CPU time to read; make it smaller",
-)
-"""What is answered for a source that was too much to read."""
+SMALL: Final = 1024
+"""A source without a name, of no more bytes, is compiled where it runs when it comes for the first time."""
+
+_TRIES: Final = 2
+"""How often that is done for one source; if it is needed again, it is compiled once for all."""
 
 _LEEWAY: Final = Limits(time=250.0, memory=16 * 1024)
-_READINGS: Final = 2
-"""A source that was too much to read so many times is not read again."""
 
 
 def outer_limits(limits: Limits) -> Limits:
@@ -107,7 +110,7 @@ def outer_limits(limits: Limits) -> Limits:
 
 
 OUTER_READING: Final = Limits(READING.time + 1000, 0)
-"""What reading a source may take before the child is killed."""
+"""What compiling a small source may take before the child is killed."""
 
 
 def limits_of(request: protocol.Compile, settings: Settings) -> Limits:
@@ -121,11 +124,14 @@ def limits_of(request: protocol.Compile, settings: Settings) -> Limits:
     return Limits(float(time), memory)
 
 
-def digest_of(line: bytes) -> str:
-    """What the source in a line about one is called in the log: the same text has the same digest."""
-    request = protocol.decode_request(line.removesuffix(protocol.CRLF))
-    assert isinstance(request, protocol.Compile | protocol.Parse)
-    return "sha256:" + hashlib.sha256(request.script.encode("utf-8", "surrogatepass")).hexdigest()[:12]
+def reading_limits(settings: Settings) -> Limits:
+    """What a compiler may take over one source."""
+    return Limits(float(settings.max_compile_time), settings.max_compile_mem)
+
+
+def digest_of(source: str) -> str:
+    """What a source is called in the log: the same text has the same digest."""
+    return "sha256:" + hashlib.sha256(source.encode("utf-8", "surrogatepass")).hexdigest()[:12]
 
 
 class Version:
@@ -136,8 +142,9 @@ class Version:
     """
 
     __slots__ = (
-        "_overruns",
         "_payer",
+        "_request",
+        "_tries",
         "_unused",
         "answer_size",
         "calls",
@@ -148,7 +155,6 @@ class Version:
         "language",
         "limit",
         "limits",
-        "line",
         "max_journal",
         "name",
         "namespace",
@@ -156,6 +162,7 @@ class Version:
         "refused",
         "retired",
         "size",
+        "source_key",
         "users",
     )
 
@@ -180,19 +187,15 @@ class Version:
         self.limits = limits_of(request, settings)
         self.outer = outer_limits(self.limits)
         """What a run may take before its child is killed."""
-        self.line = protocol.encode_request(
-            protocol.Compile(
-                id=Raw(VERSION_ID),
-                script_name=self.key,
-                script=request.script,
-                language=request.language,
-                options=request.options,
-                max_time=self.limits.time,
-                max_mem=self.limits.memory,
-            )
-        )
-        """The line that makes a child know this version."""
-        self.size = len(self.line)
+        self._request = request
+        line = self.compile_request()
+        self.size = len(line)
+        """How large a request with its source is, in bytes."""
+        digest = hashlib.sha256(b'"%b"' % request.language.encode("utf-8", "surrogatepass"))
+        digest.update(msgspec.json.encode(request.options, order="sorted"))
+        digest.update(request.script.encode("utf-8", "surrogatepass"))
+        self.source_key = namespace.key + digest.digest()
+        """What its artifact is found by: namespace, language, options, source."""
         self.max_journal = settings.max_input_size
         """How many bytes of answers to host calls are kept for a replay."""
         self.limit = self.limits.time * 4 / 1000 + 1 if self.limits.time else _UNLIMITED
@@ -209,14 +212,63 @@ class Version:
         self.users = 0
         """How many runs have been given this version and have not ended."""
         self.retired = False
-        self._overruns = 0
+        self._tries = 0 if request.script_name or len(request.script) > SMALL else _TRIES
         self._payer: Client | None = None  # on whose account the text of a source is
         self._unused = unused
 
     @property
     def label(self) -> str:
         """What it is called in the log: its name, or the beginning of the SHA-256 of a source without one."""
-        return harmless(self.name[:_LONGEST_LABEL]) or digest_of(self.line)
+        return harmless(self.name[:_LONGEST_LABEL]) or digest_of(self._request.script)
+
+    def compile_request(self) -> bytes:
+        """The line that has a child compile it where it runs."""
+        request = self._request
+        return protocol.encode_request(
+            protocol.Compile(
+                id=Raw(VERSION_ID),
+                script_name=self.key,
+                script=request.script,
+                language=request.language,
+                options=request.options,
+                max_time=self.limits.time,
+                max_mem=self.limits.memory,
+            )
+        )
+
+    def build_request(self, settings: Settings) -> bytes:
+        """The line that has a compiler make an artifact of it."""
+        request = self._request
+        return protocol.encode_request(
+            protocol.Build(
+                id=Raw(VERSION_ID),
+                script=request.script,
+                language=request.language,
+                options=request.options,
+                max_time=settings.max_compile_time,
+                max_mem=settings.max_compile_mem,
+                max_size=settings.max_artifact_size,
+            )
+        )
+
+    def load_request(self, artifact: bytes, forget: Sequence[str]) -> bytes:
+        """The line, and the bytes behind it, that make a child know it, and forget others."""
+        line = protocol.encode_request(
+            protocol.Load(
+                script_name=self.key,
+                forget=tuple(forget),
+                max_time=self.limits.time,
+                max_mem=self.limits.memory,
+            )
+        )
+        return protocol.with_data(line, artifact)
+
+    def is_for_here(self) -> bool:
+        """Whether it is compiled where it runs, this time: it is small, has no name, and is new."""
+        if not self._tries:
+            return False
+        self._tries -= 1
+        return True
 
     def loaded(self, response: protocol.Response | None) -> None:
         """A child knows it, and has told what it found out about it."""
@@ -224,10 +276,14 @@ class Version:
             self.calls = frozenset(response.calls)
 
     def overran(self) -> None:
-        """It was too much to read; after a few times it is not tried again."""
-        self._overruns += 1
-        if self._overruns >= _READINGS:
-            self.refused = TOO_HEAVY
+        """It was too much to compile where it runs: it is not done there again."""
+        self._tries = 0
+
+    def was_refused(self, answer: Refused) -> None:
+        """Compiling it came to nothing. What is its own fault is not tried again."""
+        is_own_fault = answer.reason.startswith(_OWN_FAULT) or answer.reason == protocol.TOO_MUCH_TIME
+        if is_own_fault and not self.name:  # what has a name was compiled before
+            self.refused = answer
 
     def ran(self, cost: float, size: int) -> None:
         """A run of it ended.

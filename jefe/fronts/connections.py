@@ -233,7 +233,7 @@ class Share(NamedTuple):
     unproven: int
 
 
-def share_of(files: int, used: int, children: int) -> Share:
+def share_of(files: int, used: int, children: int, compilers: int = 0) -> Share:
     """Divide the files that a process may open.
 
     Children get what they need if that is no more than half; so a server with few files serves fewer clients,
@@ -242,10 +242,11 @@ def share_of(files: int, used: int, children: int) -> Share:
     Args:
         files: how many may be open.
         used: how many are.
-        children: how many may be at work (`max_procs`).
+        children: how many may run scripts (`max_procs`).
+        compilers: how many may compile them.
     """
     left = max(0, files - used - _OWN)
-    left -= min(_OF_A_CHILD * ((1 + LEAVING) * children + _STARTING), left // 2)
+    left -= min(_OF_A_CHILD * ((1 + LEAVING) * children + compilers + _STARTING), left // 2)
     unproven = min(UNPROVEN, max(left // 4, 1), left)
     return Share(left - unproven, unproven)
 

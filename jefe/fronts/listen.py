@@ -301,7 +301,8 @@ class Doors:
         files, wanted = file_limit(), self.connections.most
         if files is None:
             return
-        share = share_of(files, open_files(), self._settings.max_procs)
+        settings = self._settings
+        share = share_of(files, open_files(), settings.max_procs, settings.max_compilers)
         if share.most < 1:
             raise CannotListen(
                 f"this process may open {files} files, which leaves none for clients: raise that limit "

@@ -469,3 +469,94 @@ def test_a_name_that_no_function_has_does_not_leave_the_child():
     child = Child(long=lambda sandbox, call: call("f" * 20_000, b"[]"), echo=echo)
     [answer] = child.send(compile_("long"), run("long", id=1, calls=True))
     assert answer["response"]["exception"]["type"] == "InternalError"  # so a fake engine has it
+
+
+# Compilers and runners
+
+
+def frames(child, *requests):
+    """Send requests; return the answers, each a pair of an object and the bytes behind it."""
+    start = len(child.raw)
+    child.loop.feed(b"".join(json.dumps(request).encode() + b"\r\n" for request in requests))
+    framer = protocol.Framer(MAX_INPUT_SIZE, max_data=MAX_INPUT_SIZE)
+    lines = framer.feed(b"".join(child.raw[start:]))
+    return [(json.loads(line), getattr(line, "data", None)) for line in lines]
+
+
+def build(source, **more):
+    return {"cmd": "build", "script": source, "language": "fake", "id": 0, **more}
+
+
+def load(name, artifact, **more):
+    line = json.dumps({"cmd": "load", "scriptName": name, **more, "bytes": len(artifact)}).encode()
+    return line + b"\r\n" + artifact + b"\r\n"
+
+
+def test_a_compiler_answers_with_an_artifact_and_a_runner_loads_it():
+    ((answer, artifact),) = frames(Child(a=nothing), build("a"))
+    assert answer["ok"] is True
+    assert answer["timeTaken"] >= 0
+    runner = Child(a=nothing)
+    runner.loop.feed(load("17", artifact))
+    assert runner.raw == []  # nothing is said
+    assert runner.send(run("17", sandbox={"x": 1}, id=2)) == [done({"x": 1}, id=2)]
+
+
+def test_a_compiler_makes_trees_as_well():
+    ((_, tree),) = frames(Child(a=nothing), build("a", tree=True))
+    assert tree == b'{"type":"PROGRAM"}'
+
+
+def test_a_compiler_runs_nothing_and_a_runner_compiles_nothing_for_others():
+    compiler = Child(a=nothing)
+    frames(compiler, build("a"))
+    for request in (compile_("a", id=1), {"cmd": "load", "scriptName": "a", "bytes": 0}):
+        (answer,) = [answer for answer, _ in frames(compiler, request)] or [None]
+        if request["cmd"] == "load":
+            compiler.loop.feed(b"\r\n")
+            answer = json.loads(compiler.raw[-1])
+        assert answer["reason"] == "internal error: a compiler runs nothing"
+    assert compiler.send(run("a", id=1)) == [{"ok": False, "reason": "no such script", "id": 1}]
+    for first in (compile_("a"), None):
+        runner = Child(a=nothing)
+        if first is None:
+            runner.loop.feed(load("a", b"a"))
+        else:
+            runner.send(first)
+        (answer,) = runner.send(build("a"))
+        assert answer["reason"].startswith("internal error: a child that runs scripts compiles")
+
+
+def test_what_is_too_large_once_it_is_compiled_is_refused():
+    (answer,) = Child(abc=nothing).send(build("abc", maxSize=2))
+    assert answer["reason"] == (
+        "syntax error: the script is too large: what it is compiled to has 3 bytes, of at most 2"
+    )
+
+
+def test_a_source_that_is_no_script_is_refused_by_a_compiler():
+    (answer,) = Child().send(build("what"))
+    assert (answer["reason"], answer["line"]) == ("syntax error: Unexpected what at line 1, column 2", 1)
+
+
+def test_a_runner_forgets_what_it_is_told_to_and_what_waits_goes_on():
+    child = Child(echo=echo, a=nothing)
+    child.loop.feed(load("1", b"echo") + load("2", b"a"))
+    assert child.send(run("1", id=1, calls=True))[0]["call"]["name"] == "f"
+    child.loop.feed(load("3", b"a", forget=["1", "2", "9"]))
+    for name in ("1", "2"):
+        assert child.send(run(name, id=2)) == [{"ok": False, "reason": "no such script", "id": 2}]
+    assert child.send({"cmd": "resume", "id": 1, "result": 7}) == [
+        {"ok": True, "response": {"sandbox": {}, "result": 7}, "id": 1}
+    ]
+    assert child.send({"cmd": "stats", "id": 3})[0]["response"]["scripts"] == 1
+
+
+def test_what_cannot_be_loaded_is_told_to_its_runs_and_to_nobody_else():
+    child = Child(a=nothing)
+    child.loop.feed(load("1", b"nonsense") + load("2", b"a"))
+    assert child.raw == []
+    assert child.send(run("1", id=1), run("2", id=2)) == [
+        {"ok": False, "reason": "internal error: the script cannot be loaded", "id": 1},
+        done(id=2),
+    ]

@@ -80,7 +80,7 @@ class Supervisor:
                         "-c",
                         self._before + "import sys, child.zygote as z; z.main(sys.argv[1:])",
                     ),
-                    *(str(self._pid), "100000", "1000000", str(2**28), "hexput"),
+                    *(str(self._pid), "100000", "1000000", str(2**28), "200000", "hexput"),
                 ],
                 stdin=other.fileno(),
                 stdout=subprocess.PIPE,

@@ -175,7 +175,7 @@ sys.exit(serve(Engine(), 2**20, 0, 1))
 Python handles is handled."""
 
 
-async def _spawn_stuck(settings, language):
+async def _spawn_stuck(settings, language, *, is_compiler):
     return await trio.lowlevel.open_process(
         [sys.executable, "-c", STUCK], stdin=subprocess.PIPE, stdout=subprocess.PIPE, cwd=ROOT
     )
@@ -213,15 +213,17 @@ async def test_one_long_operation_of_a_compiler_is_ended_from_outside_and_not_tr
     monkeypatch.setattr(jobs, "OUTER_READING", Limits(200, 0))
     started = []
 
-    async def spawn(settings, language):
-        started.append(await _spawn_stuck(settings, language))
-        return started[-1]
+    async def spawn(settings, language, *, is_compiler):
+        started.append(is_compiler)
+        return await _spawn_stuck(settings, language, is_compiler=is_compiler)
 
-    async with open_supervisor(Settings(min_procs=1, max_procs=1), spawn=spawn) as boss:
+    settings = Settings(min_procs=1, max_procs=1, max_compilers=1, max_compile_time=50)
+    async with open_supervisor(settings, spawn=spawn) as boss:
         for _ in range(4):
             with pytest.raises(Killed, match=TIME):
                 await boss.run(Source("bomb"))
-        assert len(started) == 3
+        assert started.count(False) == 2  # it was tried where it runs,
+        assert started.count(True) == 2  # and once by a compiler
         with pytest.raises(Killed, match=TIME):
             await boss.compile("bomb", "bomb")
         await boss.run(Source("nothing"))

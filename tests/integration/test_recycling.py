@@ -36,7 +36,7 @@ async def test_three_hundred_recycles_leave_the_supervisor_as_it_was():
         assert after.descriptors == before.descriptors
         assert after.tasks == before.tasks
         assert after.memory - before.memory < GROWTH
-        assert len(tree.children()) <= 2  # a spare
+        assert len(tree.children()) <= 3  # a compiler, and a spare
     assert tree.below(os.getpid()) == []
 
 

@@ -145,9 +145,21 @@ async def calm(boss, children):
     That it comes is promised; how soon, is for the machine to say. Nobody tells, so it is asked for.
     """
     wanted = {"children": children, "starting": 0, "busy": 0, "waiting": 0}
-    while boss.stats()["pool"] != wanted or any(map(is_dead, boss.pools["hexput"].pids)):  # noqa: ASYNC110
+    while not _is_calm(boss, wanted):  # noqa: ASYNC110
         await trio.sleep(0.005)
     await wait_all_tasks_blocked()
+
+
+def _is_calm(boss, wanted):
+    stats = boss.stats()
+    compilers = stats["compilers"]
+    pids = boss.pools["hexput"].pids + boss.compilers["hexput"].pids
+    return (
+        stats["pool"] == wanted
+        and not compilers["starting"]
+        and not compilers["busy"]
+        and not any(map(is_dead, pids))
+    )
 
 
 def is_dead(pid):

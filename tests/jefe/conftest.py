@@ -16,6 +16,7 @@ A script is a line of words:
     fickle          make a host call, in each child another one
     bad …           is no script
     heavy …         takes too much to be compiled
+    deadly …        kills who compiles it
     late …          is a script, which is known when the test releases it; then as the rest says
 """
 
@@ -29,6 +30,9 @@ from trio.testing import memory_stream_one_way_pair
 
 from child import protocol
 from jefe.settings import Settings
+
+COMPILER = 2**20
+"""The number of the first compiler."""
 
 
 class FakeChild:
@@ -73,24 +77,26 @@ class FakeChild:
         return [line for line in self.lines if line["cmd"] == cmd]
 
     async def live(self) -> None:
-        framer = protocol.Framer(2**24)
+        framer = protocol.Framer(2**24, max_data=2**24)
         try:
             with self._scope:
                 while data := await self._requests.receive_some():
                     if self._is_stopped:
                         await trio.sleep_forever()
-                    for line in framer.feed(data):
+                    for line in framer.feed(bytes(data)):
                         self.lines.append(json.loads(line))
-                        request = protocol.decode_request(line)
+                        request = protocol.decode_order(line)
+                        self._data = getattr(line, "data", None)
                         answer = await self._answer(request, bytes(request.id))
-                        await self._answers.send_all(answer)
+                        if answer:
+                            await self._answers.send_all(answer)
         finally:
             self.exit_status = self.exit_status or 0
             self._answers.close()
             self._requests.close()
             self.dead.set()
 
-    async def _answer(self, request: protocol.AnyRequest, run_id: bytes) -> bytes:
+    async def _answer(self, request: protocol.Order, run_id: bytes) -> bytes:
         match request:
             case protocol.Stats():
                 if self._family.stillborn:
@@ -101,8 +107,22 @@ class FakeChild:
                 return protocol.responded(
                     run_id, json.dumps({"capabilities": self._family.capabilities}).encode()
                 )
-            case protocol.Compile():
+            case protocol.Load():
+                for name in request.forget:
+                    del self._scripts[name]
+                self._scripts[request.script_name] = self._data.decode()
+                return b""
+            case protocol.Build(tree=True):
+                if request.script.startswith("late"):
+                    await self._family.release.wait()
+                if request.script.startswith("bad"):
+                    return protocol.refused(run_id, "syntax error: what is this?")
+                return protocol.built(run_id, None, 1, b'{"type":"PROGRAM"}')
+            case protocol.Compile() | protocol.Build():
                 self._family.log.append(("compile", request.script))
+                if request.script.startswith("deadly"):
+                    self.crash()
+                    await trio.lowlevel.checkpoint()
                 if request.script.startswith("late"):
                     await self._family.release.wait()
                 if request.script.startswith("heavy"):
@@ -110,15 +130,15 @@ class FakeChild:
                 if request.script.startswith("bad"):
                     place = {"type": "SyntaxError", "line": 1, "column": 2}
                     return protocol.refused(run_id, "syntax error: what is this? at line 1, column 2", place)
-                self._scripts[request.script_name] = request.script.removeprefix("late ")
+                script = request.script.removeprefix("late ")
+                if isinstance(request, protocol.Build):
+                    return protocol.built(run_id, None, 1, script.encode())
+                self._scripts[request.script_name] = script
                 return protocol.accepted(run_id)
             case protocol.Remove():
-                del self._scripts[request.script_name]
+                if self._scripts.pop(request.script_name, None) is None:
+                    return protocol.refused(run_id, protocol.NO_SUCH_SCRIPT)
                 return protocol.accepted(run_id)
-            case protocol.Parse():
-                if request.script.startswith("bad"):
-                    return protocol.refused(run_id, "syntax error: what is this?")
-                return protocol.responded(run_id, b'{"tree":{"type":"PROGRAM"}}')
             case protocol.Resume():
                 todo, got = self._waiting.pop(run_id, (0, []))  # a fickle one makes no other call
                 await trio.sleep(self._steps_of.get(run_id, 0))
@@ -174,6 +194,8 @@ class Family:
     def __init__(self, nursery: trio.Nursery) -> None:
         self._nursery = nursery
         self.children: list[FakeChild] = []
+        """Those that run scripts."""
+        self.compilers: list[FakeChild] = []
         self.log: list[tuple] = []
         """What was compiled and run, in the order in which it was begun."""
         self.release = trio.Event()
@@ -192,9 +214,13 @@ class Family:
     def alive(self) -> list[FakeChild]:
         return [child for child in self.children if not child.dead.is_set()]
 
-    async def spawn(self, settings: Settings, language: str) -> FakeChild:
-        child = FakeChild(len(self.children) + 1, self)
-        self.children.append(child)
+    async def spawn(self, settings: Settings, language: str, *, is_compiler: bool = False) -> FakeChild:
+        if is_compiler:
+            child = FakeChild(COMPILER + len(self.compilers), self)
+            self.compilers.append(child)
+        else:
+            child = FakeChild(len(self.children) + 1, self)
+            self.children.append(child)
         self._nursery.start_soon(child.live)
         return child
 

@@ -32,7 +32,7 @@ async def test_a_child_runs_scripts_in_an_environment_that_holds_only_what_it_ne
     monkeypatch.setenv("PYTHONSTARTUP", "x")
     started = []
 
-    async def note(settings, language):
+    async def note(settings, language, *, is_compiler):
         started.append(await start_interpreter(settings, language))
         return started[-1]
 
@@ -117,7 +117,7 @@ async def test_what_a_child_says_is_logged_within_bounds_and_without_tricks(log)
 
 
 async def test_a_process_that_cannot_be_started_is_reported(autojump_clock, log):
-    async def fail(settings, language):
+    async def fail(settings, language, *, is_compiler):
         raise OSError("no more processes")
 
     async with open_supervisor(Settings(), spawn=fail) as boss:

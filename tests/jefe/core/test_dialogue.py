@@ -77,7 +77,8 @@ class Bench:
     def begin(self, kind):
         number = len(self.jobs) + 1
         if kind == "question":
-            job = Question(self.client, self.versions[0].line, lambda answer: self.ended.update([number]))
+            line = self.versions[0].build_request(Settings())
+            job = Question(self.client, line, lambda answer: self.ended.update([number]), label="s")
         else:
             job = Run(
                 self.client,

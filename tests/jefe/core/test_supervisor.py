@@ -117,6 +117,7 @@ async def _refused_first_compile(boss):
 async def test_a_removed_name_is_gone_and_children_forget_it(family, one):
     async with open_supervisor(one, spawn=family.spawn) as boss:
         await boss.compile("s", "echo")
+        await boss.run("s")
         await boss.remove("s")
         with pytest.raises(jefe.NoSuchScript):
             await boss.run("s")

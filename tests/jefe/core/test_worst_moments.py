@@ -182,7 +182,7 @@ async def test_what_a_client_asks_for_is_on_its_account_from_the_start(family, o
         boss.submit(client, Source(f"{text}4"), on_done=ended.append)
         assert 5000 < client.held < 6000
         for name in "xyxyx":
-            boss.submit_compile(client, protocol.Compile(script_name=name, script=text), ended.append)
+            boss.submit_compile(client, protocol.Compile(script_name=name, script=text + name), ended.append)
         assert 10_000 < client.held < 11_500
         boss.batch.flush()
         family.release.set()
