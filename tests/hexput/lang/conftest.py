@@ -1,8 +1,9 @@
 """What the language's tests share: running a script with plain Python values on both sides.
 
 The tests see the language only through its public door, `compile_script(source, options).run(sandbox, call)`,
-which speaks JSON text; `run` below translates to and from Python values with the standard library's `json`
-(an independent reader, which also lets through lone surrogates and integers of any length).
+which speaks JSON text; in between, as in production, the script is dumped to bytes and loaded from them.
+`run` below translates to and from Python values with the standard library's `json` (an independent reader,
+which also lets through lone surrogates and integers of any length).
 """
 
 from __future__ import annotations
@@ -15,6 +16,7 @@ from typing import Any
 
 from hexput.lang import HexputError, HostCallFailed, HostFunctionNotFound, Options, ValueOf, compile_script
 from hexput.lang.runtime import RECURSION_LIMIT
+from hexput.lang.script import load_script
 
 # What the engine does in a child.
 sys.setrecursionlimit(max(sys.getrecursionlimit(), RECURSION_LIMIT))
@@ -84,7 +86,7 @@ def run(
             raise HostFunctionNotFound(name)
         return to_json(host[name](*values))
 
-    script = compile_script(source, Options(**options) if options else None)
+    script = load_script(compile_script(source, Options(**options) if options else None).dump())
     given = None if sandbox is None else to_json(sandbox)
     outcome = script.run(given, call, value_of=value_of, max_output=max_output)
     text = None if outcome.result is None else outcome.result.decode()

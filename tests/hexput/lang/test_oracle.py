@@ -20,7 +20,8 @@ import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
-from hexput.lang import HexputError
+from hexput.lang import HexputError, compile_script
+from hexput.lang.script import VALUES, load_script
 from tests.hexput.lang.conftest import run
 
 Oracle = Callable[[str, dict[str, Any]], dict[str, Any]]
@@ -438,6 +439,24 @@ def test_expressions(oracle: Oracle, expression: Pair) -> None:
 @BOUNDED
 def test_programs(oracle: Oracle, program: Pair) -> None:
     check(oracle, *program, SANDBOX)
+
+
+@given(program=programs())
+@settings(BOUNDED, max_examples=100)
+def test_an_artifact_does_what_the_script_does_that_it_was_made_of(program: Pair) -> None:
+    script = compile_script(program[0])
+    dumped = script.dump()
+    loaded = load_script(dumped)
+    assert loaded.calls == script.calls
+    assert load_script(dumped).dump() == loaded.dump()
+    for value_of in VALUES:
+        told = []
+        for each in (script, loaded):
+            try:
+                told.append(each.run(json.dumps(SANDBOX).encode(), value_of=value_of))
+            except HexputError as error:
+                told.append((error.type, error.message, error.line, error.column))
+        assert told[0] == told[1]
 
 
 @given(program=programs())
