@@ -8,6 +8,7 @@ import chaos
 import fairness
 import hexput_server
 import language
+import many_scripts
 import oaf
 import pipe
 import pool
@@ -32,6 +33,9 @@ BENCHMARKS: dict[str, Callable[[], Iterator[Figure]]] = {
     "hexput/remote": hexput_server.remote,
     "hexput/memory": hexput_server.memory,
     "fairness/neighbour": fairness.neighbour,
+    "scripts/named": many_scripts.named,
+    "scripts/fresh": many_scripts.fresh,
+    "scripts/bombs": many_scripts.bombs,
 }
 
 

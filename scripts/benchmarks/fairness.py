@@ -37,21 +37,21 @@ ENDLESS = frame(
 def neighbour() -> Iterator[Figure]:
     """A neighbour's latencies while one client floods, or ten, with small runs and with runs without end."""
     for clients in (1, 10):
-        with _flooding(EXECUTE, clients) as (server, flood):
-            quiet, loud = _in_turn(server, flood, REQUESTS)
+        with flooding(EXECUTE, clients) as (server, flood):
+            quiet, loud = in_turn(server, flood, REQUESTS)
         for word, at in (("median", 0.5), ("p99", 0.99)):
             yield Figure(
                 f"fairness/neighbour: {clients} flood, {word}",
                 "us",
-                _quantile(loud, at) * 1e6,
-                _quantile(quiet, at) * 1e6,
+                quantile(loud, at) * 1e6,
+                quantile(quiet, at) * 1e6,
                 "the same client, undisturbed",
-                _quantile(loud, at) / _quantile(quiet, at),
+                quantile(loud, at) / quantile(quiet, at),
                 2.0 if (clients, word) == (1, "p99") else None,
             )
-    with _flooding(ENDLESS, 1) as (server, flood):
-        quiet, loud = _in_turn(server, flood, SLOW_REQUESTS)
-    longest = max(loud) - _quantile(quiet, 0.5)
+    with flooding(ENDLESS, 1) as (server, flood):
+        quiet, loud = in_turn(server, flood, SLOW_REQUESTS)
+    longest = max(loud) - quantile(quiet, 0.5)
     yield Figure(
         "fairness/neighbour: endless runs flood, longest",
         "ms",
@@ -63,7 +63,7 @@ def neighbour() -> Iterator[Figure]:
     )
 
 
-def _in_turn(server: Server, flood: Event, requests: int) -> tuple[list[float], list[float]]:
+def in_turn(server: Server, flood: Event, requests: int) -> tuple[list[float], list[float]]:
     """Latencies without and with the flood, in seconds."""
     quiet: list[float] = []
     loud: list[float] = []
@@ -90,24 +90,26 @@ def _latencies(client: Client, count: int) -> list[float]:
     return latencies
 
 
-def _quantile(values: list[float], at: float) -> float:
+def quantile(values: list[float], at: float) -> float:
     return sorted(values)[int(len(values) * at)]
 
 
 @contextmanager
-def _flooding(request: bytes, clients: int) -> Iterator[tuple[Server, Event]]:
-    """A server, and clients that flood it with a request while the event is set."""
+def flooding(
+    request: bytes, clients: int, flood: Callable[[int, bytes, Event], None] | None = None
+) -> Iterator[tuple[Server, Event]]:
+    """A server, and clients that flood it with a request while the event is set, or do what they like."""
     context = multiprocessing.get_context("spawn")
-    flood = context.Event()
+    is_on = context.Event()
     server = Server(SERVER)
     processes: list[Any] = [
-        context.Process(target=_flood, args=(server.port, request, flood), daemon=True)
+        context.Process(target=flood or _flood, args=(server.port, request, is_on), daemon=True)
         for _ in range(clients)
     ]
     for process in processes:
         process.start()
     try:
-        yield server, flood
+        yield server, is_on
     finally:
         for process in processes:
             process.kill()
@@ -115,7 +117,7 @@ def _flooding(request: bytes, clients: int) -> Iterator[tuple[Server, Event]]:
         server.close()
 
 
-class _Port:
+class Port:
     """A server that was started elsewhere."""
 
     def __init__(self, port: int) -> None:
@@ -123,7 +125,7 @@ class _Port:
 
 
 def _flood(port: int, request: bytes, flood: Event) -> None:
-    client = Client(_Port(port))  # type: ignore[arg-type]
+    client = Client(Port(port))  # type: ignore[arg-type]
     receive: Callable[[], bytes] = client.receive
     under_way = 0
     while True:
