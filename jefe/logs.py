@@ -76,7 +76,8 @@ class Logger:
         import structlog  # here: as above
 
         if structlog.is_configured():
-            return cast("FilteringBoundLogger", structlog.get_logger(**values))
+            # Bound at once: what get_logger gives would find its configuration anew for every line.
+            return cast("FilteringBoundLogger", structlog.get_logger().bind(**values))
         plain = structlog.wrap_logger(
             logging.getLogger("jefe"),
             wrapper_class=structlog.stdlib.BoundLogger,
