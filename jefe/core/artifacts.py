@@ -20,7 +20,7 @@ from typing import NamedTuple
 
 from jefe.core.answers import Answer, Built, Refused
 from jefe.core.clients import Client
-from jefe.core.jobs import Question
+from jefe.core.jobs import Question, call
 from jefe.core.metrics import Metrics
 from jefe.core.version import Version, reading_limits
 from jefe.settings import Settings
@@ -128,7 +128,7 @@ class Artifacts:
             refused = answer
             version.was_refused(answer)
         for waiter in waiters:
-            waiter.on_built(refused)
+            call(waiter.on_built, refused)
 
     def _keep(self, key: bytes, artifact: Artifact) -> None:
         self._forget(key)

@@ -1,0 +1,32 @@
+"""What goes wrong with compiling, at the worst moment, and whom it concerns."""
+
+import trio
+from trio.testing import wait_all_tasks_blocked
+
+from child import protocol
+from jefe import open_supervisor
+from jefe.core.answers import ACCEPTED
+
+
+def long(word):
+    return f"{word} {'x' * 2000}"
+
+
+async def test_a_callback_that_fails_takes_no_answer_from_others(family, one, autojump_clock):
+    async with open_supervisor(one, spawn=family.spawn) as boss:
+        told = []
+
+        def fails(answer):
+            raise ValueError("a front")
+
+        request = protocol.Compile(script_name="a", script="late echo")
+        boss.submit_compile(boss.own, request, fails)
+        other = protocol.Compile(script_name="b", script="late echo")
+        boss.submit_compile(boss.own, other, told.append)
+        await wait_all_tasks_blocked()
+        family.release.set()
+        with trio.fail_after(30):
+            while not told:
+                await trio.sleep(0.1)
+        assert told == [ACCEPTED]
+        assert boss.own.held == 0
