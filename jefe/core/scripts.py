@@ -19,7 +19,7 @@ import msgspec
 
 from child import protocol
 from jefe.core.namespaces import OPERATOR, Namespace
-from jefe.core.version import Counters, Version
+from jefe.core.version import Counters, Version, ordered
 from jefe.settings import Settings
 
 _SOURCES: Final = 1000
@@ -210,7 +210,7 @@ class Scripts:
 
     def version_of(self, source: Source, namespace: Namespace) -> Version:
         """The version for a source without a name, a new one if the namespace has not run it lately."""
-        options = _order(source.options) if source.options else b""
+        options = ordered(source.options) if source.options else b""
         key = (namespace, source.language, options, source.text)
         version = self._sources.get(key)
         if version is not None:
@@ -235,8 +235,3 @@ class Scripts:
     def _retire(self, source: Version) -> None:
         self._source_bytes -= source.size
         source.retire()
-
-
-def _order(options: Mapping[str, Any]) -> bytes:
-    """Options as JSON text that is the same for the same options."""
-    return msgspec.json.encode(dict(options), order="sorted")

@@ -5,7 +5,8 @@ so once; then it is removed from the children.
 """
 
 import hashlib
-from collections.abc import Callable, Sequence
+import json
+from collections.abc import Callable, Mapping, Sequence
 from typing import Any, Final, NamedTuple
 
 import msgspec
@@ -13,6 +14,7 @@ import psutil
 from msgspec import Raw
 
 from child import protocol
+from child.protocol.depth import deeply
 from jefe.core.answers import Refused
 from jefe.core.clients import Client
 from jefe.core.namespaces import Namespace
@@ -134,6 +136,14 @@ def digest_of(source: str) -> str:
     return "sha256:" + hashlib.sha256(source.encode("utf-8", "surrogatepass")).hexdigest()[:12]
 
 
+def ordered(options: Mapping[str, Any]) -> bytes:
+    """Options as JSON text that is the same for the same options."""
+    try:
+        return msgspec.json.encode(dict(options), order="sorted")
+    except UnicodeEncodeError:  # an unpaired surrogate, which JSON may hold
+        return deeply(json.dumps, dict(options), sort_keys=True).encode()
+
+
 class Version:
     """One text of a script, with its options and limits; what a name means until it is overwritten.
 
@@ -192,7 +202,7 @@ class Version:
         self.size = len(line)
         """How large a request with its source is, in bytes."""
         digest = hashlib.sha256(b'"%b"' % request.language.encode("utf-8", "surrogatepass"))
-        digest.update(msgspec.json.encode(request.options, order="sorted"))
+        digest.update(ordered(request.options))
         digest.update(request.script.encode("utf-8", "surrogatepass"))
         self.source_key = namespace.key + digest.digest()
         """What its artifact is found by: namespace, language, options, source."""
