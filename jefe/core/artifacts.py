@@ -8,16 +8,19 @@ it there. What is guaranteed:
   version that its compiler had: of the engine, and of the interpreter. Anything else is compiled again.
 - What is kept is bounded in bytes; what was loaded longest ago goes first. The newest one always stays, so
   whoever waited for it finds it.
-- A source is compiled once however many wait for it, and each of them is told exactly once.
+- A source is compiled once however many wait for it, and each of them is told exactly once. No client waits
+  for it longer, or is refused, because another one with much to compile asked for it first.
+- How many wait is bounded; those clients have to give that have more waiting than others.
 - Artifacts never leave this process but for its own children: no client sends or receives one, no store holds
   one.
 """
 
-from collections import OrderedDict
+from collections import Counter, OrderedDict
 from collections.abc import Callable
 from functools import partial
 from typing import NamedTuple
 
+from child import protocol
 from jefe.core.answers import Answer, Built, Refused
 from jefe.core.clients import Client
 from jefe.core.jobs import Question, call
@@ -56,6 +59,20 @@ class Waiter(NamedTuple):
     is_wanted: Callable[[], bool]
 
 
+class _Making:
+    """One that is being made: who waits for it, and the questions to compilers, by client."""
+
+    __slots__ = ("questions", "waiters")
+
+    def __init__(self) -> None:
+        self.waiters: list[tuple[Client, Waiter]] = []
+        self.questions: dict[Client, Question] = {}
+
+    def is_wanted(self) -> bool:
+        """Whether anybody still waits for it."""
+        return any(waiter.is_wanted() for _, waiter in self.waiters)
+
+
 class Artifacts:
     """The artifacts of one supervisor, and the compiling of what is missing.
 
@@ -70,18 +87,16 @@ class Artifacts:
         self._metrics = metrics
         self._put = put
         self._kept: OrderedDict[bytes, Artifact] = OrderedDict()
-        self._makings: dict[bytes, list[Waiter]] = {}
+        self._makings: dict[bytes, _Making] = {}
+        self._waits: Counter[Client] = Counter()  # how many of those that wait are whose
+        self.awaited = 0
+        """How many wait for one that is being made."""
         self.size = 0
         """How large those that are kept are together, in bytes."""
 
     def __len__(self) -> int:
         """How many are kept."""
         return len(self._kept)
-
-    @property
-    def awaited(self) -> int:
-        """How many wait for one that is being made."""
-        return sum(map(len, self._makings.values()))
 
     def get(self, version: Version, engine: str) -> Artifact | None:
         """The artifact of a script, for an engine of that version; None if it has to be compiled."""
@@ -94,29 +109,46 @@ class Artifacts:
         self._kept.move_to_end(version.source_key)
         return artifact
 
-    def make(self, version: Version, client: Client, waiter: Waiter) -> None:
-        """Have a script compiled, in the turn of a client, unless that is under way.
+    def make(self, version: Version, client: Client, waiter: Waiter) -> Refused | None:
+        """Have a script compiled, in the turn of a client, unless that is under way; until it has begun, each
+        client that waits for it has it asked for in its own turn.
 
         Its waiter is told at the end, never inside this call; so is everybody else who waits for the same.
+        Returns what is answered instead, if too many wait, and this client has its share of them.
         """
+        own = self._waits[client]
+        if self.awaited >= self._settings.max_queue and own * len(self._waits) >= self.awaited:
+            if not own:
+                del self._waits[client]
+            detail = f"{self.awaited} requests wait for scripts that are being compiled (JEFE_MAX_QUEUE)"
+            return Refused(protocol.OVERLOADED, detail)
+        self._waits[client] = own + 1
+        self.awaited += 1
         key = version.source_key
-        waiters = self._makings.get(key)
-        if waiters is not None:
-            waiters.append(waiter)
+        making = self._makings.get(key)
+        if making is None:
+            making = self._makings[key] = _Making()
+        making.waiters.append((client, waiter))
+        self._ask(version, making, client)
+        return None
+
+    def _ask(self, version: Version, making: _Making, client: Client) -> None:
+        """Have a compiler asked in the turn of a client, if that is not done, and none is at it."""
+        questions = making.questions
+        if client in questions or any(question.is_begun for question in questions.values()):
             return
-        waiters = self._makings[key] = [waiter]
-        question = Question(
+        question = questions[client] = Question(
             client,
             version.build_request(self._settings),
-            partial(self._made, version),
+            partial(self._made, version, making, client),
             label=version.label,
             limits=reading_limits(self._settings),
-            is_wanted=lambda: any(waiter.is_wanted() for waiter in waiters),
+            is_wanted=making.is_wanted,
         )
         self._put(version.language, question)
 
-    def _made(self, version: Version, answer: Answer) -> None:
-        waiters = self._makings.pop(version.source_key)
+    def _made(self, version: Version, making: _Making, client: Client, answer: Answer) -> None:
+        del making.questions[client]
         refused: Refused | None = None
         if isinstance(answer, Built):
             calls = None if answer.calls is None else frozenset(answer.calls)
@@ -127,7 +159,23 @@ class Artifacts:
             assert isinstance(answer, Refused)
             refused = answer
             version.was_refused(answer)
-        for waiter in waiters:
+        told, making.waiters = making.waiters, []
+        if refused is not None and refused.reason == protocol.OVERLOADED:  # that client had too much waiting
+            making.waiters = [each for each in told if each[0] is not client]
+            told = [each for each in told if each[0] is client]
+        for each, _ in told:
+            self.awaited -= 1
+            self._waits[each] -= 1
+            if not self._waits[each]:
+                del self._waits[each]
+        if making.waiters:
+            for each in dict.fromkeys(each for each, _ in making.waiters):
+                self._ask(version, making, each)
+        else:
+            del self._makings[version.source_key]
+            for question in making.questions.values():
+                question.cancel()
+        for _, waiter in told:
             call(waiter.on_built, refused)
 
     def _keep(self, key: bytes, artifact: Artifact) -> None:

@@ -188,7 +188,7 @@ class Question(Job):
         is_wanted: tells whether anybody still waits for the answer; it is asked before the source is read.
     """
 
-    __slots__ = ("_asks", "_cost", "_hangs", "_label", "_limits", "_on_answer", "_outer", "line")
+    __slots__ = ("_asks", "_cost", "_hangs", "_label", "_limits", "_on_answer", "_outer", "is_begun", "line")
 
     is_owed = True  # what calls a script by a name that is being compiled waits for that
 
@@ -209,12 +209,15 @@ class Question(Job):
         self._limits = limits
         self._asks = is_wanted or _somebody
         self._hangs = 0
+        self.is_begun = False
+        """Whether a compiler has, or had, it."""
         self._outer = Limits(limits.time + _LATER, outer_limits(limits).memory)
         self._cost = max(_LEAST_COMPILE, len(line) * _COMPILE_PER_BYTE)
         client.hold(len(line))
 
     def send(self, place: Place, capabilities: protocol.Capabilities) -> bytes:
         """As it was given."""
+        self.is_begun = True
         return self.line
 
     @property

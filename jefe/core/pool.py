@@ -270,9 +270,10 @@ class Pool:
         if artifact is not None:
             version.calls = artifact.calls
             return artifact.data
-        self._artifacts.make(
-            version, job.client, Waiter(partial(self._provided, job), lambda: not job.is_over)
-        )
+        waiter = Waiter(partial(self._provided, job), lambda: not job.is_over)
+        refused = self._artifacts.make(version, job.client, waiter)
+        if refused is not None:
+            job.end(refused)
         return None
 
     def _provided(self, job: Job, refused: Refused | None) -> None:

@@ -398,8 +398,12 @@ class Supervisor:
             finally:
                 self._scripts.changed(entry)
 
-        entry.is_changing = True
-        self.artifacts.make(version, client, Waiter(built, lambda: True))
+        refused = self.artifacts.make(version, client, Waiter(built, lambda: True))
+        if refused is None:
+            entry.is_changing = True
+        else:
+            self._scripts.tidy(entry)
+            self._soon(on_answer, refused)
 
     def _remove(self, entry: Entry, on_answer: OnAnswer) -> None:
         if entry.version is None:

@@ -7,6 +7,7 @@ from trio.testing import wait_all_tasks_blocked
 from child import protocol
 from jefe import Source, open_supervisor
 from jefe.core.answers import ACCEPTED
+from jefe.settings import Settings
 
 
 def long(word):
@@ -44,3 +45,95 @@ async def test_options_with_unpaired_surrogates_are_like_others(family, one, aut
             assert len(told) == 1
         else:
             await boss.run(Source("echo", options={"x": "\ud800"}))
+
+
+async def test_what_waits_for_a_source_is_bounded(family, autojump_clock):
+    settings = Settings(min_procs=1, max_procs=1, max_queue=10)
+    async with open_supervisor(settings, spawn=family.spawn) as boss:
+        client = boss.client("hog")
+        answers = []
+        source = Source(long("late echo"))
+        for _ in range(100):
+            boss.submit(client, source, on_done=lambda run: answers.append(run.answer))
+            await wait_all_tasks_blocked()
+        assert boss.artifacts.awaited <= 10
+        family.release.set()
+        await trio.sleep(5)
+        assert len(answers) == 100
+        assert client.held == 0
+        client.close()
+
+
+async def test_a_client_waits_for_a_source_in_its_own_turn(family, autojump_clock):
+    settings = Settings(min_procs=1, max_procs=1, max_compilers=1)
+    async with open_supervisor(settings, spawn=family.spawn) as boss:
+        hog, other = boss.client("hog"), boss.client("other")
+        told = []
+
+        def submit(client, name, source):
+            request = protocol.Compile(script_name=name, script=source)
+            boss.submit_compile(client, request, lambda answer: told.append((client.label, name, answer)))
+
+        submit(hog, "first", "late echo")
+        await wait_all_tasks_blocked()
+        for number in range(100):
+            submit(hog, f"{number}", f"echo {number}")
+        submit(other, "same", "echo 99")
+        await wait_all_tasks_blocked()
+        family.release.set()
+        await trio.sleep(5)
+        assert told.index(("other", "same", ACCEPTED)) < 40
+        assert len(told) == 102
+        assert {answer for _, _, answer in told} == {ACCEPTED}
+        assert (hog.held, other.held) == (0, 0)
+        hog.close()
+        other.close()
+
+
+async def test_a_client_is_not_refused_because_another_one_asked_first(family, autojump_clock):
+    settings = Settings(min_procs=1, max_procs=1, max_compilers=1, max_queue=10)
+    async with open_supervisor(settings, spawn=family.spawn) as boss:
+        hog, other, third = boss.client("hog"), boss.client("other"), boss.client("third")
+        told = []
+
+        def submit(client, name, source):
+            request = protocol.Compile(script_name=name, script=source)
+            boss.submit_compile(client, request, lambda answer: told.append((client.label, name, answer)))
+
+        submit(hog, "first", "late echo")
+        await wait_all_tasks_blocked()
+        number = 0
+        while not told:  # until the queue is full
+            submit(hog, f"{number}", f"echo {number}")
+            await wait_all_tasks_blocked()
+            number += 1
+        submit(other, "same", f"echo {number - 2}")  # the newest that the hog has
+        for name in ("a", "b"):  # and this one pushes it out
+            submit(third, name, f"echo {name}")
+        await wait_all_tasks_blocked()
+        family.release.set()
+        await trio.sleep(5)
+        assert ("other", "same", ACCEPTED) in told
+        assert len(told) == number + 1 + 1 + 2
+        for client in (hog, other, third):
+            assert client.held == 0
+            client.close()
+
+
+async def test_large_sources_of_one_client_leave_room_for_others(family, autojump_clock):
+    settings = Settings(min_procs=1, max_procs=1, max_compilers=2, max_queue=10)
+    async with open_supervisor(settings, spawn=family.spawn) as boss:
+        hog, other = boss.client("hog"), boss.client("other")
+        told = []
+        for n in range(12):
+            request = protocol.Compile(script_name=f"a{n}", script=f"late echo {n} " + "x" * 20_000)
+            boss.submit_compile(hog, request, lambda a: None)
+        await trio.sleep(1)
+        boss.submit_compile(other, protocol.Compile(script_name="b", script="echo"), told.append)
+        await trio.sleep(1)
+        assert told == [ACCEPTED]
+        family.release.set()
+        await trio.sleep(5)
+        assert hog.held == 0
+        hog.close()
+        other.close()
