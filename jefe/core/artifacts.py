@@ -118,8 +118,6 @@ class Artifacts:
         """
         own = self._waits[client]
         if self.awaited >= self._settings.max_queue and own * len(self._waits) >= self.awaited:
-            if not own:
-                del self._waits[client]
             detail = f"{self.awaited} requests wait for scripts that are being compiled (JEFE_MAX_QUEUE)"
             return Refused(protocol.OVERLOADED, detail)
         self._waits[client] = own + 1

@@ -313,7 +313,7 @@ class Pool:
         take it now.
         """
         able = [child for child in self._children if child.dialogue.has_room_for(job)]
-        if job.is_large and self._most > 1:  # one compiler is left to small sources
+        if job.is_large and self._most > 1 and not self._failures:  # one compiler is left to small sources
             at_large = sum(any(other.is_large for other in child.dialogue.pending) for child in able)
             if at_large >= len(able) - 1:
                 return None
@@ -505,6 +505,7 @@ class Pool:
         self._failures += 1
         _log.error("a child could not be started", why=why, in_a_row=self._failures)
         self._fill()
+        self._queue.bring_back()  # what waited for one more child goes to those that there are
         self._batch.touch()
 
     async def _give_up(self) -> None:

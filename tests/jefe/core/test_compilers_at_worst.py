@@ -137,3 +137,17 @@ async def test_large_sources_of_one_client_leave_room_for_others(family, autojum
         assert hog.held == 0
         hog.close()
         other.close()
+
+
+async def test_a_large_source_does_not_wait_for_a_compiler_that_cannot_be(family, autojump_clock):
+    settings = Settings(min_procs=1, max_procs=1, max_compilers=2)
+
+    async def spawn(settings, language, *, is_compiler):
+        if is_compiler and family.compilers:
+            raise OSError("no more processes")
+        return await family.spawn(settings, language, is_compiler=is_compiler)
+
+    async with open_supervisor(settings, spawn=spawn) as boss:
+        with trio.fail_after(60):
+            await boss.compile("a", "echo " + "x" * 20_000)
+            await boss.compile("b", "echo " + "y" * 20_000)
