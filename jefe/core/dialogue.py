@@ -372,6 +372,8 @@ class Dialogue:
             else:
                 job.loaded.was_refused(refused)
             self._refusals[job.loaded.key] = refused
+            if len(self._refusals) > MOST_KNOWN:  # no pipe has so many runs that need them
+                del self._refusals[next(iter(self._refusals))]
             return None
         if isinstance(job, Unload):
             return None

@@ -7,6 +7,7 @@ from trio.testing import wait_all_tasks_blocked
 from child import protocol
 from jefe import Source, open_supervisor
 from jefe.core.answers import ACCEPTED
+from jefe.errors import ScriptSyntaxError
 from jefe.settings import Settings
 
 
@@ -28,7 +29,7 @@ async def test_a_callback_that_fails_takes_no_answer_from_others(family, one, au
         await wait_all_tasks_blocked()
         family.release.set()
         with trio.fail_after(30):
-            while not told:
+            while not told:  # noqa: ASYNC110 - the clock is virtual
                 await trio.sleep(0.1)
         assert told == [ACCEPTED]
         assert boss.own.held == 0
@@ -151,3 +152,13 @@ async def test_a_large_source_does_not_wait_for_a_compiler_that_cannot_be(family
         with trio.fail_after(60):
             await boss.compile("a", "echo " + "x" * 20_000)
             await boss.compile("b", "echo " + "y" * 20_000)
+
+
+async def test_a_child_remembers_so_many_refused_sources(family, one, autojump_clock, monkeypatch):
+    monkeypatch.setattr("jefe.core.dialogue.MOST_KNOWN", 10)
+    async with open_supervisor(one, spawn=family.spawn) as boss:
+        for number in range(50):
+            with pytest.raises(ScriptSyntaxError):
+                await boss.run(Source(f"bad {number}"))
+        [child] = boss.pools["hexput"].children
+        assert len(child.dialogue._refusals) == 10
