@@ -76,6 +76,9 @@ class Pools(NamedTuple):
 _log = Logger()
 
 _QUESTION_ID: Final = Raw(VERSION_ID)
+_MEMBERS: Final = 256
+"""So many bytes the line for a compiler may have more than that for a child which compiles where it runs."""
+
 _ERROR_TEXT: Final = 10_000
 """How much of the text of a host call's exception reaches the script, in characters."""
 
@@ -313,8 +316,8 @@ class Supervisor:
 
     @property
     def _largest(self) -> int:
-        """The longest line that a child takes, in bytes."""
-        return self.settings.max_input_size + SLACK
+        """The longest line that a source may have, in bytes; a child takes a longer one."""
+        return self.settings.max_input_size + SLACK - _MEMBERS
 
     def _soon(self, on_answer: OnAnswer, answer: Answer) -> None:
         self.batch.soon(partial(on_answer, answer))

@@ -1,5 +1,7 @@
 """What goes wrong with compiling, at the worst moment, and whom it concerns."""
 
+import json
+
 import pytest
 import trio
 from trio.testing import wait_all_tasks_blocked
@@ -7,6 +9,7 @@ from trio.testing import wait_all_tasks_blocked
 from child import protocol
 from jefe import Source, open_supervisor
 from jefe.core.answers import ACCEPTED
+from jefe.core.process import SLACK
 from jefe.errors import ScriptSyntaxError
 from jefe.settings import Settings
 
@@ -46,6 +49,25 @@ async def test_options_with_unpaired_surrogates_are_like_others(family, one, aut
             assert len(told) == 1
         else:
             await boss.run(Source("echo", options={"x": "\ud800"}))
+
+
+async def test_the_longest_source_that_is_taken_is_not_too_long_for_a_compiler(family, autojump_clock):
+    settings = Settings(min_procs=1, max_procs=1, max_input_size=100)
+    async with open_supervisor(settings, spawn=family.spawn) as boss:
+        longest = settings.max_input_size + SLACK
+
+        async def compiled(size):
+            told = []
+            request = protocol.Compile(script_name="a", script="e" * size, max_time=0, max_mem=0)
+            boss.submit_compile(boss.own, request, told.append)
+            await trio.sleep(1)
+            return told == [ACCEPTED]
+
+        sizes = range(longest - 600, longest)
+        taken = [size for size in sizes if await compiled(size)]
+        assert taken
+        lines = [line for compiler in family.compilers for line in compiler.commands("build")]
+        assert max(len(json.dumps(line, separators=(",", ":"))) for line in lines) <= longest
 
 
 async def test_what_waits_for_a_source_is_bounded(family, autojump_clock):
