@@ -37,6 +37,7 @@ from jefe.core.jobs import KILLS, Excess, Job
 from jefe.core.metrics import Metrics
 from jefe.core.outbox import Outbox, receive, widen
 from jefe.core.process import Process, be_nice
+from jefe.core.version import Limits
 from jefe.core.vitals import Meter, State, Vitals
 from jefe.core.watchdog import PERIOD, Stillness, Watchdog
 from jefe.logs import Logger
@@ -56,6 +57,13 @@ the run may hold it up, if that is shorter."""
 
 _LONG_READING: Final = 100.0
 """A source that took a compiler so many milliseconds may have left it larger."""
+
+_LOAD_MEMORY: Final = 32
+"""So many times as large as an artifact may be what it is loaded to; small objects take most, and the bytes
+themselves are there a few times for a moment."""
+
+_LOAD_TIME: Final = 2e-4
+"""So long it may take to load a byte of an artifact, in milliseconds of CPU time."""
 
 _GRACE = 1.0
 """How long a child that says no more may take to die, in seconds."""
@@ -362,7 +370,7 @@ class Child:
     def _judge(self, job: Job, vitals: Vitals, elapsed: float) -> None:
         """Kill it if it takes too much for the job that it is at, or cannot work."""
         trouble = self._stillness.look(vitals, elapsed)
-        outer = job.outer
+        outer = _with_load(job.outer, job.artifact_size)
         memory = vitals.memory - self._before
         if trouble:
             self.kill(why=trouble)
@@ -407,6 +415,19 @@ class Child:
             said += len(lines)
         if rest and said < _STDERR_LINES:
             _log.warning("a child says", pid=self.pid, line=_printable(rest))
+
+
+def _with_load(outer: Limits, size: int) -> Limits:
+    """What a job may take, and the loading of an artifact of so many bytes before it, for which there is no
+    line of its own.
+    """
+    if not size:
+        return outer
+    time, memory = outer
+    return Limits(
+        time and time + size * _LOAD_TIME,
+        memory and memory + size * _LOAD_MEMORY // 1024,
+    )
 
 
 def _printable(line: bytes) -> str:

@@ -212,6 +212,7 @@ class Dialogue:
         source, which is compiled there.
         """
         size = 0
+        job.artifact_size = 0
         version = job.version
         if version is not None:
             known = self.known
@@ -224,6 +225,7 @@ class Dialogue:
                 self._send(Load(version, job))
             else:
                 self._know(version.key, len(artifact))
+                job.artifact_size = len(artifact)
                 load = version.load_request(artifact, self._superfluous())
                 size = len(load)
                 self._write(load)

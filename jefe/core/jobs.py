@@ -77,6 +77,7 @@ class Job:
     """Something that a child is asked, in one line, and answers, in one line.
 
     Attributes:
+        artifact_size: how large the artifact was that its child was given just before it, in bytes; 0: none.
         id: the id of its line, JSON text; empty for none.
         client: for whom it is done.
         charge: what the child that has it is taken to be busy with it, in milliseconds.
@@ -91,7 +92,7 @@ class Job:
         is_wanted: whether anybody waits for it.
     """
 
-    __slots__ = ("charge", "client", "deaths", "id", "is_over", "spent")
+    __slots__ = ("artifact_size", "charge", "client", "deaths", "id", "is_over", "spent")
 
     version: Version | None = None
     may_wait: bool = False
@@ -103,6 +104,7 @@ class Job:
     def __init__(self, client: Client, request_id: bytes = VERSION_ID) -> None:
         self.client = client
         self.id = request_id
+        self.artifact_size = 0
         self.charge = 0.0
         self.deaths = 0.0
         self.spent = 0.0

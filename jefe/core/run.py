@@ -189,6 +189,7 @@ class Run(Job):
     ) -> None:
         self.client = client
         self.id = b""
+        self.artifact_size = 0
         self.charge = 0.0
         self.deaths = 0.0
         self.spent = 0.0

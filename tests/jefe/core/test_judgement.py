@@ -458,3 +458,18 @@ async def test_a_run_that_nobody_waits_for_is_no_news(family, one, bodies, logs,
         assert (await boss.run(ECHO, {"a": 1})).sandbox == {"a": 1}
         assert trio.current_time() - began < 0.2
     assert events(logs) == ["a child is killed"]
+
+
+@pytest.mark.parametrize(("growth", "is_killed"), [(30_000, False), (100_000, True)])
+async def test_a_run_does_not_pay_for_the_loading_of_its_script(
+    family, one, bodies, autojump_clock, growth, is_killed
+):
+    ended = []
+    async with open_supervisor(one, spawn=family.spawn) as boss:
+        await boss.compile("large", "hold " + "x" * 1_000_000, max_mem=1024)
+        await submit(boss, "large", ended.append)
+        bodies[0].memory += growth  # KiB: more than the limit of the run
+        await trio.sleep(0.5)
+        family.release.set()
+        await trio.sleep(0.5)
+        assert told(ended[0])["ok"] is not is_killed
