@@ -188,6 +188,10 @@ class Guard:
             self._limits = None
             self.room.widen()
 
+    def look_again(self) -> None:
+        """Something other than a run has taken memory; the next run is not to be charged with it."""
+        self._is_fresh = False
+
     def taken(self) -> float:
         """How many milliseconds of CPU time the run took that was watched last; 0 if no tick found it."""
         return 0.0 if self._since == _NEVER else (time.process_time() - self._since) * 1000

@@ -307,6 +307,7 @@ class Loop:
         except Exception as error:  # noqa: BLE001 - see _conclude
             self._show(error)
             script = _Refused(f"{protocol.INTERNAL_ERROR}the script cannot be loaded")
+        self._guard.look_again()
         self._scripts[request.script_name] = script
 
     def _become_runner(self) -> None:

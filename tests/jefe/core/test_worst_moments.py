@@ -275,3 +275,18 @@ async def test_runs_that_have_a_child_each_do_not_keep_what_they_call_from_being
         boss.batch.flush()
         await until(lambda: len(ended) > LEAVING)
         assert boss.pools["hexput"].queued == 0
+
+
+async def test_a_run_is_not_charged_with_the_loading_of_its_script_while_another_one_waits():
+    async with open_supervisor(Settings(max_procs=1, recycle_after=0)) as boss:
+        text = "x" * 4_000_000
+        digits = "[0, 1, 2, 3, 4, 5, 6, 7, 8, 9]"
+        loops = "".join(f"loop {name} in {digits} {{ " for name in "abcde")
+        source = f'if false {{ let s = "{text}"; }} let n = 0; {loops} n = n + 1; {"}" * 5} return n;'
+        await boss.compile("large", source, max_time=10_000, max_mem=1024)
+
+        async def call(name, arguments):
+            return (await boss.run("large")).result
+
+        with trio.fail_after(60):
+            assert (await boss.run(Source("return f();"), call=call)).result == 100_000
