@@ -44,7 +44,7 @@ class FairQueue(Generic[T]):
         self._bound = bound
         self._lines: dict[Hashable, _Line[T]] = {}
         self._turns: deque[_Line[T]] = deque()  # the lines, the next one to be served first
-        self._aside: list[T] = []  # those that cannot be served now, in the order of their turns
+        self._aside: dict[Hashable, deque[T]] = {}  # those that cannot be served now, in their order
         self._size = 0
 
     @property
@@ -68,21 +68,39 @@ class FairQueue(Generic[T]):
             line.jobs.append(job)
             self._size += 1
             return None
-        own = 0 if line is None else len(line.jobs)
-        longest = self._longest() if own * len(self._lines) < self._size else None
-        if longest is None or len(longest.jobs) <= own + 1:
+        own = self._waiting(job.client)
+        clients = dict.fromkeys([*(line.client for line in self._turns), *self._aside])
+        longest = max(clients, key=self._waiting) if own * len(clients) < self._size else None
+        if longest is None or self._waiting(longest) <= own + 1:
             return job
-        line = line or self._open(job.client)
+        loser = self._pop(longest)
+        line = self._lines.get(job.client) or self._open(job.client)
         line.jobs.append(job)
-        return longest.jobs.pop()
+        return loser
+
+    def _waiting(self, client: Hashable) -> int:
+        """How many jobs of a client wait."""
+        line = self._lines.get(client)
+        return (0 if line is None else len(line.jobs)) + len(self._aside.get(client, ()))
+
+    def _pop(self, client: Hashable) -> T:
+        """Take out the newest job of a client, which has several."""
+        line = self._lines.get(client)
+        if line is None:
+            return self._aside[client].pop()
+        job = line.jobs.pop()
+        if not line.jobs:
+            self._close(line)
+        return job
+
+    def _close(self, line: _Line[T]) -> None:
+        self._turns.remove(line)
+        del self._lines[line.client]
 
     def _open(self, client: Hashable) -> _Line[T]:
         line = self._lines[client] = _Line(client)
         self._turns.append(line)
         return line
-
-    def _longest(self) -> _Line[T] | None:
-        return max(self._turns, key=lambda line: len(line.jobs), default=None)
 
     def put_back(self, jobs: Iterable[T]) -> None:
         """Put jobs, which were taken before, in front of those of their clients, in this order; the bound
@@ -127,26 +145,32 @@ class FairQueue(Generic[T]):
         """Let others pass the job that is next, which goes on waiting, until `bring_back`."""
         job = self.take()
         if job is not None:
-            self._aside.append(job)
+            self._aside.setdefault(job.client, deque()).append(job)
             self._size += 1
 
     def bring_back(self) -> None:
         """The jobs that were set aside are next."""
-        if self._aside:
-            jobs, self._aside = self._aside, []
-            self._size -= len(jobs)
-            self.put_back(jobs)
+        aside, self._aside = self._aside, {}
+        for client, jobs in reversed(aside.items()):
+            line = self._lines.get(client)
+            if line is None:
+                line = self._lines[client] = _Line(client)
+                self._turns.appendleft(line)
+            line.jobs.extendleft(reversed(jobs))
 
     def newest(self) -> T:
         """The newest job of the client whose turn is last: it waits longest. Raises IndexError."""
-        return self._turns[-1].jobs[-1] if self._turns else self._aside[-1]
+        return self._turns[-1].jobs[-1] if self._turns else next(reversed(self._aside.values()))[-1]
 
     def remove(self, job: T) -> bool:
         """Take out a job that nobody wants any more. Says whether it was there. Costs a look at each job of
         its client.
         """
-        if job in self._aside:
-            self._aside.remove(job)
+        aside = self._aside.get(job.client, ())
+        if job in aside:
+            self._aside[job.client].remove(job)
+            if not self._aside[job.client]:
+                del self._aside[job.client]
             self._size -= 1
             return True
         line = self._lines.get(job.client)
@@ -155,8 +179,7 @@ class FairQueue(Generic[T]):
         line.jobs.remove(job)
         self._size -= 1
         if not line.jobs:
-            self._turns.remove(line)
-            del self._lines[line.client]
+            self._close(line)
         return True
 
     def clear(self) -> list[T]:

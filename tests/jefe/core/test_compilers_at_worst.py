@@ -146,20 +146,26 @@ async def test_a_client_is_not_refused_because_another_one_asked_first(family, a
 async def test_large_sources_of_one_client_leave_room_for_others(family, autojump_clock):
     settings = Settings(min_procs=1, max_procs=1, max_compilers=2, max_queue=10)
     async with open_supervisor(settings, spawn=family.spawn) as boss:
-        hog, other = boss.client("hog"), boss.client("other")
-        told = []
-        for n in range(12):
-            request = protocol.Compile(script_name=f"a{n}", script=f"late echo {n} " + "x" * 20_000)
-            boss.submit_compile(hog, request, lambda a: None)
-        await trio.sleep(1)
-        boss.submit_compile(other, protocol.Compile(script_name="b", script="echo"), told.append)
-        await trio.sleep(1)
-        assert told == [ACCEPTED]
+        hog, *others = [boss.client(f"{number}") for number in range(4)]
+        told, refused = [], []
+        for number in range(20):
+            source = f"late echo {number} {'x' * 20_000}"
+            request = protocol.Compile(script_name=f"{number}", script=source)
+            boss.submit_compile(hog, request, refused.append)
+            await trio.sleep(1)
+        assert len(refused) >= 9  # so many wait for a compiler as may
+        for number, other in enumerate(others):
+            request = protocol.Compile(script_name=f"b{number}", script=f"late {number} {'x' * 20_000}")
+            boss.submit_compile(other, request, told.append)
+            await trio.sleep(1)
+        assert told == []
         family.release.set()
         await trio.sleep(5)
-        assert hog.held == 0
-        hog.close()
-        other.close()
+        assert told == [ACCEPTED] * 3
+        assert len(refused) == 20
+        for client in (hog, *others):
+            assert client.held == 0
+            client.close()
 
 
 async def test_a_large_source_does_not_wait_for_a_compiler_that_cannot_be(family, autojump_clock):

@@ -152,3 +152,16 @@ def test_a_job_can_be_put_in_front_of_all_others():
     queue.put_first(Job("b", 3))
     queue.put_first(Job("c", 4))
     assert drain(queue) == [("c", 4), ("b", 3), ("a", 1), ("b", 2)]
+
+
+def test_a_client_whose_jobs_are_passed_gives_as_any_other():
+    queue = FairQueue(4)
+    for number in range(4):
+        queue.add(Job("a", number))
+        queue.set_aside()
+    assert queue.add(Job("b", 0)) == Job("a", 3)
+    assert queue.add(Job("b", 1)) == Job("a", 2)
+    assert queue.add(Job("c", 0)) == Job("b", 1)
+    assert queue.add(Job("a", 4)) == Job("a", 4)
+    queue.bring_back()
+    assert drain(queue) == [("a", 0), ("b", 0), ("c", 0), ("a", 1)]
