@@ -202,7 +202,11 @@ class Pool:
         if self._back:
             back, self._back = self._back, []
             queue.put_back(back)
-        while queue.is_ready and self._children:
+        while self._children:
+            if queue.has_aside and self._has_room_for_large():
+                queue.bring_back_one()
+            if not queue.is_ready:
+                break
             child = self._best_for(queue.peek())
             if child is None:
                 queue.set_aside()
@@ -308,15 +312,28 @@ class Pool:
             job.end(Refused(protocol.OVERLOADED, f"{len(self._leaving)} children wait for one another"))
         return False
 
+    def _may_take_large(self) -> bool:
+        """Whether a compiler may be given a large source: one is left to small ones, if there can be more."""
+        if self._most == 1 or self._failures:
+            return True
+        at_large = sum(any(job.is_large for job in child.dialogue.pending) for child in self._children)
+        return at_large < len(self._children) - 1
+
+    def _has_room_for_large(self) -> bool:
+        """Whether a large source that was set aside would be given to a compiler now. To try that with
+        each of them, after each answer, would take longer than the answer.
+        """
+        if self._artifacts is not None or min(child.dialogue.load for child in self._children) >= _BUSY:
+            return False
+        return self._may_take_large()
+
     def _best_for(self, job: Job) -> Child | None:
         """The child that is least busy; of those that are idle, one that knows the script. None if none can
         take it now.
         """
         able = [child for child in self._children if child.dialogue.has_room_for(job)]
-        if job.is_large and self._most > 1 and not self._failures:  # one compiler is left to small sources
-            at_large = sum(any(other.is_large for other in child.dialogue.pending) for child in able)
-            if at_large >= len(able) - 1:
-                return None
+        if job.is_large and not self._may_take_large():
+            return None
         version = job.version
         if version is None or not able:
             return min(able, key=lambda child: child.dialogue.load, default=None)
@@ -413,7 +430,7 @@ class Pool:
         """A child answered something."""
         if child.runs:
             self._failures = 0
-        if child.dialogue.most_calling is not None or self._artifacts is None:
+        if child.dialogue.most_calling is not None:
             self._queue.bring_back()
         if child.is_suspect:
             child.is_suspect = False

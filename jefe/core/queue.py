@@ -158,6 +158,21 @@ class FairQueue(Generic[T]):
                 self._turns.appendleft(line)
             line.jobs.extendleft(reversed(jobs))
 
+    def bring_back_one(self) -> None:
+        """One of the jobs that were set aside is next: the clients that have such take turns."""
+        client = next(iter(self._aside))
+        jobs = self._aside.pop(client)
+        job = jobs.popleft()
+        if jobs:
+            self._aside[client] = jobs
+        self._size -= 1
+        self.put_first(job)
+
+    @property
+    def has_aside(self) -> bool:
+        """Whether any are set aside."""
+        return bool(self._aside)
+
     def newest(self) -> T:
         """The newest job of the client whose turn is last: it waits longest. Raises IndexError."""
         return self._turns[-1].jobs[-1] if self._turns else next(reversed(self._aside.values()))[-1]

@@ -10,6 +10,7 @@ from child import protocol
 from jefe import Source, open_supervisor
 from jefe.core.answers import ACCEPTED
 from jefe.core.process import SLACK
+from jefe.core.queue import FairQueue
 from jefe.errors import ScriptSyntaxError
 from jefe.settings import Settings
 
@@ -190,3 +191,24 @@ async def test_a_child_remembers_so_many_refused_sources(family, one, autojump_c
                 await boss.run(Source(f"bad {number}"))
         [child] = boss.pools["hexput"].children
         assert len(child.dialogue._refusals) == 10
+
+
+async def test_an_answer_costs_no_look_at_all_large_sources_that_wait(family, autojump_clock, monkeypatch):
+    settings = Settings(min_procs=1, max_procs=1, max_compilers=2)
+    looks = []
+    set_aside = FairQueue.set_aside
+    monkeypatch.setattr(FairQueue, "set_aside", lambda queue: (looks.append(1), set_aside(queue)))
+    async with open_supervisor(settings, spawn=family.spawn) as boss:
+        told = []
+        for number in range(200):
+            source = f"late echo {number} {'x' * 20_000}"
+            request = protocol.Compile(script_name=f"{number}", script=source)
+            boss.submit_compile(boss.own, request, told.append)
+        await trio.sleep(1)
+        looks.clear()
+        for number in range(20):
+            await boss.compile("small", f"echo {number}")
+        assert not looks
+        family.release.set()
+        await trio.sleep(5)
+        assert told == [ACCEPTED] * 200
