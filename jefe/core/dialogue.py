@@ -382,4 +382,8 @@ class Dialogue:
         if reason == protocol.NO_SUCH_SCRIPT and version is not None:
             # The child refused the version that went before it, and what it said about that is the answer.
             return self._refusals.get(version.key, refused)
+        if job.artifact_size and version is not None and not reason.startswith(protocol.TOO_MUCH_TIME):
+            self.forget(
+                version
+            )  # perhaps it could not be loaded, for want of memory: the next run has it anew
         return refused

@@ -11,7 +11,7 @@ from jefe import Source, open_supervisor
 from jefe.core.answers import ACCEPTED
 from jefe.core.process import SLACK
 from jefe.core.queue import FairQueue
-from jefe.errors import ScriptSyntaxError
+from jefe.errors import Killed, ScriptSyntaxError
 from jefe.settings import Settings
 
 
@@ -212,3 +212,12 @@ async def test_an_answer_costs_no_look_at_all_large_sources_that_wait(family, au
         family.release.set()
         await trio.sleep(5)
         assert told == [ACCEPTED] * 200
+
+
+async def test_a_script_that_could_not_be_loaded_is_loaded_anew(family, one, autojump_clock):
+    async with open_supervisor(one, spawn=family.spawn) as boss:
+        await boss.compile("a", "bomb")  # a child says the same when there is no memory to load it
+        for _ in range(2):
+            with pytest.raises(Killed):
+                await boss.run("a")
+        assert len(family.children[0].commands("load")) == 2
