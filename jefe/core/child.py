@@ -32,7 +32,7 @@ from child import protocol
 from jefe.core.answers import Built, Finished, Refused, Threw
 from jefe.core.batch import ANSWERS, Batch
 from jefe.core.clients import Client
-from jefe.core.dialogue import MAX_ANSWER, Dialogue, Event, TooLong
+from jefe.core.dialogue import Dialogue, Event, TooLong
 from jefe.core.jobs import KILLS, Excess, Job
 from jefe.core.metrics import Metrics
 from jefe.core.outbox import Outbox, receive, widen
@@ -41,6 +41,7 @@ from jefe.core.version import Limits
 from jefe.core.vitals import Meter, State, Vitals
 from jefe.core.watchdog import PERIOD, Stillness, Watchdog
 from jefe.logs import Logger
+from jefe.settings import Settings
 
 _log = Logger()
 
@@ -81,6 +82,7 @@ class Child:
         batch: gathers what leaves.
         own: the supervisor's own client.
         metrics: counts.
+        settings: bound what it may answer.
         on_ready: called when the child has given its first sign of life.
         on_settled: called when a batch of answers has been handled.
         is_nice: whether it is to get only the processors that no other process needs.
@@ -93,6 +95,7 @@ class Child:
         batch: Batch,
         own: Client,
         metrics: Metrics,
+        settings: Settings,
         on_ready: Callable[["Child"], None],
         on_settled: Callable[["Child"], None],
         is_nice: bool = False,
@@ -103,7 +106,7 @@ class Child:
         self._metrics = metrics
         self._counted = 0  # bytes that left
         self._out = Outbox(process.stdin, batch.soon, self._sent)
-        self.dialogue = Dialogue(self, self._out.write, own)
+        self.dialogue = Dialogue(self, self._out.write, own, settings)
         """What it was asked, knows and owes."""
         self.runs = 0
         """How many runs it has carried out, or sources it has compiled."""
@@ -318,7 +321,7 @@ class Child:
             reason = protocol.CHILD_DIED
             if isinstance(error, TooLong):
                 reason = protocol.TOO_MUCH_MEMORY
-                size = MAX_ANSWER // 1024
+                size = self.dialogue.longest // 1024
                 excess = Excess(f"{size} KiB", f"an answer of more than {size} KiB")
             self._take_back(job)
             self.kill(self.dialogue.blamed, reason, why=str(error), is_broken=True, excess=excess)

@@ -27,9 +27,10 @@ from jefe.core.answers import Answer, Built, Finished, Refused, Threw
 from jefe.core.clients import Client
 from jefe.core.jobs import Job, Place
 from jefe.core.version import READING, VERSION_ID, Version
+from jefe.settings import Settings
 
-MAX_ANSWER: Final = 64 * 1024 * 1024
-"""The longest answer that is accepted from a child, in bytes; a child that says more has gone astray."""
+_AROUND: Final = 1024 * 1024
+"""How much may be around what an answer holds, in bytes: a log, the text of an error, a name."""
 
 _MS_PER_BYTE: Final = 1e-5
 """What a byte of a request is taken to cost a child, in milliseconds."""
@@ -55,7 +56,7 @@ TOO_HEAVY: Final = Refused(
 
 
 class TooLong(MalformedAnswer):
-    """An answer of more than `MAX_ANSWER` bytes."""
+    """An answer that is longer than any that a child may give."""
 
 
 class Hello(Job):
@@ -144,13 +145,21 @@ class Dialogue:
         place: the child, for the jobs that it has.
         write: takes bytes for the child.
         own: the supervisor's own client, for what is nobody else's.
+        settings: `max_output_size` and `max_artifact_size` bound its answers.
     """
 
-    def __init__(self, place: Place, write: Callable[[bytes], object], own: Client) -> None:
+    def __init__(
+        self, place: Place, write: Callable[[bytes], object], own: Client, settings: Settings
+    ) -> None:
         self._place = place
         self._write = write
         self._own = own
-        self._framer = protocol.Framer(MAX_ANSWER, max_data=MAX_ANSWER)
+        self.longest = 2 * settings.max_output_size + _AROUND
+        """The longest answer that is accepted, in bytes: a result and a sandbox. A child that says more has
+        gone astray."""
+        self._framer = protocol.Framer(
+            self.longest, max_data=max(settings.max_output_size, settings.max_artifact_size)
+        )
         self.pending: deque[Job] = deque()
         """The jobs whose lines it has not answered, oldest first."""
         self.waiting: dict[bytes, Job] = {}
@@ -289,7 +298,7 @@ class Dialogue:
         """
         for line in self._framer.feed(data):
             if line is protocol.OVERSIZED:
-                raise TooLong(f"an answer of more than {MAX_ANSWER} bytes")
+                raise TooLong(f"an answer of more than {self.longest} bytes")
             if not self.pending:
                 raise MalformedAnswer("an answer to nothing")
             answer = protocol.decode_answer(line)

@@ -395,6 +395,7 @@ class Pool:
             batch=self._batch,
             own=self._own,
             metrics=self._metrics,
+            settings=self._settings,
             on_ready=self._ready,
             on_settled=self._settled,
             is_nice=self._artifacts is None,

@@ -81,3 +81,14 @@ async def test_a_script_that_leaves_no_room_for_its_result_does_not_end_its_chil
             assert [len(item) for item in outcome.result] == [1024] * 1024 + [2**24]
         assert (await boss.run(Source("return 1;"))).result == 1
         assert boss.pools["hexput"].pids == before
+
+
+async def test_what_may_be_as_large_as_the_settings_say_gets_through():
+    """A result and a sandbox, both nearly of the largest size, in one answer."""
+    settings = Settings(max_procs=1, max_output_size=50 * 1024 * 1024, max_mem=0, max_time=0)
+    source = Source("loop x in [1, 2, 3, 4, 5, 6, 7, 8, 9, 10] { s = s + s; } l = [s, s, s]; return l;")
+    async with open_supervisor(settings) as boss:
+        outcome = await boss.run(source, {"s": "x" * 12_000})
+        size = 12_000 * 2**10
+        assert len(outcome.result_json) == 3 * (size + len('"",')) + len("[]") - len(",")
+        assert len(outcome.sandbox_json) > 4 * size

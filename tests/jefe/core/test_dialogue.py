@@ -48,7 +48,7 @@ class Bench:
     def __init__(self):
         self.budget = Budget(2**30)
         self.client = Client("one", budget=self.budget)
-        self.dialogue = Dialogue(self, lambda line: None, self.client)
+        self.dialogue = Dialogue(self, lambda line: None, self.client, Settings())
         self.versions = [self._version("a"), self._version("b")]
         self.jobs = []
         self.ended = Counter()
