@@ -87,7 +87,7 @@ def main(arguments: list[str]) -> int:
         _say(str(error))
         return 2
     try:
-        room = Room(reserve(size, output_size))
+        room = Room(reserve(size, output_size, data_size - size))
         engine = load_engine(output_size, room, language)
         keep_little()
         stretch()

@@ -37,6 +37,9 @@ _PER_BYTE_WRITTEN: Final = 6
 """What a byte of output takes at most in the end: the text, which grows by copying, once for the result and
 once for the sandbox; the line; and the UTF-8 that strings keep when they have been written."""
 
+_PER_BYTE_LOADED: Final = 8
+"""What a byte of an artifact becomes at most: the bytes as they come, two copies, and the code objects."""
+
 _LEAST_OUTPUT: Final = 32 * _MIB  # the arguments of a host call have this bound, whatever the setting
 
 _SLOP: Final = 64 * _MIB
@@ -57,10 +60,17 @@ class NoRoom(Exception):
     """The address space is limited so tightly that no script can be run; the text says so."""
 
 
-def reserve(max_input_size: int, max_output_size: int) -> int:
+def reserve(max_input_size: int, max_output_size: int, max_artifact: int = 0) -> int:
     """How many bytes of address space native code may need, when scripts have taken all of theirs."""
     written = max(max_output_size, _LEAST_OUTPUT)
-    return MARGIN + NATIVE + _SLOP + _PER_BYTE_READ * max_input_size + _PER_BYTE_WRITTEN * written
+    return (
+        MARGIN
+        + NATIVE
+        + _SLOP
+        + _PER_BYTE_READ * max_input_size
+        + _PER_BYTE_WRITTEN * written
+        + _PER_BYTE_LOADED * max_artifact
+    )
 
 
 class Room:

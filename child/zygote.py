@@ -293,7 +293,7 @@ def main(arguments: list[str]) -> int:
     os.set_blocking(2, False)  # nobody reads what a zygote says while it lives
     control = socket.socket(fileno=0)
     control.setblocking(True)
-    room = Room(reserve(int(max_input_size), int(max_output_size)))
+    room = Room(reserve(int(max_input_size), int(max_output_size), int(max_artifact)))
     engine = load_engine(int(max_output_size), room, language)
     try_out(engine)
     zygote = Zygote(
