@@ -13,6 +13,8 @@ Invariants:
   that a server which comes back does not meet all its clients at the same moment.
 - A function that the server calls may take its time, and may itself make requests; others go on meanwhile.
   What it raises is told to the script, as text, and stops nothing here.
+- All tasks of the client belong to the caller's block. Cancelling the block, the entering or the leaving of
+  it ends them at once; a block that ends otherwise closes the connection with a handshake first.
 """
 
 import inspect
@@ -20,14 +22,15 @@ import json
 import logging
 import random
 import ssl
-from collections.abc import Callable, Mapping
+from collections.abc import AsyncIterator, Callable, Mapping
+from contextlib import AbstractAsyncContextManager, asynccontextmanager
 from types import TracebackType
 from typing import Any, Final, Self, TypeVar
 
 import msgspec
 import trio
 from msgspec import Raw
-from trio_websocket import WebSocketConnection
+from trio_websocket import ConnectionClosed, WebSocketConnection
 
 from child.protocol.depth import deeply
 from hexput.client.dial import GOODBYE, Place, bare, dial, failure_of, is_hopeless
@@ -146,54 +149,62 @@ class HexputClient:
         self._functions: dict[str, _Function] = {}
         self._pending: dict[str, _Pending] = {}
         self._number = 0
-        self._websocket: WebSocketConnection | None = None
         self._out: Out | None = None  # what is put here is sent; None when there is no connection
         self._changed = trio.Event()  # whenever it is connected, or will not be any more
         self._failure: ClientError = Disconnected("not connected: use the client in an 'async with' block")
         self._gave_up: ClientError | None = self._failure
-        self._manager: Any = None
-        self._nursery: trio.Nursery | None = None
+        self._talking: trio.CancelScope | None = (
+            None  # cancelled to hang up; None when there is no connection
+        )
+        self._block: AbstractAsyncContextManager[None] | None = None
 
     async def __aenter__(self) -> Self:
         """Connect, in several attempts if need be. Raises Refused, or Disconnected when `connect_timeout` is
         over or another attempt would fail as well.
         """
-        if self._manager is not None:
+        if self._block is not None:
             raise ClientError("a client has one 'async with' block: make another client")
-        self._gave_up = None
-        self._failure = Disconnected(
-            f"cannot connect to {bare(self._url)}: no answer within {self._connect_timeout:g} seconds; see "
-            "whether a Hexput server listens there"
-        )
-        self._manager = trio.open_nursery()
-        self._nursery = await self._manager.__aenter__()
-        self._nursery.start_soon(self._stay_connected)
-        error: ClientError | None = None
-        with trio.move_on_after(self._connect_timeout):
-            try:
-                await self._connection()
-            except ClientError as failure:
-                error = failure
-        if self._out is None:
-            await self.__aexit__(None, None, None)
-            raise error or self._failure
+        self._block = self._connected()
+        await self._block.__aenter__()
         return self
 
     async def __aexit__(
         self, kind: type[BaseException] | None, error: BaseException | None, traceback: TracebackType | None
     ) -> None:
         """Disconnect. Requests that are under way fail."""
-        assert self._nursery is not None
-        websocket = self._websocket
-        self._give_up(Disconnected("the client's block has ended"))
-        if websocket is not None:
-            with trio.move_on_after(GOODBYE, shield=True):
-                await websocket.aclose()
-        self._nursery.cancel_scope.cancel()
-        try:
-            await self._manager.__aexit__(None, None, None)
-        except Exception as failure:  # noqa: BLE001 - it is over, however it ends
-            _log.debug("while disconnecting: %r", failure)
+        assert self._block is not None
+        # What the caller's block raised goes past the nursery, which would put it into a group.
+        await self._block.__aexit__(None, None, None)
+
+    @asynccontextmanager
+    async def _connected(self) -> AsyncIterator[None]:
+        """The client's life: the block that its tasks cannot outlive. A generator, since a nursery must be
+        left in the very place in which it was entered, however the entering ends.
+        """
+        self._gave_up = None
+        self._failure = Disconnected(
+            f"cannot connect to {bare(self._url)}: no answer within {self._connect_timeout:g} seconds; see "
+            "whether a Hexput server listens there"
+        )
+        async with trio.open_nursery() as nursery:
+            nursery.start_soon(self._stay_connected)
+            failure = await self._first_failure()
+            if failure is None:
+                yield
+            talking = self._talking
+            self._give_up(Disconnected("the client's block has ended"))
+            (nursery.cancel_scope if talking is None else talking).cancel()
+        if failure is not None:
+            raise failure
+
+    async def _first_failure(self) -> ClientError | None:
+        """Why there is no connection when `connect_timeout` is over; None as soon as there is one."""
+        with trio.move_on_after(self._connect_timeout):
+            try:
+                await self._connection()
+            except ClientError as failure:
+                return failure
+        return self._failure if self._out is None else None
 
     @property
     def is_connected(self) -> bool:
@@ -347,16 +358,14 @@ class HexputClient:
         while True:
             is_final = not self._reconnect
             try:
-                async with dial(self._place, self._headers, self._connect_timeout) as websocket:
-                    await self._talk(websocket)
-            except Exception as error:  # noqa: BLE001 - whatever it is, it is tried again
-                self._failure = failure_of(error, self._url)
-                is_final = is_final or is_hopeless(error)
+                async with dial(self._place, self._headers, self._connect_timeout) as (websocket, nursery):
+                    pause = _FIRST_PAUSE
+                    await self._talk(websocket, nursery)
+            except* Exception as failures:  # noqa: BLE001 - whatever it is, it is tried again
+                self._failure = failure_of(failures, self._url)
+                is_final = is_final or is_hopeless(failures)
             if self._gave_up is not None:
                 return
-            if self._out is not None:
-                self._out = self._websocket = None
-                pause = _FIRST_PAUSE
             _log.info("%s", self._failure)
             self._end_all(self._failure)
             if is_final:
@@ -365,24 +374,33 @@ class HexputClient:
             await trio.sleep(random.uniform(pause / 2, pause))  # to be spread, not to be secret
             pause = min(pause * 2, self._longest_pause)
 
-    async def _talk(self, websocket: WebSocketConnection) -> None:
-        """Send and receive until the connection ends."""
+    async def _talk(self, websocket: WebSocketConnection, connection: trio.Nursery) -> None:
+        """Send and receive until the connection ends, or `_talking` is cancelled."""
         out, queue = trio.open_memory_channel[str](_QUEUE)
-        async with queue, trio.open_nursery() as nursery:
-            self._websocket, self._out = websocket, out
-            self._changed.set()
-            self._changed = trio.Event()
-            nursery.start_soon(self._write, websocket, queue)
-            nursery.start_soon(self._beat, websocket)
-            while True:
-                self._take(await websocket.get_message(), out, nursery)
+        connection.start_soon(self._write, websocket, queue)
+        with trio.CancelScope() as talking:
+            try:
+                async with out, trio.open_nursery() as nursery:
+                    self._talking, self._out = talking, out
+                    self._changed.set()
+                    self._changed = trio.Event()
+                    nursery.start_soon(self._beat, websocket)
+                    while True:
+                        self._take(await websocket.get_message(), out, nursery)
+            finally:
+                self._talking = self._out = None
 
     async def _write(self, websocket: WebSocketConnection, queue: trio.MemoryReceiveChannel[str]) -> None:
         """Send what is put into the queue: a task of its own, for a message must not be cut off in its middle
-        when the request is cancelled.
+        when the request is cancelled; and one of the connection's, for neither must it when the client hangs
+        up: the server would take the closing frame for a part of it.
         """
-        async for text in queue:
-            await websocket.send_message(text)
+        async with queue:
+            try:
+                async for text in queue:
+                    await websocket.send_message(text)
+            except ConnectionClosed:
+                pass  # whoever receives is told so, too
 
     async def _beat(self, websocket: WebSocketConnection) -> None:
         while True:
@@ -410,8 +428,8 @@ class HexputClient:
     async def _send(self, out: Out, text: str) -> None:
         try:
             await out.send(text)
-        except trio.BrokenResourceError:
-            raise self._failure from None
+        except (trio.BrokenResourceError, trio.ClosedResourceError):
+            raise self._gave_up or Disconnected("the connection was lost") from None
 
     async def _try_to_send(self, out: Out, body: dict[str, Any]) -> None:
         try:
@@ -421,7 +439,7 @@ class HexputClient:
 
     def _give_up(self, error: ClientError) -> None:
         self._gave_up = error
-        self._out = self._websocket = None
+        self._out = self._talking = None
         self._changed.set()
         self._end_all(error)
 

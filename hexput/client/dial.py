@@ -68,8 +68,12 @@ def bare(url: str) -> str:
 @asynccontextmanager
 async def dial(
     place: Place, headers: list[tuple[bytes, bytes]], patience: float
-) -> AsyncIterator[WebSocketConnection]:
-    """A connection on which the server has said hello, for the length of a block.
+) -> AsyncIterator[tuple[WebSocketConnection, trio.Nursery]]:
+    """A connection on which the server has said hello, for the length of a block, and a nursery for tasks
+    that are to go on until it is closed.
+
+    It is closed here and nowhere else: the library's reader, which waits for the server's closing frame, must
+    not be cancelled before that came. When the block is cancelled, nothing is waited for.
 
     Args:
         place: where to.
@@ -93,7 +97,7 @@ async def dial(
                 await websocket.get_message()  # the welcome
                 scope.deadline = math.inf
                 try:
-                    yield websocket
+                    yield websocket, library
                 finally:
                     with trio.move_on_after(GOODBYE):
                         await websocket.aclose()

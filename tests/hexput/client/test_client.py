@@ -23,6 +23,7 @@ from hexput.client.client import (
     RequestFailed,
     RequestTimeout,
 )
+from hexput.client.dial import GOODBYE
 from hexput.threads import AsyncioHexputClient, SyncHexputClient
 from tests.hexput.server.serving import make_certificate, serving
 
@@ -194,9 +195,12 @@ class Puppet:
         self.connections = 0
         self.seen = []
         self.refusals = 0
+        self.closed = []
+        self.has_closed = trio.Event()
 
     async def start(self):
-        server = await self._nursery.start(serve_websocket, self._serve, "127.0.0.1", 0, None)
+        serve = partial(serve_websocket, max_message_size=2**25)
+        server = await self._nursery.start(serve, self._serve, "127.0.0.1", 0, None)
         return f"ws://127.0.0.1:{server.port}"
 
     async def _serve(self, request):
@@ -204,10 +208,10 @@ class Puppet:
             self.refusals -= 1
             await request.reject(503, body=b"too many")
             return
-        websocket = await request.accept()
         self.connections += 1
-        await websocket.send_message(WELCOME)
         try:
+            websocket = await request.accept()
+            await websocket.send_message(WELCOME)
             while True:
                 message = json.loads(await websocket.get_message())
                 self.seen.append(message)
@@ -228,8 +232,9 @@ class Puppet:
                 if code not in ("close", "silence"):
                     answer = {"id": message["id"], "success": True, "result": code}
                     await websocket.send_message(json.dumps(answer))
-        except ConnectionClosed:
-            pass
+        except ConnectionClosed as error:
+            self.closed.append(error.reason.code)
+            self.has_closed.set()
 
 
 @pytest.fixture
@@ -330,6 +335,134 @@ async def test_a_server_that_falls_silent_is_left(monkeypatch):
         async with HexputClient(f"ws://127.0.0.1:{port}", heartbeat=0.02):
             await done.wait()
         nursery.cancel_scope.cancel()
+
+
+# ------------------------------------------------------------------------- cancelling and closing
+
+
+class CancelAfter(trio.abc.Instrument):
+    """Cancels a scope after so many steps of whatever runs."""
+
+    def __init__(self, scope, steps):
+        self.scope = scope
+        self.steps = steps
+
+    def after_task_step(self, task):
+        self.steps -= 1
+        if self.steps == 0:
+            self.scope.cancel()
+
+
+async def test_it_may_be_cancelled_at_any_moment(puppet):
+    """Connecting, requests and closing are cancelled after each of the steps that all of it takes."""
+    url = await puppet.start()
+    task = trio.lowlevel.current_task()
+    nurseries = list(task.child_nurseries)
+    for steps in range(1, 10_000):
+        is_done = False
+        client = HexputClient(url)
+        with trio.CancelScope() as scope:
+            cancelling = CancelAfter(scope, steps)
+            trio.lowlevel.add_instrument(cancelling)
+            try:
+                async with client:
+                    assert await client.execute("x") == "x"
+                    with trio.move_on_after(0):
+                        await client.execute("silence")
+                is_done = True
+            finally:
+                trio.lowlevel.remove_instrument(cancelling)
+        assert is_done or scope.cancelled_caught
+        # Each task of the client is in a nursery that this one has open.
+        assert task.child_nurseries == nurseries
+        assert not client.is_connected
+        if cancelling.steps > 0:
+            break
+    assert is_done
+    assert steps > 50
+
+
+async def test_what_fails_while_it_is_cancelled_does_not_come_out(nursery):
+    """The server refuses the connection at the very moment at which the client is cancelled."""
+
+    async def reject(request):
+        scope.cancel()
+        await request.reject(503)
+
+    server = await nursery.start(serve_websocket, reject, "127.0.0.1", 0, None)
+    with trio.CancelScope() as scope:
+        async with HexputClient(f"ws://127.0.0.1:{server.port}"):
+            pass
+    assert scope.cancelled_caught
+
+
+@pytest.fixture
+def overdue(monkeypatch):
+    """How many times the client gave up waiting for the goodbye."""
+    limits = []
+
+    def move_on_after(seconds, **given):
+        limit = original(seconds, **given)
+        if seconds == GOODBYE:
+            limits.append(limit)
+        return limit
+
+    original = trio.move_on_after
+    monkeypatch.setattr(trio, "move_on_after", move_on_after)
+    return lambda: sum(limit.cancelled_caught for limit in limits)
+
+
+@pytest.mark.parametrize("kind", ["trio", "asyncio", "sync"])
+async def test_closing_waits_for_nothing_but_the_servers_closing_frame(puppet, overdue, kind):
+    url = await puppet.start()
+
+    async def use_trio():
+        async with HexputClient(url) as client:
+            assert await client.execute("x") == "x"
+
+    async def use_asyncio():
+        async with AsyncioHexputClient(url) as client:
+            assert await client.execute("x") == "x"
+
+    def use_sync():
+        with SyncHexputClient(url) as client:
+            assert client.execute("x") == "x"
+
+    for _ in range(12):
+        if kind == "trio":
+            await trio.to_thread.run_sync(trio.run, use_trio)
+        elif kind == "asyncio":
+            await trio.to_thread.run_sync(asyncio.run, use_asyncio())
+        else:
+            await trio.to_thread.run_sync(use_sync)
+    assert overdue() == 0
+    await wait_all_tasks_blocked()
+    assert puppet.closed == [1000] * 12
+
+
+async def test_closing_does_not_cut_off_the_message_that_is_being_sent(puppet, overdue):
+    """The closing frame would be taken for a part of it."""
+    url = await puppet.start()
+    async with trio.open_nursery() as asking:
+
+        async def ask():
+            with pytest.raises(Disconnected, match="has ended"):
+                await client.execute("silence", context={"large": "x" * 16_000_000})
+            ended.set()
+
+        ended = trio.Event()
+        async with HexputClient(url) as client:
+            asking.start_soon(ask)
+            while not client._out.statistics().tasks_waiting_receive:
+                await trio.lowlevel.checkpoint()
+            while client._out.statistics().tasks_waiting_receive:
+                await trio.lowlevel.checkpoint()
+            for _ in range(3):
+                await trio.lowlevel.checkpoint()
+        await ended.wait()
+    assert overdue() == 0
+    await puppet.has_closed.wait()
+    assert puppet.closed == [1000]
 
 
 # ----------------------------------------------------------------------------------------- the thin layers
