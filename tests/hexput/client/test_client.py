@@ -2,12 +2,18 @@
 misbehave."""
 
 import asyncio
+import base64
+import concurrent.futures
+import hashlib
 import json
 import math
 import random
 import shutil
+import signal
+import socket
 import ssl
 import threading
+from contextlib import contextmanager
 from functools import partial
 
 import pytest
@@ -15,6 +21,7 @@ import trio
 from trio.testing import wait_all_tasks_blocked
 from trio_websocket import ConnectionClosed, serve_websocket
 
+import hexput.client.dial
 from hexput.client.client import (
     ClientError,
     Disconnected,
@@ -28,6 +35,16 @@ from hexput.threads import AsyncioHexputClient, SyncHexputClient
 from tests.hexput.server.serving import make_certificate, serving
 
 WELCOME = '{"type":"connection","status":"connected"}'
+
+
+def welcome(request):
+    """What a server answers to a request for the upgrade: it is granted, and the welcome."""
+    key = request.split(b"Sec-WebSocket-Key: ")[1].split(b"\r\n")[0]
+    token = base64.b64encode(hashlib.sha1(key + b"258EAFA5-E914-47DA-95CA-C5AB0DC85B11").digest())
+    return (
+        b"HTTP/1.1 101 Switching Protocols\r\nUpgrade: websocket\r\nConnection: Upgrade\r\n"
+        b"Sec-WebSocket-Accept: %b\r\n\r\n\x81%c%b" % (token, len(WELCOME), WELCOME.encode())
+    )
 
 
 async def test_requests():
@@ -314,15 +331,7 @@ async def test_a_server_that_falls_silent_is_left(monkeypatch):
         request = b""
         while b"\r\n\r\n" not in request:
             request += await stream.receive_some()
-        import base64
-        import hashlib
-
-        key = request.split(b"Sec-WebSocket-Key: ")[1].split(b"\r\n")[0]
-        token = base64.b64encode(hashlib.sha1(key + b"258EAFA5-E914-47DA-95CA-C5AB0DC85B11").digest())
-        await stream.send_all(
-            b"HTTP/1.1 101 Switching Protocols\r\nUpgrade: websocket\r\nConnection: Upgrade\r\n"
-            b"Sec-WebSocket-Accept: %b\r\n\r\n\x81%c%b" % (token, len(WELCOME), WELCOME.encode())
-        )
+        await stream.send_all(welcome(request))
         if len(connections) == 3:
             done.set()
         while await stream.receive_some():
@@ -535,3 +544,147 @@ def test_nobody_there_is_the_same_error_everywhere(kind):
     with pytest.raises(Disconnected, match="cannot connect"):
         use() if kind == "sync" else asyncio.run(use_async())
     assert not [thread for thread in threading.enumerate() if thread.name == "hexput-client"]
+
+
+# --------------------------------------------------------- the thin layers, cancelled and interrupted
+
+
+@contextmanager
+def mute(then, is_upgrading=False):
+    """A server that takes a connection and says nothing; or that says the welcome, and nothing when it is
+    told goodbye. Then it calls `then`.
+    """
+
+    def serve():
+        connection, _ = listener.accept()
+        with connection:
+            request = b""
+            while b"\r\n\r\n" not in request:
+                request += connection.recv(4096)
+            if is_upgrading:
+                connection.sendall(welcome(request))
+                assert connection.recv(4096).startswith(b"\x88")
+            then()
+            while connection.recv(4096):
+                pass
+
+    with socket.create_server(("127.0.0.1", 0)) as listener, concurrent.futures.ThreadPoolExecutor(1) as pool:
+        serving = pool.submit(serve)
+        yield f"ws://127.0.0.1:{listener.getsockname()[1]}"
+        serving.result()
+
+
+def threads():
+    return [thread for thread in threading.enumerate() if thread.name == "hexput-client"]
+
+
+@pytest.fixture
+def quiet(monkeypatch, caplog):
+    """No thread ends by an exception, and nothing is logged."""
+    said = []
+    monkeypatch.setattr(threading, "excepthook", said.append)
+    yield
+    assert said == []
+    assert caplog.records == []
+
+
+@pytest.fixture
+def endless(monkeypatch):
+    """Whoever waits for the server waits for ever."""
+    monkeypatch.setattr(hexput.client.dial, "GOODBYE", math.inf)
+
+
+def interrupt():
+    signal.pthread_kill(threading.main_thread().ident, signal.SIGINT)
+
+
+def test_control_c_ends_a_client_that_connects(quiet):
+    with mute(interrupt) as url:
+        with pytest.raises(KeyboardInterrupt), SyncHexputClient(url, connect_timeout=math.inf):
+            pytest.fail("it is not connected")
+        assert threads() == []
+
+
+def test_control_c_ends_a_client_that_closes(quiet, endless):
+    with mute(interrupt, is_upgrading=True) as url:
+        with pytest.raises(KeyboardInterrupt), SyncHexputClient(url):
+            pass
+        assert threads() == []
+
+
+def test_control_c_ends_a_client_whose_thread_has_just_begun(quiet, monkeypatch):
+    def start(thread):
+        original(thread)
+        if thread.name == "hexput-client":
+            raise KeyboardInterrupt
+
+    original = threading.Thread.start
+    monkeypatch.setattr(threading.Thread, "start", start)
+    with socket.create_server(("127.0.0.1", 0)) as listener:
+        url = f"ws://127.0.0.1:{listener.getsockname()[1]}"
+        for _ in range(10):
+            with pytest.raises(KeyboardInterrupt), SyncHexputClient(url, connect_timeout=math.inf):
+                pytest.fail("it is not connected")
+            assert threads() == []
+
+
+@pytest.mark.parametrize("times", [1, 2])
+def test_cancelling_ends_an_asyncio_client_that_connects(quiet, times):
+    async def work():
+        def cancel():
+            for _ in range(times):
+                loop.call_soon_threadsafe(task.cancel)
+
+        async def use():
+            async with AsyncioHexputClient(url, connect_timeout=math.inf):
+                pytest.fail("it is not connected")
+
+        loop = asyncio.get_running_loop()
+        with mute(cancel) as url:
+            task = asyncio.ensure_future(use())
+            with pytest.raises(asyncio.CancelledError):
+                await task
+            assert threads() == []
+
+    asyncio.run(work())
+
+
+def test_an_asyncio_client_that_connects_may_be_cancelled_at_any_moment(quiet):
+    """After each of the first rounds of the event loop, against a server that answers at once."""
+
+    async def work(url):
+        async def use():
+            async with AsyncioHexputClient(url) as client:
+                await client.execute("x")
+
+        for rounds in range(30):
+            task = asyncio.ensure_future(use())
+            for _ in range(rounds):
+                await asyncio.sleep(0.0005)
+            task.cancel()
+            await asyncio.wait([task])
+            assert task.cancelled() or task.result() is None
+            assert threads() == []
+
+    async def serve():
+        async with trio.open_nursery() as nursery:
+            await trio.to_thread.run_sync(asyncio.run, work(await Puppet(nursery).start()))
+            nursery.cancel_scope.cancel()
+
+    trio.run(serve)
+
+
+def test_cancelling_ends_an_asyncio_client_that_closes(quiet, endless):
+    async def work():
+        async def use():
+            async with AsyncioHexputClient(url):
+                pass
+
+        loop = asyncio.get_running_loop()
+        with mute(lambda: loop.call_soon_threadsafe(task.cancel), is_upgrading=True) as url:
+            task = asyncio.ensure_future(use())
+            with pytest.raises(asyncio.CancelledError):
+                await task
+            assert threads() == []
+
+    asyncio.run(work())
