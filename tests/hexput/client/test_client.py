@@ -650,7 +650,7 @@ def test_cancelling_ends_an_asyncio_client_that_connects(quiet, times):
 
 
 def test_an_asyncio_client_that_connects_may_be_cancelled_at_any_moment(quiet):
-    """After each of the first rounds of the event loop, against a server that answers at once."""
+    """After ever longer, against a server that answers at once."""
 
     async def work(url):
         async def use():
