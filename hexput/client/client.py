@@ -153,9 +153,7 @@ class HexputClient:
         self._changed = trio.Event()  # whenever it is connected, or will not be any more
         self._failure: ClientError = Disconnected("not connected: use the client in an 'async with' block")
         self._gave_up: ClientError | None = self._failure
-        self._talking: trio.CancelScope | None = (
-            None  # cancelled to hang up; None when there is no connection
-        )
+        self._talking: trio.CancelScope | None = None  # is cancelled to hang up; None when not connected
         self._block: AbstractAsyncContextManager[None] | None = None
 
     async def __aenter__(self) -> Self:
@@ -187,13 +185,15 @@ class HexputClient:
             "whether a Hexput server listens there"
         )
         async with trio.open_nursery() as nursery:
-            nursery.start_soon(self._stay_connected)
-            failure = await self._first_failure()
-            if failure is None:
-                yield
-            talking = self._talking
-            self._give_up(Disconnected("the client's block has ended"))
-            (nursery.cancel_scope if talking is None else talking).cancel()
+            try:
+                nursery.start_soon(self._stay_connected)
+                failure = await self._first_failure()
+                if failure is None:
+                    yield
+            finally:
+                talking = self._talking
+                self._give_up(Disconnected("the client's block has ended"))
+                (nursery.cancel_scope if talking is None else talking).cancel()
         if failure is not None:
             raise failure
 
