@@ -422,6 +422,12 @@ def overdue(monkeypatch):
     return lambda: sum(limit.cancelled_caught for limit in limits)
 
 
+@pytest.fixture
+def endless(monkeypatch):
+    """Whoever waits for the server waits for ever."""
+    monkeypatch.setattr(hexput.client.dial, "GOODBYE", math.inf)
+
+
 @pytest.mark.parametrize("kind", ["trio", "asyncio", "sync"])
 async def test_closing_waits_for_nothing_but_the_servers_closing_frame(puppet, overdue, kind):
     url = await puppet.start()
@@ -450,27 +456,27 @@ async def test_closing_waits_for_nothing_but_the_servers_closing_frame(puppet, o
     assert puppet.closed == [1000] * 12
 
 
-async def test_closing_does_not_cut_off_the_message_that_is_being_sent(puppet, overdue):
+async def test_closing_does_not_cut_off_the_message_that_is_being_sent(puppet, endless, monkeypatch):
     """The closing frame would be taken for a part of it."""
     url = await puppet.start()
+
+    async def send_all(stream, data):
+        if len(data) > 1_000_000:
+            sending.set()
+        await original(stream, data)
+
+    original = trio.SocketStream.send_all
+    sending = trio.Event()
+    monkeypatch.setattr(trio.SocketStream, "send_all", send_all)
     async with trio.open_nursery() as asking:
 
         async def ask():
             with pytest.raises(Disconnected, match="has ended"):
-                await client.execute("silence", context={"large": "x" * 16_000_000})
-            ended.set()
+                await client.execute("silence", context={"large": "x" * 8_000_000})
 
-        ended = trio.Event()
         async with HexputClient(url) as client:
             asking.start_soon(ask)
-            while not client._out.statistics().tasks_waiting_receive:
-                await trio.lowlevel.checkpoint()
-            while client._out.statistics().tasks_waiting_receive:
-                await trio.lowlevel.checkpoint()
-            for _ in range(3):
-                await trio.lowlevel.checkpoint()
-        await ended.wait()
-    assert overdue() == 0
+            await sending.wait()
     await puppet.has_closed.wait()
     assert puppet.closed == [1000]
 
@@ -587,12 +593,6 @@ def quiet(monkeypatch, caplog):
     yield
     assert said == []
     assert caplog.records == []
-
-
-@pytest.fixture
-def endless(monkeypatch):
-    """Whoever waits for the server waits for ever."""
-    monkeypatch.setattr(hexput.client.dial, "GOODBYE", math.inf)
 
 
 def interrupt():
