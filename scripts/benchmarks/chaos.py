@@ -36,7 +36,7 @@ ROOT = Path(__file__).resolve().parents[2]
 
 def runs() -> Iterator[Figure]:
     """Runs, a third of them with three host calls each, with and without a killer."""
-    settings = Settings(min_procs=4, max_procs=4)
+    settings = Settings(min_procs=4, max_procs=4, max_compilers=1)
     kinds = {"nobody": (), "children": ("child",), "children and zygotes": ("child", "zygote")}
     rates: dict[str, list[float]] = {kind: [] for kind in kinds}
     deaths = dict.fromkeys(kinds, 0)
@@ -58,6 +58,8 @@ def runs() -> Iterator[Figure]:
 
 async def _carry_out(boss: Supervisor, victims: tuple[str, ...]) -> tuple[float, int]:
     """Have everything run; returns the runs a second, and how many processes were killed meanwhile."""
+    await boss.compile("warm", "return 1;")  # so that a compiler is there
+    await boss.remove("warm")
     await tree.calm(boss, 4)
     before = tree.holdings()
     deaths = 0

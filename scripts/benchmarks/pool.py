@@ -14,6 +14,7 @@ from measure import Figure, alone
 from msgspec import Raw
 
 from jefe import Settings, Source, Supervisor, open_supervisor
+from jefe.core.answers import Finished
 
 BIRTHS = 300
 WAITING = 10_000
@@ -46,7 +47,7 @@ async def _births(boss: Supervisor) -> list[float]:
     times = []
     await boss.run(SCRIPT, {"n": 0})
     for n in range(BIRTHS):
-        (pid,) = boss.pool.pids
+        (pid,) = boss.pools["hexput"].pids
         pidfd = os.pidfd_open(pid)
         os.kill(pid, signal.SIGKILL)
         await trio.lowlevel.wait_readable(pidfd)
@@ -159,21 +160,21 @@ async def _waiting(boss: Supervisor) -> tuple[float, float, float]:
 
     for _ in range(100):
         await boss.run(CALLING, {"n": 1}, call=lambda name, arguments: 1)
-    pids = boss.pool.pids
+    pids = boss.pools["hexput"].pids
     before = [_memory(pid) for pid in (os.getpid(), *pids)]
     for n in range(WAITING):
-        boss.submit(CALLING, Raw(b'{"n":%d}' % n), on_done=done, on_call=call)
-    boss.settle()
+        boss.submit(boss.own, CALLING, Raw(b'{"n":%d}' % n), on_done=done, on_call=call)
+    boss.batch.flush()
     await all_wait.wait()
     after = [_memory(pid) for pid in (os.getpid(), *pids)]
-    assert boss.pool.pids == pids
+    assert boss.pools["hexput"].pids == pids
     start = time.perf_counter()
     for run in waiting:
         run.resume(b"1")
-    boss.settle()
+    boss.batch.flush()
     await all_done.wait()
     took = time.perf_counter() - start
-    assert all(b'"result":' in answer for answer in answers)
+    assert all(isinstance(answer, Finished) for answer in answers)
     grown = [late - early for early, late in zip(before, after, strict=True)]
     return sum(grown[1:]) / WAITING, grown[0] / WAITING, took
 
