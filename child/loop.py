@@ -193,6 +193,7 @@ class Loop:
         self._framer = protocol.Framer(max_input_size, max_data=max_data)
         self._data: bytes | None = None  # what stood behind the line that is handled
         self._scripts: dict[str, _Script | _Refused] = {}
+        self._limits = Limits()  # of the script that was loaded last
         self._is_compiler = False  # or else it has run something, or was told what to run
         self._is_runner = False
         self._waiting: dict[bytes, _Run] = {}  # by id
@@ -298,7 +299,9 @@ class Loop:
         self._become_runner()
         for name in request.forget:
             self._scripts.pop(name, None)
-        limits = Limits(request.max_time, request.max_mem)
+        limits = self._limits
+        if limits.time != request.max_time or limits.memory != request.max_mem:  # mostly they are all alike
+            limits = self._limits = Limits(request.max_time, request.max_mem)
         script: _Script | _Refused
         try:
             script = _Script(self._engine.load(self._data or b""), limits, _Figures())

@@ -88,7 +88,7 @@ class Framer:
                 end = data.find(CRLF, at) + 2
                 if end == 1:
                     end = len(data)
-            for line in self._split(data[at:end]):
+            for line in self._lines(data, at, end):
                 announced = None
                 if line is not OVERSIZED and _MARK in line[-_LATEST:]:
                     announced = _ANNOUNCED.search(line, max(0, len(line) - _LATEST))
@@ -105,6 +105,13 @@ class Framer:
         if events:
             self._is_marked = _MARK in self._held
         return events
+
+    def _lines(self, data: bytes, at: int, end: int) -> list[bytes | Oversized]:
+        """The lines that a piece completes: mostly it is one."""
+        line_end = end - len(CRLF)
+        if self._held or self._cr or self._skipping or not data.startswith(CRLF, max(at, line_end)):
+            return self._split(data[at:end])
+        return [data[at:line_end] if line_end - at <= self._max_size else OVERSIZED]
 
     def _take(self, data: bytes, at: int, events: list[bytes | Oversized]) -> int:
         """Take the bytes behind a line, which begin there; returns where they end."""

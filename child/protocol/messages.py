@@ -13,7 +13,7 @@ What is guaranteed:
 JSON text travels as `bytes`, and empty bytes mean "absent": no JSON text is empty.
 """
 
-from collections.abc import Collection, Mapping
+from collections.abc import Collection, Mapping, Sequence
 from typing import Annotated, Any, Final, Literal, TypeVar
 
 import msgspec
@@ -474,6 +474,24 @@ def run_request(
     if started_at is not None:
         line += b',"startedAt":' + _encode(started_at)
     return _line(line + b"}")
+
+
+def load_request(key: bytes, forget: Sequence[str], max_time: float, max_mem: int, artifact: bytes) -> bytes:
+    """The line of a `Load`, and the bytes behind it.
+
+    Args:
+        key: the name of the script, JSON text.
+        forget: as of `Load`, and so is the rest.
+    """
+    told = b',"forget":' + _encode(forget) if forget else b""
+    return b'{"cmd":"load","scriptName":%b%b,"maxTime":%a,"maxMem":%d,"bytes":%d}\r\n%b\r\n' % (
+        key,
+        told,
+        max_time,
+        max_mem,
+        len(artifact),
+        artifact,
+    )
 
 
 def with_data(line: bytes, data: bytes) -> bytes:

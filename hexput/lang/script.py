@@ -5,7 +5,7 @@ from __future__ import annotations
 import dis
 import marshal
 import re
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Collection, Mapping
 from math import fmod
 from types import CodeType, FrameType, FunctionType, TracebackType
 from typing import Any, ClassVar, Final, Literal
@@ -52,7 +52,9 @@ class Script:
     it.
     """
 
-    def __init__(self, codes: Mapping[ValueOf, CodeType], end: Place, calls: frozenset[str] | None) -> None:
+    __slots__ = ("_codes", "_end", "_functions", "calls")
+
+    def __init__(self, codes: Mapping[ValueOf, CodeType], end: Place, calls: Collection[str] | None) -> None:
         self._codes = codes
         self._end = end
         self._functions: dict[str, Callable[[Run, dict[str, Value]], tuple[Value, dict[str, Value]]]] = {}
@@ -63,7 +65,7 @@ class Script:
     def dump(self) -> bytes:
         """The script as bytes that `load_script` takes, in the same version of Python."""
         codes = tuple(self._codes[value_of] for value_of in VALUES)
-        calls = None if self.calls is None else tuple(sorted(self.calls))
+        calls = None if self.calls is None else tuple(sorted(set(self.calls)))
         return marshal.dumps((codes, self._end, calls))
 
     def run(
@@ -165,7 +167,8 @@ def load_script(dumped: bytes) -> Script:
     else.
     """
     codes, end, calls = marshal.loads(dumped)
-    return Script(dict(zip(VALUES, codes, strict=True)), end, None if calls is None else frozenset(calls))
+    plain, expression = codes
+    return Script({"return": plain, "expression": expression}, end, calls)
 
 
 def _located(error: Exception) -> Exception:

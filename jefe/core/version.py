@@ -263,15 +263,8 @@ class Version:
 
     def load_request(self, artifact: bytes, forget: Sequence[str]) -> bytes:
         """The line, and the bytes behind it, that make a child know it, and forget others."""
-        line = protocol.encode_request(
-            protocol.Load(
-                script_name=self.key,
-                forget=tuple(forget),
-                max_time=self.limits.time,
-                max_mem=self.limits.memory,
-            )
-        )
-        return protocol.with_data(line, artifact)
+        limits = self.limits
+        return protocol.load_request(self.key_text, forget, limits.time, limits.memory, artifact)
 
     def is_for_here(self) -> bool:
         """Whether it is compiled where it runs, this time: it is small, has no name, and is new."""

@@ -344,3 +344,13 @@ def test_the_list_of_commands_in_the_complaint_is_complete():
         decode_request(b'{"cmd":"?"}')
     tags = {kind.__struct_config__.tag for kind in protocol.AnyRequest.__args__}
     assert set(caught.value.detail.partition("there are ")[2].split(", ")) == tags
+
+
+def test_the_line_of_a_load_is_that_message():
+    for forget in ((), ("1", "a\r\nb", 'ü"')):
+        line = protocol.load_request(b'"17"', forget, 0.5, 10240, b"\r\n{}")
+        framer = protocol.Framer(1000, max_data=10)
+        (frame,) = framer.feed(line)
+        assert frame.data == b"\r\n{}"
+        expected = protocol.Load(script_name="17", forget=forget, max_time=0.5, max_mem=10240, size=4)
+        assert protocol.decode_order(frame) == expected

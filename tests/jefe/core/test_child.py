@@ -100,6 +100,7 @@ async def test_what_a_child_says_is_logged_within_bounds_and_without_tricks(log)
         batch=Batch(lambda: None),
         own=Client("test", budget=Budget(1000)),
         metrics=Metrics(),
+        settings=Settings(),
         on_ready=lambda child: None,
         on_settled=lambda child: None,
     )
