@@ -51,7 +51,7 @@ _SMALL: Final = 16 * 1024
 """An answer that is expected to be no larger is not counted before it is there, in bytes: a child has few
 runs at a time, and to count costs more than the answer."""
 
-_UNKNOWN_LEAST: Final = 0.25
+_UNKNOWN_LEAST: Final = 0.125
 """What a run of a script that never ran is taken to cost at least, in milliseconds, however quick the others
 of its client are: so that few such answers are expected of a child at a time."""
 
@@ -345,9 +345,9 @@ class Run(Job):
                     size += len(outcome.result)
                 if outcome.data is not None:
                     size += len(outcome.data)
-            version.ran(cost, size)
-            if not version.name:
+            if not version.cost or not version.name:  # what the guess for those is made of that never ran
                 self.client.ran(cost)
+            version.ran(cost, size)
             if self.state is not _CANCELLED:
                 version.counters.ran(outcome.time_taken)
         elif type(outcome) is HostCall:
