@@ -284,6 +284,9 @@ class Pool:
         """What a job waited for is there, or will not be."""
         if job.is_over:
             return
+        version = job.version
+        if refused is not None and refused.reason == NO_CHILD and version is not None:
+            refused = None if version.may_do_without_a_compiler() else refused
         if refused is not None:
             job.refuse(refused)
         elif self.is_closed or self._is_hopeless:

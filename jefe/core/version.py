@@ -266,6 +266,13 @@ class Version:
         limits = self.limits
         return protocol.load_request(self.key_text, forget, limits.time, limits.memory, artifact)
 
+    def may_do_without_a_compiler(self) -> bool:
+        """Whether it can be compiled where it runs; if so, it is, the next time."""
+        if len(self._request.script) > SMALL:
+            return False
+        self._tries = max(self._tries, 1)
+        return True
+
     def is_for_here(self) -> bool:
         """Whether it is compiled where it runs, this time: it is small, has no name, and is new."""
         if not self._tries:

@@ -27,7 +27,7 @@ ROUNDS = 5
 FRESH = 40
 
 RULE = "if amount > {0} {{ rate = 0.{0}; }} else {{ rate = amount / {0}; }} return amount * rate + fee;"
-"""A rule as a customer would write it: 82 characters."""
+"""A rule as a customer would write it: about 90 characters."""
 
 LONG_RULE = " ".join(RULE.replace("return", "let x{1} =").format(n + 2, n) for n in range(8)) + " return x7;"
 

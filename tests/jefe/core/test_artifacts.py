@@ -279,3 +279,21 @@ async def test_no_client_can_send_what_only_a_supervisor_sends():
         with pytest.raises(protocol.MalformedRequest, match="there are compile, run, remove"):
             protocol.decode_request(line)
         protocol.decode_order(line)
+
+
+async def test_while_no_compiler_can_be_started_small_sources_are_compiled_where_they_run(
+    family, one, autojump_clock
+):
+    async def spawn(settings, language, *, is_compiler):
+        if is_compiler:
+            raise OSError("too many open files")
+        return await family.spawn(settings, language)
+
+    async with open_supervisor(one, spawn=spawn) as boss:
+        for n in range(6):
+            assert (await boss.run(Source("echo"), {"n": n})).sandbox == {"n": n}
+            family.children[-1].kill()
+            await wait_all_tasks_blocked()
+        with pytest.raises(jefe.ChildDied, match="no child could be started"):
+            await boss.run(Source(LONG))
+        assert boss.budget.held == 0
