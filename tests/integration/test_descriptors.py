@@ -76,6 +76,7 @@ async def test_runs_go_on_without_descriptors_and_everything_recovers():
             async def run():
                 ended.append((await boss.run(SLOW, {"s": "x" * 12}, call=lambda name, arguments: 1)).result)
 
+            await boss.compile("known", "return 1;")  # so that a compiler is there, too
             await tree.calm(boss, 2)
             for _ in range(4):
                 nursery.start_soon(run)
