@@ -1,4 +1,4 @@
-"""`python -m child`: a child process on its standard streams; see docs/protocols.md, section 1."""
+"""`python -m child`: a child process on its standard streams; see docs/reference/protocols.md, section 1."""
 
 import fcntl
 import os
@@ -20,8 +20,9 @@ usage: python -m child [--language NAME]
 
 Compiles and runs untrusted scripts. Reads requests from standard input and writes answers to standard
 output, one JSON object a line, each ended by CRLF: {"cmd":"compile","scriptName":NAME,"script":SOURCE},
-{"cmd":"run", "scriptName":NAME,"sandbox":{...}}, {"cmd":"remove","scriptName":NAME}; docs/protocols.md
-describes them all. Quits with status 0 when its input ends, and with status 1 and a reason on standard
+{"cmd":"run", "scriptName":NAME,"sandbox":{...}}, {"cmd":"remove","scriptName":NAME};
+docs/reference/protocols.md describes them all. Quits with status 0 when its input ends, and with status 1
+and a reason on standard
 error when a request is malformed or longer than JEFE_MAX_INPUT_SIZE bytes (5 MiB unless set). Usually a
 supervisor starts it, not a person.
 """

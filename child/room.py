@@ -13,7 +13,8 @@ a null pointer, greenlet ends the process. So none of their allocations may ever
 - The stack grows within the address space as well, and a process whose stack cannot grow is dead. So it is
   grown beforehand.
 
-docs/decisions.md ("Native code and failed allocations") has the numbers, and what they were tried on.
+docs/explanation/decisions.md ("Native code and failed allocations") has the numbers, and what they were
+tried on.
 """
 
 from typing import Final

@@ -1,7 +1,7 @@
 """The messages of Hexput over WebSocket: their shapes, decoders and encoders. No I/O.
 
-Source: the Hexput runtime document, and docs/protocols.md section 2. The server uses all of it, the client
-what it has in common with the server. A message is the text of one frame.
+Source: the Hexput runtime document, and docs/reference/protocols.md section 2. The server uses all of it,
+the client what it has in common with the server. A message is the text of one frame.
 
 What is guaranteed:
 

@@ -1,7 +1,8 @@
 """What can go wrong with a request, as types.
 
-Every `JefeError` has a `reason`, the short text that goes over the wires (docs/protocols.md, section 1); its
-`str()` says what happened, and what to do about it if there is more to say. One table, `_BY_REASON`, ties the
+Every `JefeError` has a `reason`, the short text that goes over the wires (docs/reference/protocols.md,
+section 1); its `str()` says what happened, and what to do about it if there is more to say. One table,
+`_BY_REASON`, ties the
 reasons to the types; `from_answer` turns a refusal on a wire into its type.
 
 `FunctionNotFound` is the odd one out: an application raises it, in its own host call, to say that it knows no

@@ -3,7 +3,7 @@
 A setting is a field of a struct derived from `BaseSettings`: the field `max_time` of `Settings` is the
 variable `JEFE_MAX_TIME`. Its annotation says what it means, in which unit, and which values are accepted;
 nothing about a setting is written down anywhere else. `table` makes rows of any number of such structs, which
-the code, the tests and docs/settings.md read.
+the code, the tests and docs/reference/settings.md read.
 
 `Settings` has what is said to the supervisor, or to all fronts. What is said to one front is in its own
 struct (jefe/fronts/settings.py); no front is known here.

@@ -101,7 +101,8 @@ def check_wheels(uv: Path, folder: Path) -> None:
 
 def main() -> int:
     parser = argparse.ArgumentParser(
-        prog="scripts/lock", description="Make locks/*.txt from pyproject.toml; see docs/dependencies.md."
+        prog="scripts/lock",
+        description="Make locks/*.txt from pyproject.toml; see docs/reference/dependencies.md.",
     )
     parser.add_argument(
         "--upgrade",

@@ -7,7 +7,7 @@ from pathlib import Path
 import jefe
 
 ROOT = Path(__file__).parents[1]
-PAGE = (ROOT / "docs" / "api.md").read_text()
+PAGE = (ROOT / "docs" / "reference" / "api.md").read_text()
 
 
 def shape(signature):

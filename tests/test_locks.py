@@ -1,4 +1,4 @@
-"""The lock files have what pyproject.toml asks for, and a hash for each line; see docs/dependencies.md."""
+"""The lock files have what pyproject.toml asks for, with hashes; see docs/reference/dependencies.md."""
 
 import re
 import runpy

@@ -20,7 +20,7 @@ def sentences() -> set[str]:
 
 
 def test_every_line_of_the_log_is_explained() -> None:
-    page = (ROOT / "docs" / "operations.md").read_text()
+    page = (ROOT / "docs" / "how-to" / "operations.md").read_text()
     known = sentences()
     assert "a child died" in known
     assert [text for text in sorted(known) if f"`{text.partition(': each')[0]}" not in page] == []

@@ -16,7 +16,7 @@ from jefe.fronts.shutdown import CANCELLED, SHUTTING_DOWN
 from tests.integration.test_commands import environment
 
 ROOT = Path(__file__).parents[1]
-PAGE = (ROOT / "docs" / "protocols.md").read_text()
+PAGE = (ROOT / "docs" / "reference" / "protocols.md").read_text()
 ENDLESS = "let x = []; x[1000] = 1; loop a in x { loop b in x { loop c in x { } } }"
 # 1 GiB in the end: Linux counts the memory of the test's own process as what its children have had already.
 LARGE = """

@@ -1,5 +1,5 @@
-"""Who may import whom: the table of docs/architecture.md, enforced. Nothing is imported here: what a module
-imports is read off its syntax tree.
+"""Who may import whom: the table of docs/explanation/architecture.md, enforced. Nothing is imported here:
+what a module imports is read off its syntax tree.
 """
 
 import ast

@@ -5,7 +5,8 @@
 
 What is given up is a table of layers, `_LAYERS`; each is a function that either puts its layer in force, or
 says why it cannot. They stand one behind the other: most of what the last one refuses, another one refuses as
-well, so that a hole in one is not a hole in the child. docs/sandbox.md tells what each is for.
+well, so that a hole in one is not a hole in the child. docs/explanation/confinement.md tells what each is
+for.
 
 - A layer that fails stops neither the others nor the child. The report says so, and the caller decides.
 - What the zygote has given up, its children have not got: that costs them nothing.

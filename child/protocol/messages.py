@@ -1,7 +1,7 @@
 """The messages of the child protocol: their shapes, decoders and encoders. No I/O.
 
-Source: the child protocol document, and docs/protocols.md section 1. Both ends use this module: the child
-decodes requests and encodes answers, the supervisor and the pipe front the other way round.
+Source: the child protocol document, and docs/reference/protocols.md section 1. Both ends use this module:
+the child decodes requests and encodes answers, the supervisor and the pipe front the other way round.
 
 What is guaranteed:
 

@@ -1,7 +1,8 @@
 """A client of a Hexput server, for programs that use trio. For asyncio and for plain code: hexput/threads.py.
 
-Source: the Hexput runtime document, and docs/protocols.md section 2. It asks other servers for nothing that
-they do not have, unless it is told to (`compile`, `run`, `remove`), but for one message: `cancel`, for an
+Source: the Hexput runtime document, and docs/reference/protocols.md section 2. It asks other servers for
+nothing that they do not have, unless it is told to (`compile`, `run`, `remove`), but for one message:
+`cancel`, for an
 execution that nobody waits for any more. A server that does not know it answers that, and the answer is
 ignored.
 
@@ -52,7 +53,7 @@ _QUEUE: Final = 64
 
 
 class _Received(msgspec.Struct, frozen=True):
-    """Everything that a server sends; see docs/protocols.md."""
+    """Everything that a server sends; see docs/reference/protocols.md."""
 
     id: str | int | float | None = None
     success: bool | None = None

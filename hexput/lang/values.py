@@ -250,7 +250,8 @@ def _dump_secret(secret: Any) -> bytes:
         raise ValueError(error.message) from None
 
 
-# Text out. What this module knows of the memory of an encoder is in `_weigh`; docs/decisions.md tells why.
+# Text out. What this module knows of the memory of an encoder is in `_weigh`; docs/explanation/decisions.md
+# tells why.
 
 
 def _way(value: Value) -> int:

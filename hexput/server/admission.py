@@ -1,6 +1,6 @@
 """Who may connect to the Hexput server, decided from the request for the upgrade alone. No I/O.
 
-Source: docs/protocols.md section 2. Two questions, both before the upgrade:
+Source: docs/reference/protocols.md section 2. Two questions, both before the upgrade:
 
 - If a web page asks (browsers, and only they, send an `Origin`): is it one that may? Any page that a user
   opens can reach a server on the user's own machine, so by default only pages of the server's own host

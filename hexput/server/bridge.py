@@ -1,7 +1,8 @@
 """Remote functions: a host call of a script becomes two questions to the client.
 
-Source: the Hexput runtime document, "remote function calling"; docs/protocols.md section 2. For a call
-the client is first asked whether it has the function, then to call it. It has a time for each; who is late
+Source: the Hexput runtime document, "remote function calling"; docs/reference/protocols.md section 2. For a
+call the client is first asked whether it has the function, then to call it. It has a time for each; who is
+late
 has not got the function, and what comes later is a reply to nobody.
 
 Invariants:

@@ -1,7 +1,8 @@
 """The Hexput server: a front that speaks Hexput over WebSocket.
 
-Source: the Hexput runtime document, and docs/protocols.md section 2. This module has the connections: who may
-come in, how each is read and written, and how it ends. What messages mean is said in sessions.py; where it
+Source: the Hexput runtime document, and docs/reference/protocols.md section 2. This module has the
+connections: who may come in, how each is read and written, and how it ends. What messages mean is said in
+sessions.py; where it
 listens, and how many connections there may be, in jefe/fronts/listen.py.
 
 Invariants:

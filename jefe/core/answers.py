@@ -61,7 +61,7 @@ class Refused(msgspec.Struct, frozen=True, gc=False):
     """A request that could not be carried out.
 
     Attributes:
-        reason: why, one of those of docs/protocols.md.
+        reason: why, one of those of docs/reference/protocols.md.
         detail: a sentence about this very request, for a person; empty if the reason says it all.
         type: of a syntax error, for programs.
         line: of a syntax error, from 1.

@@ -180,7 +180,7 @@ class Supervisor:
             on_call: called with the run, the name of a function and JSON text of an array of arguments,
                 when the script makes a host call; `Run.resume` answers it. If None, a script can only call
                 named scripts.
-            value_of: what the run yields, see docs/protocols.md.
+            value_of: what the run yields, see docs/reference/protocols.md.
             data: the bytes given to it, in a language of bytes.
             tag: kept at the run, for the front.
 
@@ -290,7 +290,7 @@ class Supervisor:
         """Figures: of one script, or of everything.
 
         Always `runs`, `timeTaken` (ms of the scripts' own time), `maxTimeTaken` (ms, of one run) and `kills`
-        (runs, by reason); for everything also what docs/protocols.md, *Figures*, says.
+        (runs, by reason); for everything also what docs/reference/protocols.md, *Figures*, says.
 
         Raises:
             NoSuchScript: nobody compiled a script of that name.

@@ -1,5 +1,5 @@
-"""Answers of the core as the JSON objects of docs/protocols.md, section 1, for every front that speaks in
-them.
+"""Answers of the core as the JSON objects of docs/reference/protocols.md, section 1, for every front that
+speaks in them.
 """
 
 from child import protocol

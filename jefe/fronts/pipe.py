@@ -1,5 +1,5 @@
-"""The pipe front: the child protocol between an application and the supervisor (docs/protocols.md, section
-1).
+"""The pipe front: the child protocol between an application and the supervisor
+(docs/reference/protocols.md, section 1).
 
 One task reads chunks of requests and hands them on, one sends what does not leave at once; answers come by
 function calls. Invariants:

@@ -1,4 +1,4 @@
-"""What it costs a child that its processor may not speculate freely: layer `speculation` of docs/sandbox.md.
+"""What the confinement layer `speculation` costs a child; docs/explanation/confinement.md says what it is.
 
 Two processes do the same, one with that layer and one without it: they run a script, and they answer at once,
 which is mostly going from one process to the other. Where the machine has no switch, they are alike.

@@ -17,7 +17,7 @@ from websockets.sync.server import serve
 from tests.integration.hexput_process import ENVIRONMENT, RUNTIME, running
 
 ROOT = Path(__file__).resolve().parents[2]
-PAGE = ROOT / "docs" / "hexput.md"
+PAGE = ROOT / "docs" / "how-to" / "hexput.md"
 ADDRESS = "ws://127.0.0.1:9001"
 
 

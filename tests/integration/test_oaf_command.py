@@ -606,7 +606,7 @@ def fenced(page, kind):
 
 
 def test_every_line_of_the_page_was_really_printed(server):
-    page = "docs/oaf.md"
+    page = "docs/how-to/oaf.md"
     blocks = fenced(page, "text")
     (conversation,) = [block for block in blocks if block.startswith("> ")]
     with Talk(server.port) as talk:
@@ -625,7 +625,7 @@ def test_every_line_of_the_page_was_really_printed(server):
 
 def programs(port):
     """Those of the page, for a server on this port."""
-    page = "docs/oaf.md"
+    page = "docs/how-to/oaf.md"
     (python,) = fenced(page, "python")
     found = [(sys.executable, "-c", python.replace('"123abc"', f'"123abc", port={port}'))]
     if shutil.which("node"):

@@ -11,7 +11,7 @@ import pytest
 
 from tests.integration.test_commands import ROOT, blocks, environment, timeless
 
-PAGE = ROOT / "docs" / "pipe.md"
+PAGE = ROOT / "docs" / "how-to" / "pipe.md"
 
 
 def fenced(kind: str) -> list[str]:

@@ -1,6 +1,6 @@
 """The OAF protocol as bytes: lines, messages, answers. No I/O.
 
-Source: the OAF document, and docs/protocols.md section 3. What is guaranteed:
+Source: the OAF document, and docs/reference/protocols.md section 3. What is guaranteed:
 
 - Lines end with LF; a CR before it is white space. The cost of framing is linear in the bytes, and no more
   than one line of the greatest size is held.

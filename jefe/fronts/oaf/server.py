@@ -1,7 +1,8 @@
 """The OAF server: a front that evaluates expressions over TCP, for those who have the token.
 
-Source: the OAF document, and docs/protocols.md section 3. What a client may ask, and in which order it is
-answered, is said in oaf_connection.py; where it listens, and how many clients there may be, in listen.py.
+Source: the OAF document, and docs/reference/protocols.md section 3. What a client may ask, and in which
+order it is answered, is said in oaf_connection.py; where it listens, and how many clients there may be, in
+listen.py.
 
 Invariants:
 

@@ -1,4 +1,4 @@
-"""What a child cannot do any more, and what it still can; see docs/sandbox.md."""
+"""What a child cannot do any more, and what it still can; see docs/explanation/confinement.md."""
 
 import errno
 import json

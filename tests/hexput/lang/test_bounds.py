@@ -201,7 +201,7 @@ def _inner(code: CodeType) -> list[CodeType]:
 
 
 def test_the_bounds_are_on_the_page() -> None:
-    page = Path(__file__).parents[3].joinpath("docs/language.md").read_text()
+    page = Path(__file__).parents[3].joinpath("docs/reference/language.md").read_text()
     for bound in (
         bounds.MAX_CALLBACKS,
         bounds.MAX_NAMES_AROUND,

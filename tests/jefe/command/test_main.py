@@ -46,7 +46,7 @@ def test_an_option_refuses_each_feature_of_the_language() -> None:
 
 
 def test_the_page_of_settings_is_current() -> None:
-    assert (ROOT / "docs" / "settings.md").read_text() == as_markdown(all_rows())
+    assert (ROOT / "docs" / "reference" / "settings.md").read_text() == as_markdown(all_rows())
 
 
 # Places
