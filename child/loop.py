@@ -134,11 +134,12 @@ class _Script:
 class _Run:
     """A run that has begun."""
 
-    __slots__ = ("cpu_time", "held", "id", "script", "time_taken", "worker")
+    __slots__ = ("cpu_time", "held", "id", "limits", "script", "time_taken", "worker")
 
-    def __init__(self, run_id: bytes, script: _Script) -> None:
+    def __init__(self, run_id: bytes, script: _Script, limits: Limits) -> None:
         self.id = run_id
         self.script = script
+        self.limits = limits
         self.time_taken = 0.0  # milliseconds of its own so far
         self.cpu_time = 0.0  # milliseconds of CPU time before it last waited
         self.held = Taken(0, 0)  # what it had grown by when it last waited
@@ -206,6 +207,7 @@ class Loop:
             protocol.Run: self._run,
             protocol.Remove: self._remove,
             protocol.Parse: self._parse,
+            protocol.List: self._list,
             protocol.Stats: self._stats,
             protocol.Resume: self._resume,
             protocol.Build: self._build,
@@ -331,6 +333,10 @@ class Loop:
         tree = self._attempt(partial(engine.parse, source, request.options))
         self._write(protocol.responded(bytes(request.id), b'{"tree":' + tree + b"}"))
 
+    def _list(self, request: protocol.List) -> None:
+        names = sorted(name for name, script in self._scripts.items() if isinstance(script, _Script))
+        self._write(protocol.listed(bytes(request.id), names))
+
     def _stats(self, request: protocol.Stats) -> None:
         if request.script_name is not None:
             response = self._script(request.script_name).figures.shown()
@@ -344,10 +350,14 @@ class Loop:
         self._write(protocol.responded(bytes(request.id), msgspec.json.encode(response)))
 
     def _run(self, request: protocol.Run) -> None:
-        run = _Run(bytes(request.id), self._script(request.script_name))
+        script = self._script(request.script_name)
+        limits = script.limits
+        if request.limits is not None:
+            limits = Limits(*request.limits.within(limits.time, limits.memory))
+        run = _Run(bytes(request.id), script, limits)
         payload = Payload(bytes(request.sandbox) or None, self._data)
         may_wait = request.calls and run.id and self._most_waiting != 0
-        context = self._context(request, run.script, _call_host if may_wait else _refuse_host_call)
+        context = self._context(request, run, _call_host if may_wait else _refuse_host_call)
         if may_wait:
             if run.id in self._waiting:
                 raise _Refused(protocol.DUPLICATE_RUN)
@@ -359,11 +369,11 @@ class Loop:
         else:
             self._advance(run, partial(_conclude, partial(run.script.program.run, payload, context)))
 
-    def _context(self, request: protocol.Run, script: _Script, host: HostCall) -> Context:
-        if not self._is_seeded:
-            return script.context(host, request.value_of)
+    def _context(self, request: protocol.Run, run: _Run, host: HostCall) -> Context:
+        limits = run.limits
+        if not self._is_seeded and limits is run.script.limits:
+            return run.script.context(host, request.value_of)
         options = _OPTIONS[request.value_of]
-        limits = script.limits
         return Context(host, options, limits.time, limits.memory, request.seed, request.started_at)
 
     def _resume(self, request: protocol.Resume) -> None:
@@ -382,7 +392,7 @@ class Loop:
         """Give a run the CPU until it ends or makes a host call; answer that. No script runs but in here."""
         started = time.perf_counter()
         try:
-            outcome = self._guard.watch(step, run.script.limits, run.cpu_time, run.held.resident)
+            outcome = self._guard.watch(step, run.limits, run.cpu_time, run.held.resident)
         except TooMuch as broken:
             self._kill(run, broken.reason)  # its worker, if it had one, is lost with it
             return

@@ -16,12 +16,13 @@ from typing import Annotated, Any, Final, TypeVar
 import msgspec
 from msgspec import Raw
 
+from child import protocol
 from child.protocol import surrogates
 from child.protocol.depth import deeply
 
 WELCOME: Final = b'{"type":"connection","status":"connected"}'
 
-ACTIONS: Final = ("parse", "execute", "compile", "run", "remove", "cancel")
+ACTIONS: Final = ("parse", "execute", "compile", "run", "remove", "list", "stats", "cancel")
 _SHOWN: Final = 60  # characters of an unknown action
 _LOGGED: Final = 100  # bytes of an id
 
@@ -38,10 +39,11 @@ class Message(msgspec.Struct, frozen=True):
             their JSON texts are.
         action: what is requested; see `ACTIONS`.
         code: the source (parse, execute, compile).
-        name: of a script (compile, run, remove).
+        name: of a script (compile, run, remove, stats).
         options: the language's, unchecked. None: none are given.
         context: JSON text of an object, the variables given to the script.
         secret_context: JSON text of any value, for the client's own functions only.
+        limits: what an execution may take at most (execute, run).
         exists: whether the client has the function it was asked for.
         result: JSON text, what the client's function returned.
         error: JSON text, what went wrong in it instead.
@@ -54,6 +56,7 @@ class Message(msgspec.Struct, frozen=True):
     options: Options | None = None
     context: Raw = Raw()
     secret_context: Raw = Raw()
+    limits: protocol.Limits | None = None
     exists: bool | None = None
     result: Raw = Raw()
     error: Raw = Raw()
@@ -198,11 +201,31 @@ def succeeded(request_id: Raw, result: bytes) -> bytes:
     return b'{"id":%b,"success":true,"result":%b}' % (bytes(request_id), result)
 
 
+def executed(request_id: Raw, result: bytes, time_taken: float) -> bytes:
+    """An execution finished; how long it took (+), in milliseconds of its own time."""
+    return b'{"id":%b,"success":true,"result":%b,"timeTaken":%.3f}' % (bytes(request_id), result, time_taken)
+
+
 def failed(
-    request_id: Raw, error: str, kind: str | None = None, line: int | None = None, column: int | None = None
+    request_id: Raw,
+    error: str,
+    kind: str | None = None,
+    line: int | None = None,
+    column: int | None = None,
+    *,
+    detail: str = "",
+    time_taken: float | None = None,
 ) -> bytes:
-    """A request failed, for a reason that is a sentence; the rest (+) is for programs."""
-    more = {"error_type": kind, "line": line, "column": column}
+    """A request failed, for a reason that is a sentence; the rest (+) is for programs, but for the `detail`,
+    which says more of this very request.
+    """
+    more = {
+        "error_type": kind,
+        "line": line,
+        "column": column,
+        "detail": detail or None,
+        "timeTaken": None if time_taken is None else round(time_taken, 3),
+    }
     beside = {name: value for name, value in more.items() if value is not None}
     return _text({"id": request_id, "success": False, "error": error, **beside})
 

@@ -13,7 +13,7 @@ from importlib import import_module
 from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
-    from jefe.core.scripts import Source
+    from jefe.core.scripts import Limits, Source
     from jefe.core.supervisor import HostCall, Supervisor, open_supervisor
     from jefe.core.values import Outcome
     from jefe.errors import (
@@ -45,6 +45,7 @@ __all__ = [
     "InputTooLarge",
     "JefeError",
     "Killed",
+    "Limits",
     "MalformedRequest",
     "NoSuchScript",
     "OafClient",
@@ -66,6 +67,7 @@ __all__ = [
 _OTHERS = {
     "ConnectionLost": "oaf_client",
     "HostCall": "core.supervisor",
+    "Limits": "core.scripts",
     "OafClient": "oaf_client",
     "OafError": "oaf_client",
     "Outcome": "core.values",

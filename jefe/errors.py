@@ -15,6 +15,7 @@ SANDBOX_MISSING = "a part of the sandbox is missing"
 CLOSED = "closed"
 NO_CHILD = "no child could be started"
 CANCELLED = "cancelled"
+NOT_THE_OPERATOR = "the figures of the whole server are told to those who show its token; name a script"
 """The reasons that only a supervisor has."""
 
 

@@ -21,7 +21,7 @@ def shape(signature):
 
 def test_methods_are_called_as_the_page_says():
     rows = re.findall(r"^\| `(\w+)\((.*?)\)`", PAGE, re.MULTILINE)
-    assert [name for name, _ in rows] == ["compile", "run", "remove", "parse", "stats"]
+    assert [name for name, _ in rows] == ["compile", "run", "remove", "parse", "scripts", "stats"]
     rows += re.findall(r"^## `(open_supervisor)\((.*?)\)`", PAGE, re.MULTILINE)
     for name, parameters in rows:
         documented: dict[str, object] = {}

@@ -64,6 +64,28 @@ class Request(msgspec.Struct, frozen=True, kw_only=True, tag_field="cmd", rename
     id: Raw = ABSENT
 
 
+class Limits(
+    msgspec.Struct, frozen=True, kw_only=True, rename="camel", omit_defaults=True, forbid_unknown_fields=True
+):
+    """What one run may take, besides what its script may: the smaller counts. A misspelt limit would limit
+    nothing, and so it is an error.
+
+    Attributes:
+        max_time: milliseconds of its own time; 0: as much as the script.
+        max_mem: KiB of growth of the child; 0: as much as the script.
+    """
+
+    max_time: Annotated[float, Meta(ge=0)] = 0
+    max_mem: Annotated[int, Meta(ge=0)] = 0
+
+    def within(self, time: float, memory: int) -> tuple[float, int]:
+        """What the run may take, of which the script may take so much; 0 is unlimited there and here."""
+        return (
+            min(time, self.max_time) if time and self.max_time else time or self.max_time,
+            min(memory, self.max_mem) if memory and self.max_mem else memory or self.max_mem,
+        )
+
+
 class Compile(Request, frozen=True, kw_only=True, tag="compile"):
     """Compile a script under a name, in place of the script that had the name.
 
@@ -91,6 +113,7 @@ class Run(Request, frozen=True, kw_only=True, tag="run"):
         calls: whether the sender answers host calls. That needs an id; without one this is as false.
         value_of: what the run yields: the value of the `return` it reached, or that of its last expression
             statement.
+        limits: what this run may take at most.
         seed: what randomness comes from, in a language that is seeded.
         started_at: when the run first began, in seconds since 1970, in such a language.
         size: how many bytes follow the line, which are given to the script; None: none. It is the last
@@ -101,6 +124,7 @@ class Run(Request, frozen=True, kw_only=True, tag="run"):
     sandbox: Raw = ABSENT
     calls: bool = False
     value_of: Literal["return", "expression"] = "return"
+    limits: Limits | None = None
     seed: int | None = None
     started_at: float | None = None
     size: int | None = msgspec.field(default=None, name="bytes")
@@ -124,6 +148,10 @@ class Stats(Request, frozen=True, kw_only=True, tag="stats"):
     """Answer figures, of one script if it is named."""
 
     script_name: Name | None = None
+
+
+class List(Request, frozen=True, kw_only=True, tag="list"):
+    """Answer the names of the scripts."""
 
 
 class Build(Request, frozen=True, kw_only=True, tag="build"):
@@ -180,13 +208,13 @@ class Resume(Request, frozen=True, kw_only=True, tag="resume"):
     type: str | None = None
 
 
-AnyRequest = Compile | Run | Remove | Parse | Stats | Resume
+AnyRequest = Compile | Run | Remove | Parse | List | Stats | Resume
 """What an application may ask."""
 
 Order = AnyRequest | Build | Load
 """What a supervisor may ask a child."""
 
-_COMMANDS: Final = "compile, run, remove, parse, stats, resume"
+_COMMANDS: Final = "compile, run, remove, parse, list, stats, resume"
 
 
 class MalformedRequest(Exception):
@@ -449,6 +477,7 @@ def run_request(
     run_id: bytes = b"",
     calls: bool = False,
     value_of: str = "return",
+    limits: Limits | None = None,
     seed: int | None = None,
     started_at: float | None = None,
 ) -> bytes:
@@ -469,6 +498,8 @@ def run_request(
         line += b',"calls":true'
     if value_of != "return":
         line += b',"valueOf":' + _encode(value_of)
+    if limits is not None:
+        line += b',"limits":' + _encode(limits)
     if seed is not None:
         line += b',"seed":%d' % seed
     if started_at is not None:
@@ -520,6 +551,11 @@ def built(request_id: bytes, calls: Collection[str] | None, time_taken: float, d
     """
     response = b"{}" if calls is None else b'{"calls":' + _encode(sorted(calls)) + b"}"
     return with_data(_ended(request_id, b"," + response[1:-1], time_taken), data)
+
+
+def listed(request_id: bytes, names: Sequence[str]) -> bytes:
+    """The answer to a `List`."""
+    return responded(request_id, _encode({"scripts": names}))
 
 
 def finished(

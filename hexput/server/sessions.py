@@ -24,9 +24,12 @@ from hexput.server.bridge import Bridge, Question, Timers
 from jefe.core.answers import Accepted, Answer, Finished, Parsed, Refused, Threw
 from jefe.core.clients import Client
 from jefe.core.jobs import Question as Asked
+from jefe.core.namespaces import OPERATOR
 from jefe.core.run import NO_SANDBOX, Run
 from jefe.core.scripts import Source
 from jefe.core.supervisor import Supervisor
+from jefe.core.values import encode
+from jefe.errors import NOT_THE_OPERATOR, NoSuchScript
 from jefe.fronts.flow import Flow
 from jefe.fronts.shutdown import CANCELLED, SHUTTING_DOWN
 from jefe.settings import Settings
@@ -106,6 +109,8 @@ class Session:
             "run": self._run,
             "compile": self._compile,
             "remove": self._remove,
+            "list": self._list,
+            "stats": self._stats,
             "cancel": self._cancel,
         }
 
@@ -202,7 +207,13 @@ class Session:
             return
         context = NO_SANDBOX if messages.is_null(message.context) else messages.own(message.context)
         work.run = self._supervisor.submit(
-            self.client, script, context, on_done=self._done, on_call=self._call, tag=work
+            self.client,
+            script,
+            context,
+            on_done=self._done,
+            on_call=self._call,
+            limits=message.limits,
+            tag=work,
         )
 
     def _done(self, run: Run) -> None:
@@ -213,9 +224,19 @@ class Session:
         if isinstance(answer, Finished):
             # A named script that returned nothing yields its sandbox.
             value = answer.result or (answer.sandbox if work.is_sandbox_wanted else b"null")
-            self._succeed(work, value)
+            self._end(work, messages.executed(work.id, value, answer.time_taken))
         elif isinstance(answer, Threw):
-            self._fail(work, str(answer.error()), answer.type, answer.line, answer.column)
+            self._end(
+                work,
+                messages.failed(
+                    work.id,
+                    str(answer.error()),
+                    answer.type,
+                    answer.line,
+                    answer.column,
+                    time_taken=answer.time_taken,
+                ),
+            )
         else:
             assert isinstance(answer, Refused)
             self._refuse(work, answer)
@@ -240,6 +261,27 @@ class Session:
         work = self._admit(message, size)
         if work is not None:
             self._supervisor.submit_remove(self.client, message.name or "", partial(self._answered, work))
+
+    def _list(self, message: Message, size: int) -> None:
+        work = self._admit(message, size)
+        if work is not None:
+            self._succeed(work, encode(self._supervisor.script_names(self.client.namespace)))
+
+    def _stats(self, message: Message, size: int) -> None:
+        """Figures of a script that the client sees; those of the whole server are the operator's."""
+        work = self._admit(message, size)
+        if work is None:
+            return
+        namespace = self.client.namespace
+        if message.name is None and namespace is not OPERATOR:
+            self._refuse(work, Refused(NOT_THE_OPERATOR))
+            return
+        try:
+            figures = self._supervisor.stats(message.name, namespace)
+        except NoSuchScript as error:
+            self._refuse(work, Refused(error.reason))
+        else:
+            self._succeed(work, encode(figures))
 
     def _cancel(self, message: Message, size: int) -> None:
         """The executions of that id end here, and are answered so."""
@@ -280,10 +322,10 @@ class Session:
     def _refuse(self, work: Work, refused: Refused) -> None:
         error = refused.error()
         kind = getattr(error, "type", None) or type(error).__name__
-        self._fail(work, str(error), kind, refused.line, refused.column)
-
-    def _fail(self, work: Work, error: str, kind: str, line: int | None, column: int | None) -> None:
-        self._end(work, messages.failed(work.id, error, kind, line, column))
+        self._end(
+            work,
+            messages.failed(work.id, str(error), kind, refused.line, refused.column, detail=refused.detail),
+        )
 
     def _end(self, work: Work, text: bytes) -> None:
         if self._is_closed:

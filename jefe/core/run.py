@@ -28,7 +28,7 @@ from jefe.core.jobs import KILLS, READING_EXCESS, UNKNOWN_COST, Excess, Job, Pla
 from jefe.core.journal import Diverged, Journal, check_same, digest
 from jefe.core.metrics import NOWHERE, SAMPLE, Metrics
 from jefe.core.namespaces import Namespace
-from jefe.core.version import Limits, Version
+from jefe.core.version import Limits, Version, bounds_of
 from jefe.logs import Logger
 
 _log = Logger()
@@ -54,6 +54,8 @@ runs at a time, and to count costs more than the answer."""
 _UNKNOWN_LEAST: Final = 0.125
 """What a run of a script that never ran is taken to cost at least, in milliseconds, however quick the others
 of its client are: so that few such answers are expected of a child at a time."""
+
+_UNBOUND: Final = bounds_of(Limits(0.0, 0))
 
 NO_SANDBOX: Final = protocol.ABSENT
 """What a run has that is given no variables."""
@@ -142,12 +144,14 @@ class Run(Job):
     Attributes:
         version: the version that it runs; None while that is not known.
         answer: once it has ended, what it came to; None if it was cancelled.
+        given: limits that it was given besides those of its script; None: none.
         tag: whatever the front wants to keep with it.
         calls: what it has called by name, and what called it; see jefe/core/functions.py.
     """
 
     __slots__ = (
         "_asked_at",
+        "_bounds",
         "_call",
         "_data",
         "_expected",
@@ -166,6 +170,7 @@ class Run(Job):
         "_stalled",
         "answer",
         "calls",
+        "given",
         "is_owed",
         "may_wait",
         "sandbox",
@@ -185,9 +190,11 @@ class Run(Job):
         functions: Functions,
         metrics: Metrics,
         data: bytes | None = None,
+        given: protocol.Limits | None = None,
         tag: Any = None,
     ) -> None:
         self.client = client
+        self.given = given
         self.id = b""
         self.artifact_size = 0
         self.charge = 0.0
@@ -203,6 +210,7 @@ class Run(Job):
         self.calls: Calls | None = None
         self.may_wait = False
         self.version: Version | None = None
+        self._bounds = _UNBOUND
         self._on_done = on_done
         self._on_call = on_call
         self._functions = functions
@@ -240,21 +248,18 @@ class Run(Job):
 
     @property
     def limit(self) -> float:
-        """The script's; a short one if nobody waits for the end."""
-        assert self.version is not None
-        return _FAREWELL if self.state is _CANCELLED else self.version.limit
+        """Its own; a short one if nobody waits for the end."""
+        return _FAREWELL if self.state is _CANCELLED else self._bounds.patience
 
     @property
     def limits(self) -> Limits:
-        """The script's."""
-        assert self.version is not None
-        return self.version.limits
+        """The script's, or narrower ones that it was given."""
+        return self._bounds.limits
 
     @property
     def outer(self) -> Limits:
-        """The script's; little time if nobody waits for the end."""
-        assert self.version is not None
-        outer = self.version.outer
+        """Its own; little time if nobody waits for the end."""
+        outer = self._bounds.outer
         return outer._replace(time=_FAREWELL * 1000) if self.state is _CANCELLED else outer
 
     @property
@@ -293,6 +298,10 @@ class Run(Job):
         """
         self.state = NEXT[self.state]["begin"]
         self.version = version
+        self._bounds = version.bounds
+        if self.given is not None:
+            limits = version.bounds.limits
+            self._bounds = bounds_of(Limits(*self.given.within(limits.time, limits.memory)))
         metrics = self._metrics
         metrics.begun = begun = metrics.begun + 1
         if begun % SAMPLE == 1:
@@ -318,7 +327,13 @@ class Run(Job):
         if self._queued_at:
             self._metrics.queue_time.add(time.perf_counter() - self._queued_at)
             self._queued_at = 0.0
-        if not self.id and self._data is None and self._origin is None and self.value_of == "return":
+        if (
+            not self.id
+            and self._data is None
+            and self._origin is None
+            and self.value_of == "return"
+            and self.given is None
+        ):
             return protocol.run_request(version.key_text, bytes(self.sandbox))
         seed, started_at = self._origin or (None, None)
         line = protocol.run_request(
@@ -327,6 +342,7 @@ class Run(Job):
             run_id=self.id,
             calls=self._journal is not None,
             value_of=self.value_of,
+            limits=self.given,
             seed=seed,
             started_at=started_at,
         )
@@ -383,7 +399,7 @@ class Run(Job):
         version = self.version
         is_wanted = self.state is not _CANCELLED
         if version is not None:
-            limit = version.limits.time if reason == protocol.TOO_MUCH_TIME else 0.0
+            limit = self._bounds.limits.time if reason == protocol.TOO_MUCH_TIME else 0.0
             version.cost = max(version.cost, limit)
             self.client.ran(version.cost)
             if is_wanted:

@@ -18,6 +18,7 @@ from typing import Any, Final
 import msgspec
 
 from child import protocol
+from child.protocol import Limits as Limits
 from jefe.core.namespaces import OPERATOR, Namespace
 from jefe.core.version import Counters, Version, ordered
 from jefe.settings import Settings
@@ -36,11 +37,13 @@ class Source(msgspec.Struct, frozen=True):
         text: the source.
         language: the engine's name.
         options: the language's own options, such as `{"no_loops": True}`.
+        limits: what each run of it may take at most, besides what the settings say.
     """
 
     text: str
     language: str = "hexput"
     options: Mapping[str, Any] = {}
+    limits: Limits | None = None
 
 
 class Entry:
@@ -114,6 +117,13 @@ class Scripts:
         owned = self._possessions.get(namespace)
         own = None if owned is None else owned.names.get(name)
         return own if own is not None or namespace is OPERATOR else self.own_entry(name, OPERATOR)
+
+    def names(self, namespace: Namespace) -> list[str]:
+        """The names that mean something in this very namespace, sorted."""
+        owned = self._possessions.get(namespace)
+        if owned is None:
+            return []
+        return sorted(name for name, entry in owned.names.items() if entry.version is not None)
 
     def own_entry(self, name: str, namespace: Namespace) -> Entry | None:
         """What a name means in this very namespace; None as in `entry`."""

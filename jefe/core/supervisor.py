@@ -167,6 +167,7 @@ class Supervisor:
         on_done: OnDone,
         on_call: OnCall | None = None,
         value_of: ValueOf = "return",
+        limits: protocol.Limits | None = None,
         data: bytes | None = None,
         tag: Any = None,
     ) -> Run:
@@ -181,12 +182,17 @@ class Supervisor:
                 when the script makes a host call; `Run.resume` answers it. If None, a script can only call
                 named scripts.
             value_of: what the run yields, see docs/reference/protocols.md.
+            limits: what it may take at most, besides what the script may; None: no less.
             data: the bytes given to it, in a language of bytes.
             tag: kept at the run, for the front.
 
         Returns the run, which can be cancelled.
         """
-        run = Run(client, sandbox, value_of, on_done, on_call, self._functions, self.metrics, data, tag)
+        if limits is None and not isinstance(script, str):
+            limits = script.limits
+        run = Run(
+            client, sandbox, value_of, on_done, on_call, self._functions, self.metrics, data, limits, tag
+        )
         if client.must_wait:
             self._end(run, self._overloaded(client))
         elif isinstance(script, str):
@@ -204,7 +210,7 @@ class Supervisor:
     def call_script(
         self, name: str, namespace: Namespace, sandbox: Raw, caller: Run, *, on_done: OnDone
     ) -> Run:
-        """Have a script run for the client of another run, with that one's host functions."""
+        """Have a script run for the client of another run, with that one's host functions and limits."""
         run = Run(
             caller.client,
             sandbox,
@@ -213,6 +219,7 @@ class Supervisor:
             caller.on_call,
             self._functions,
             self.metrics,
+            given=caller.given,
             tag=caller.tag,
         )
         run.is_owed = True
@@ -280,6 +287,10 @@ class Supervisor:
     def knows(self, name: str, namespace: Namespace = OPERATOR) -> bool:
         """Whether a script has that name, or is about to have it, as seen from a namespace."""
         return self._scripts.entry(name, namespace) is not None
+
+    def script_names(self, namespace: Namespace = OPERATOR) -> list[str]:
+        """The names of the scripts of a namespace, sorted."""
+        return self._scripts.names(namespace)
 
     def end_namespace(self, namespace: Namespace) -> None:
         """Forget the names and the sources of a namespace. Runs already submitted finish on them."""
@@ -466,6 +477,10 @@ class Supervisor:
         """Remove the script of a name. Runs already submitted finish on it. Raises NoSuchScript."""
         await self._ask(partial(self.submit_remove, self.own, name))
 
+    def scripts(self) -> list[str]:
+        """The names of the scripts, sorted."""
+        return self.script_names()
+
     async def parse(
         self, source: str, *, language: str = "hexput", options: Mapping[str, Any] | None = None
     ) -> Raw:
@@ -489,6 +504,7 @@ class Supervisor:
         *,
         call: HostCall | None = None,
         value_of: ValueOf = "return",
+        limits: protocol.Limits | None = None,
         data: bytes | None = None,
     ) -> Outcome:
         """Run a script. Cancelling this drops the run.
@@ -503,6 +519,8 @@ class Supervisor:
                 …`.
             value_of: "return" yields the value of the `return` that was reached, "expression" that of the
                 last expression statement.
+            limits: what this run may take at most, besides what the script and the settings say: the smaller
+                counts. A `Source` may have some, too; these are instead of them.
             data: the bytes given to it, in a language of bytes.
 
         Raises:
@@ -520,6 +538,7 @@ class Supervisor:
             raise MalformedRequest(advice="a script is a name or a Source")
         if value_of not in get_args(ValueOf):
             raise MalformedRequest(advice=f"value_of is one of {', '.join(get_args(ValueOf))}")
+        _check_limits(script.limits if limits is None and isinstance(script, Source) else limits)
         caller = _Caller()
         run = self.batch.run(
             self.submit,
@@ -529,6 +548,7 @@ class Supervisor:
             on_done=caller.on_done,
             on_call=caller.on_call if call is not None else None,
             value_of=value_of,
+            limits=limits,
             data=data,
         )
         try:
@@ -606,6 +626,15 @@ def _check_limit(
         return
     kind = "a whole number from 0" if is_whole else "a number from 0"
     raise MalformedRequest(advice=f"{name} is {kind}{' to 1' if most == 1 else ''}, or None")
+
+
+def _check_limits(limits: protocol.Limits | None) -> None:
+    if limits is None:
+        return
+    if not isinstance(limits, protocol.Limits):
+        raise MalformedRequest(advice="limits are a jefe.Limits, such as Limits(max_time=50)")
+    _check_limit("max_time", limits.max_time)
+    _check_limit("max_mem", limits.max_mem, is_whole=True)
 
 
 class _Caller:

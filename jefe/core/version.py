@@ -88,12 +88,26 @@ class Limits(NamedTuple):
     memory: int
 
 
+class Bounds(NamedTuple):
+    """Where a run ends.
+
+    Attributes:
+        limits: what it may take.
+        outer: what it may take before its child is killed.
+        patience: how long it may hold a child up, in seconds of real time, before the child is killed.
+    """
+
+    limits: Limits
+    outer: Limits
+    patience: float
+
+
 READING: Final = Limits(5000.0, 0)
 """What a child may take to compile a small source where it runs: there its own guard ends it
 (child/loop.py)."""
 
 SMALL: Final = 1024
-"""A source without a name, of no more bytes, is compiled where it runs when it comes for the first time."""
+"""A source without a name, of no more characters, is compiled where it runs when it comes first."""
 
 _TRIES: Final = 2
 """How often that is done for one source; if it is needed again, it is compiled once for all."""
@@ -113,6 +127,11 @@ def outer_limits(limits: Limits) -> Limits:
 
 OUTER_READING: Final = Limits(READING.time + 1000, 0)
 """What compiling a small source may take before the child is killed."""
+
+
+def bounds_of(limits: Limits) -> Bounds:
+    """Where a run of these limits ends."""
+    return Bounds(limits, outer_limits(limits), limits.time * 4 / 1000 + 1 if limits.time else _UNLIMITED)
 
 
 def limits_of(request: protocol.Compile, settings: Settings) -> Limits:
@@ -157,18 +176,16 @@ class Version:
         "_tries",
         "_unused",
         "answer_size",
+        "bounds",
         "calls",
         "cost",
         "counters",
         "key",
         "key_text",
         "language",
-        "limit",
-        "limits",
         "max_journal",
         "name",
         "namespace",
-        "outer",
         "refused",
         "retired",
         "size",
@@ -194,9 +211,8 @@ class Version:
         self.namespace = namespace
         """Whose script it is: what it calls by name is looked up there."""
         self.language = request.language
-        self.limits = limits_of(request, settings)
-        self.outer = outer_limits(self.limits)
-        """What a run may take before its child is killed."""
+        self.bounds = bounds_of(limits_of(request, settings))
+        """Where a run ends that is given no limits of its own."""
         self._request = request
         line = self.compile_request()
         self.size = len(line)
@@ -208,8 +224,6 @@ class Version:
         """What its artifact is found by: namespace, language, options, source."""
         self.max_journal = settings.max_input_size
         """How many bytes of answers to host calls are kept for a replay."""
-        self.limit = self.limits.time * 4 / 1000 + 1 if self.limits.time else _UNLIMITED
-        """How long a run may hold a child up, in seconds of real time, before the child is killed."""
         self.cost = 0.0
         """What a run costs a child, in milliseconds, by experience; 0 as long as there is none."""
         self.answer_size = 0
@@ -241,8 +255,8 @@ class Version:
                 script=request.script,
                 language=request.language,
                 options=request.options,
-                max_time=self.limits.time,
-                max_mem=self.limits.memory,
+                max_time=self.bounds.limits.time,
+                max_mem=self.bounds.limits.memory,
             )
         )
 
@@ -263,7 +277,7 @@ class Version:
 
     def load_request(self, artifact: bytes, forget: Sequence[str]) -> bytes:
         """The line, and the bytes behind it, that make a child know it, and forget others."""
-        limits = self.limits
+        limits = self.bounds.limits
         return protocol.load_request(self.key_text, forget, limits.time, limits.memory, artifact)
 
     def may_do_without_a_compiler(self) -> bool:

@@ -126,6 +126,7 @@ class _Front:
             protocol.Run: self._run,
             protocol.Remove: self._remove,
             protocol.Parse: self._parse,
+            protocol.List: self._list,
             protocol.Stats: self._stats,
             protocol.Resume: self._resume,
         }
@@ -337,6 +338,9 @@ class _Front:
         self._questions.add(request)
         self._supervisor.submit_parse(self._client, message, partial(self._answer, request))
 
+    def _list(self, message: protocol.List, request: _Request) -> None:
+        self._end(request, protocol.listed(request.id, self._supervisor.script_names()))
+
     def _stats(self, message: protocol.Stats, request: _Request) -> None:
         try:
             figures = msgspec.json.encode(self._supervisor.stats(message.script_name))
@@ -357,6 +361,7 @@ class _Front:
             on_done=self._done,
             on_call=self._call if message.calls else None,
             value_of=message.value_of,
+            limits=message.limits,
             tag=request,
         )
         self._runs.add(run)

@@ -34,7 +34,7 @@ from jefe.core import outbox
 from jefe.core.answers import Finished, Refused, Threw
 from jefe.core.run import NO_SANDBOX, Run
 from jefe.core.scripts import Source
-from jefe.errors import ScriptError, ScriptSyntaxError
+from jefe.errors import NoSuchScript, ScriptError, ScriptSyntaxError
 from jefe.fronts.closing import GOODBYE, linger
 from jefe.fronts.connections import PROVING
 from jefe.fronts.flow import Flow
@@ -415,24 +415,30 @@ class Connection:
             return
         request, message_id = message.request(), message.request_id
         match request:
-            case messages.Evaluate(expression):
+            case messages.Evaluate(expression, limits):
                 if len(expression) >= SHORT:  # to find its words takes a while
-                    self._later = partial(self._find_words, message_id, expression)
+                    self._later = partial(self._find_words, message_id, expression, limits)
                 else:
-                    self._in_turn(partial(self._evaluate, message_id, expression), words_in(expression))
+                    self._in_turn(
+                        partial(self._evaluate, message_id, expression, limits), words_in(expression)
+                    )
             case messages.Ping():
                 time_now = time.time_ns() // 1_000_000
                 self._say(messages.members(message_id, pong=True, time=time_now))
             case messages.Status():
                 self._say(messages.members(message_id, **self._shared.status()))
+            case messages.Stats(name):
+                self._tell_stats(message_id, name)
             case messages.GetVariables(names):
                 self._in_turn(partial(self._get, message_id), names)
             case messages.SetVariables(values):
                 self._in_turn(partial(self._set, message_id), values)
 
-    async def _find_words(self, message_id: bytes, expression: str) -> None:
+    async def _find_words(self, message_id: bytes, expression: str, limits: protocol.Limits | None) -> None:
         words = await words_of(expression)
-        await self._again(partial(self._in_turn, partial(self._evaluate, message_id, expression), words))
+        await self._again(
+            partial(self._in_turn, partial(self._evaluate, message_id, expression, limits), words)
+        )
 
     def _in_turn(self, action: Callable[[Any], None], names: Any) -> None:
         """Do something with names, when what was asked before, and has to do with one of them, has ended."""
@@ -445,6 +451,14 @@ class Connection:
         await self._until(lambda: not self._runs)
         if not self._out.broken:
             await self._again(action)
+
+    def _tell_stats(self, message_id: bytes, name: str | None) -> None:
+        try:
+            figures = self._shared.supervisor.stats(name)
+        except NoSuchScript as error:
+            self._fail(message_id, EVALUATION_ERROR, str(error), {"reason": error.reason})
+        else:
+            self._say(messages.members(message_id, stats=figures))
 
     def _get(self, message_id: bytes, names: Any) -> None:
         found = self._shared.variables.get(names)
@@ -467,7 +481,9 @@ class Connection:
 
     # ------------------------------------------------------------------------------------- evaluations
 
-    def _evaluate(self, message_id: bytes, expression: str, words: set[str]) -> None:
+    def _evaluate(
+        self, message_id: bytes, expression: str, limits: protocol.Limits | None, words: set[str]
+    ) -> None:
         shared = self._shared
         if self._no == CANCELLED:  # it waited for its turn
             self._fail(message_id, EVALUATION_ERROR, CANCELLED, {"reason": CANCELLED})
@@ -494,6 +510,7 @@ class Connection:
             Raw(sandbox) if taken else NO_SANDBOX,
             on_done=self._done,
             value_of="expression",
+            limits=limits,
             tag=reply,
         )
         self._runs.add(run)
@@ -525,13 +542,17 @@ class Connection:
                 return self._failure(
                     reply.id, EVALUATION_ERROR, "the child that evaluated this is broken; try again"
                 )
-            return messages.value(reply.id, answer.result or b"null")
+            return messages.value(reply.id, answer.result or b"null", answer.time_taken)
         assert isinstance(answer, Threw | Refused)
         told = answer.error()
         if isinstance(told, ScriptError | ScriptSyntaxError):
-            details = {"line": told.line, "column": told.column, "type": harmless(told.type)}
+            details: dict[str, Any] = {"line": told.line, "column": told.column, "type": harmless(told.type)}
         else:
             details = {"reason": harmless(told.reason)}
+        if isinstance(answer, Threw):
+            details["timeTaken"] = round(answer.time_taken, 3)
+        elif answer.detail:
+            details["detail"] = harmless(answer.detail)
         known = {name: value for name, value in details.items() if value is not None}
         return self._failure(reply.id, EVALUATION_ERROR, str(told), known)
 

@@ -79,9 +79,15 @@ class Lines(Framer):
 
 
 class Evaluate(NamedTuple):
-    """Evaluate an expression."""
+    """Evaluate an expression.
+
+    Attributes:
+        expression: its text.
+        limits: what that may take at most; None: no less than the settings say.
+    """
 
     expression: str
+    limits: protocol.Limits | None = None
 
 
 class Ping(NamedTuple):
@@ -90,6 +96,12 @@ class Ping(NamedTuple):
 
 class Status(NamedTuple):
     """How is it?"""
+
+
+class Stats(NamedTuple):
+    """Tell figures: of one script, or of everything if that is None."""
+
+    name: str | None
 
 
 class GetVariables(NamedTuple):
@@ -104,7 +116,7 @@ class SetVariables(NamedTuple):
     values: Mapping[str, Raw]
 
 
-Request = Evaluate | Ping | Status | GetVariables | SetVariables
+Request = Evaluate | Ping | Status | Stats | GetVariables | SetVariables
 
 
 class Message(msgspec.Struct, frozen=True):
@@ -115,6 +127,8 @@ class Message(msgspec.Struct, frozen=True):
     id: Raw = Raw()
     ping: Raw = Raw()
     status: Raw = Raw()
+    stats: Raw = Raw()
+    limits: Raw = Raw()
     vars_get: Raw = msgspec.field(default=Raw(), name="varsGet")
     vars_set: Raw = msgspec.field(default=Raw(), name="varsSet")
 
@@ -138,21 +152,27 @@ class Message(msgspec.Struct, frozen=True):
             raw: Raw = getattr(self, member)
             if bytes(raw):
                 try:
-                    return read(raw)
+                    return self._limited(read(raw))
                 except ProtocolError as error:
                     raise ProtocolError(error.detail, self.request_id) from None
                 except RecursionError:
                     raise ProtocolError("nested too deeply", self.request_id) from None
         raise ProtocolError(
-            "a message asks for something: it has one of e, ping, status, varsGet and varsSet",
+            "a message asks for something: it has one of e, ping, status, stats, varsGet and varsSet",
             self.request_id,
         )
+
+    def _limited(self, request: Request) -> Request:
+        if isinstance(request, Evaluate) and bytes(self.limits):
+            return request._replace(limits=_limits_in(self.limits))
+        return request
 
 
 _FIRST_OF_ID: Final = tuple(bytes([byte]) for byte in b'"-0123456789')
 _message: Final = msgspec.json.Decoder(Message)
 _string: Final = msgspec.json.Decoder(str)
 _strings: Final = msgspec.json.Decoder(list[str])
+_limits: Final[msgspec.json.Decoder[protocol.Limits | None]] = msgspec.json.Decoder(protocol.Limits | None)
 
 
 def open_message(line: bytes) -> Message:
@@ -220,6 +240,23 @@ def _status(raw: Raw) -> Request:
     return Status()
 
 
+def _limits_in(raw: Raw) -> protocol.Limits | None:
+    try:
+        return _limits.decode(raw)
+    except msgspec.DecodeError as error:
+        detail = str(error).replace("`$", "`limits")
+        raise ProtocolError(
+            f'limits must be an object such as {{"maxTime":50,"maxMem":1024}}: {detail}'
+        ) from None
+
+
+def _stats(raw: Raw) -> Request:
+    name = _text(raw)
+    if name is None and bytes(raw) != b"true":
+        raise ProtocolError("stats must be true, or the name of a script")
+    return Stats(name)
+
+
 def _get(raw: Raw) -> Request:
     try:
         names = deeply(_strings.decode, raw)
@@ -243,6 +280,7 @@ _READERS: Final[tuple[tuple[str, Callable[[Raw], Request]], ...]] = (
     ("e", _evaluate),
     ("ping", _ping),
     ("status", _status),
+    ("stats", _stats),
     ("vars_get", _get),
     ("vars_set", _set),
 )
@@ -252,11 +290,15 @@ _READERS: Final[tuple[tuple[str, Callable[[Raw], Request]], ...]] = (
 # -------------------------------------------------------------------------------------------- answers
 
 
-def value(message_id: bytes, result: bytes) -> bytes:
-    """The answer to an evaluation: JSON text of its value, as it is, or beside the id of the message."""
+def value(message_id: bytes, result: bytes, time_taken: float) -> bytes:
+    """The answer to an evaluation: JSON text of its value, as it is; or, if the message has an id, beside
+    that and the milliseconds of its own time.
+    """
     if b"\n" in result:
         result = result.replace(b"\n", b" ")  # it can only be white space
-    return b'{"id":%b,"result":%b}\n' % (message_id, result) if message_id else result + b"\n"
+    if not message_id:
+        return result + b"\n"
+    return b'{"id":%b,"result":%b,"timeTaken":%.3f}\n' % (message_id, result, time_taken)
 
 
 def members(message_id: bytes, **values: object) -> bytes:

@@ -86,7 +86,7 @@ MALFORMED = [
     (b'{"cmd":"run","scriptName":"a\xff"}', "UTF-8"),
     (b'{"cmd":"run","scriptName":"a","sandbox":{"a":"\xff"}}', "UTF-8"),
     (b'{"cmd":"run","scriptName":"a","sandbox":{"a":NaN}}', ""),
-    (b'{"cmd":"jump"}', "compile, run, remove, parse, stats, resume"),
+    (b'{"cmd":"jump"}', "compile, run, remove, parse, list, stats, resume"),
     (b'{"cmd":1}', "cmd"),
     (b'{"cmd":null}', "cmd"),
     (b'{"cmd":"compile","scriptName":"a"}', "script"),

@@ -11,6 +11,7 @@ import jefe
 from hexput.server.server import FRONT, serve_hexput
 from hexput.server.settings import HexputSettings
 from jefe.fronts.listen import open_doors
+from tests.untimed import untimed
 
 UPGRADE = (
     "GET {path} HTTP/1.1\r\nHost: 127.0.0.1\r\nConnection: Upgrade\r\nUpgrade: websocket\r\n"
@@ -58,7 +59,7 @@ class Peer:
     async def receive(self):
         text = await self.websocket.get_message()
         self.received.append(text)
-        return json.loads(text)
+        return untimed(json.loads(text))
 
     async def ask(self, **message):
         await self.send(**message)

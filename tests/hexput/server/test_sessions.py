@@ -17,6 +17,7 @@ from jefe.core.namespaces import OPERATOR, Namespace
 from jefe.core.supervisor import open_supervisor
 from jefe.settings import Settings
 from tests.jefe.conftest import Family, captured
+from tests.untimed import untimed
 
 
 class Client:
@@ -37,7 +38,7 @@ class Client:
 
     def news(self):
         """What it was told since the last time."""
-        news = [json.loads(text) for text in self.told]
+        news = [untimed(json.loads(text)) for text in self.told]
         self.told.clear()
         return news
 

@@ -185,8 +185,8 @@ def test_no_line_breaks_anything(line, changes):
 
 
 def test_answers():
-    assert oaf_wire.value(b"", b"4") == b"4\n"
-    assert oaf_wire.value(b'"a"', b"[\n4]") == b'{"id":"a","result":[ 4]}\n'
+    assert oaf_wire.value(b"", b"4", 1.0) == b"4\n"
+    assert oaf_wire.value(b'"a"', b"[\n4]", 0.25) == b'{"id":"a","result":[ 4],"timeTaken":0.250}\n'
     assert oaf_wire.members(b"", pong=True, time=1700000000000) == b'{"pong":true,"time":1700000000000}\n'
     assert oaf_wire.members(b"1.0", ok=True) == b'{"id":1.0,"ok":true}\n'
     assert oaf_wire.variables(b"", {"x": b"1", 'a"\n': b'"b"'}) == b'{"vars":{"x":1,"a\\"\\n":"b"}}\n'

@@ -15,6 +15,7 @@ from jefe.fronts.oaf.connection import Connection
 from jefe.fronts.oaf.settings import OafSettings
 from jefe.fronts.oaf.shared import Shared
 from jefe.fronts.shutdown import Shutdown
+from tests.untimed import untimed
 
 TOKEN = "123abc"
 
@@ -60,7 +61,7 @@ class Client:
         return line.decode()
 
     async def answers(self, count):
-        return [json.loads(await self.line()) for _ in range(count)]
+        return [untimed(json.loads(await self.line())) for _ in range(count)]
 
     async def asked(self, *messages, **how):
         await self.ask(*messages, **how)
@@ -71,7 +72,7 @@ class Client:
         await self.stream.send_eof()
         lines = []
         while (line := await self.line()) is not None:
-            lines.append(json.loads(line))
+            lines.append(untimed(json.loads(line)))
         return lines
 
 
@@ -128,7 +129,7 @@ async def test_answers_come_in_the_order_of_the_messages(server, family):
     family.release.set()
     echo, ping, thrown, nonsense, wrong, bad = await client.rest()
     assert (echo, ping["pong"]) == (None, True)
-    assert thrown["details"] == {"line": 1, "column": 3, "type": "Error"}
+    assert untimed(thrown["details"]) == {"line": 1, "column": 3, "type": "Error"}
     assert thrown["message"] == "Execution error at line 1, column 3: no"
     assert (nonsense["type"], wrong["type"]) == ("ProtocolError", "AuthenticationError")
     assert (bad["type"], bad["details"]["column"]) == ("EvaluationError", 2)
