@@ -116,6 +116,18 @@ async def test_what_takes_a_compiler_too_long_is_refused_with_a_sentence_and_the
         assert (await boss.run("small")).result == 1
 
 
+async def test_what_takes_a_compiler_too_much_memory_is_refused_with_a_sentence_too():
+    settings = Settings(max_procs=1, max_compilers=1, max_compile_mem=2048)
+    async with open_supervisor(settings) as boss:
+        told = r"more than 2048 KiB of memory \(JEFE_MAX_COMPILE_MEM\) to read; make it smaller"
+        with pytest.raises(jefe.Killed, match=told):
+            await boss.compile("bomb", bomb(1, 3000))
+        with pytest.raises(jefe.Killed, match=told):
+            await boss.parse(bomb(2, 3000))
+        await boss.compile("small", "return 1;")
+        assert (await boss.run("small")).result == 1
+
+
 async def test_what_is_too_large_once_it_is_compiled_is_refused_with_a_sentence():
     async with open_supervisor(Settings(max_procs=1, max_artifact_size=20_000)) as boss:
         with pytest.raises(jefe.ScriptSyntaxError, match=r"what it is compiled to has .* of at most 20000"):
