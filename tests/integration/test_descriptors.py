@@ -58,10 +58,10 @@ SLOW = Source("let n = 0; loop a in s { loop b in s { n = n + f(1); } } return n
 ENDLESS = Source("callback f(n) { loop x in [1, 2, 3] { if n > 0 { f(n - 1); } } } f(900);")
 
 
-async def until(logs, event, thief=None):
-    """Wait until that has been logged."""
+async def until(logs, *events, thief=None):
+    """Wait until one of these has been logged."""
     with trio.fail_after(20):
-        while not any(entry["event"] == event for entry in logs):
+        while not any(entry["event"] in events for entry in logs):
             await trio.sleep(0.005)
             if thief is not None:
                 thief.steal()
@@ -76,7 +76,6 @@ async def test_runs_go_on_without_descriptors_and_everything_recovers():
             async def run():
                 ended.append((await boss.run(SLOW, {"s": "x" * 12}, call=lambda name, arguments: 1)).result)
 
-            await boss.compile("known", "return 1;")  # so that a compiler is there, too
             await tree.calm(boss, 2)
             for _ in range(4):
                 nursery.start_soon(run)
@@ -114,7 +113,14 @@ async def test_a_zygote_that_dies_without_descriptors_is_replaced_when_there_are
             zygote = tree.zygote()  # to ask for it takes a descriptor
             with none_left() as thief:
                 os.kill(zygote, signal.SIGKILL)
-                await until(logs, "the zygote cannot be started", thief)
+                # It leaves some behind: now and then the next one, or a child, is quicker than the thief.
+                await until(
+                    logs,
+                    "the zygote cannot be started",
+                    "a child could not be started",
+                    "the zygote works again",
+                    thief=thief,
+                )
             await tree.calm(boss, 1)
             assert (await boss.run(Source("return 2;"))).result == 2
     assert "the zygote works again" in [entry["event"] for entry in logs]
