@@ -8,6 +8,9 @@ import msgspec
 LANGUAGES: Final[Mapping[str, str]] = {"hexput": "child.engines.hexput"}
 """The name of a language, and the module that has its engine, as `ENGINE`."""
 
+SUFFIXES: Final[Mapping[str, str]] = {".hx": "hexput"}
+"""How the names of files end, and the language that is in such files."""
+
 
 class Capabilities(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True, rename="camel"):
     """What an engine can do, and what it needs; a child tells its supervisor with its first answer.

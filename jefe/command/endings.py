@@ -25,9 +25,18 @@ import select
 import signal
 import sys
 import traceback
-from collections.abc import AsyncIterator, Awaitable, Callable, Collection, Iterable, Iterator, Sequence
+from collections.abc import (
+    AsyncIterator,
+    Awaitable,
+    Callable,
+    Collection,
+    Iterable,
+    Iterator,
+    Mapping,
+    Sequence,
+)
 from contextlib import contextmanager
-from typing import TYPE_CHECKING, Final, TypeVar
+from typing import TYPE_CHECKING, Any, Final, TypeVar
 
 import click
 
@@ -47,6 +56,11 @@ BROKEN_OFF: Final = 4
 UNREAD: Final = 128 + signal.SIGPIPE
 _KILLED: Final = 128 + signal.SIGKILL
 
+GIVEN: Final = "jefe.options"
+"""In the context of click, where the settings are that were given as options: by variable, the option's name
+and the text of its value.
+"""
+
 _FAREWELL: Final = 0.5
 """How long what serves may take to refuse what is left, in seconds."""
 
@@ -60,8 +74,9 @@ def conclude(command: click.Command, arguments: Sequence[str] | None, name: str 
     `arguments`: default `sys.argv`.
     """
     hold_standard_descriptors()
+    meta: dict[str, Any] = {}
     try:
-        status = _invoke(command, name, sys.argv[1:] if arguments is None else list(arguments))
+        status = _invoke(command, name, sys.argv[1:] if arguments is None else list(arguments), meta)
         if sys.stdout is not None:
             sys.stdout.flush()
     except click.exceptions.Exit as ending:
@@ -69,20 +84,26 @@ def conclude(command: click.Command, arguments: Sequence[str] | None, name: str 
     except SystemExit as ending:
         return ending.code if isinstance(ending.code, int) else FAILED
     except BaseException as error:  # noqa: BLE001 - whatever it is, a user gets a sentence
-        return _explain(_unwrap(error))
+        return _explain(innermost(error), meta.get(GIVEN, {}))
     else:
         return status if isinstance(status, int) else 0
 
 
-def _invoke(command: click.Command, name: str, arguments: list[str]) -> object:
-    """What `command.main` does, but for the endings: click has its own ideas of those."""
+def _invoke(command: click.Command, name: str, arguments: list[str], meta: dict[str, Any]) -> object:
+    """What `command.main` does, but for the endings: click has its own ideas of those.
+
+    `meta`: gets what the context of click holds at the end.
+    """
     wanted = os.environ.get("_JEFE_COMPLETE")
     if wanted:
         from click.shell_completion import shell_complete
 
         return shell_complete(command, {}, "jefe", "_JEFE_COMPLETE", wanted)
     with command.make_context(name, arguments) as context:
-        return command.invoke(context)
+        try:
+            return command.invoke(context)
+        finally:
+            meta |= context.meta
 
 
 def drive_server(
@@ -236,14 +257,15 @@ def hold_standard_descriptors() -> None:
         sys.stderr = open(2, "w", closefd=False)  # noqa: SIM115 - for the life of the process
 
 
-def _unwrap(error: BaseException) -> BaseException:
+def innermost(error: BaseException) -> BaseException:
+    """The error that is told of a group of errors; any other error is told itself."""
     while isinstance(error, BaseExceptionGroup):
         # Several things at once: the first one is told, the rest mostly follows from it.
         error = error.exceptions[0]
     return error
 
 
-def _explain(error: BaseException) -> int:
+def _explain(error: BaseException, given: Mapping[str, tuple[str, str]]) -> int:
     if isinstance(error, click.ClickException):
         context = getattr(error, "ctx", None)
         say(f"jefe: {_sentence(error.format_message())}")
@@ -267,7 +289,7 @@ def _explain(error: BaseException) -> int:
     if isinstance(error, JefeError):
         say(f"jefe: {error}")
         return MISUSED if isinstance(error, SandboxMissing) else FAILED
-    if _debug():
+    if _debug(given):
         traceback.print_exception(error)
     else:
         say(f"jefe: unexpected error: {type(error).__name__}: {error} (set JEFE_DEBUG=1 for details)")
@@ -285,6 +307,7 @@ def _forget_output() -> None:
     os.dup2(os.open(os.devnull, os.O_WRONLY), 1)
 
 
-def _debug() -> bool:
+def _debug(given: Mapping[str, tuple[str, str]]) -> bool:
     # Not from Settings: what went wrong may be the settings.
-    return os.environ.get("JEFE_DEBUG", "").strip().lower() in ("1", "true", "yes")
+    _, text = given.get("JEFE_DEBUG", ("", os.environ.get("JEFE_DEBUG", "")))
+    return text.strip().lower() in ("1", "true", "yes")

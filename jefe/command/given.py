@@ -4,9 +4,10 @@ import os
 import re
 import sys
 from pathlib import Path
-from typing import Any, NamedTuple, TypeVar
+from typing import NamedTuple, TypeVar
 
 from jefe.command.fronts import FRONTS, all_rows
+from jefe.command.options import overlay
 from jefe.errors import Misuse
 from jefe.logs import configure
 from jefe.settings import BaseSettings, Settings, unknown_variables
@@ -21,11 +22,11 @@ class Text(NamedTuple):
     text: str
 
 
-def read_settings(**given: Any) -> Settings:
+def read_settings() -> Settings:
     """The settings in force that all fronts share; see `read_struct`. Those of every front are checked, too,
     and the log is set up as the settings say. Raises SettingsError.
     """
-    settings = read_struct(Settings, **given)
+    settings = read_struct(Settings)
     for front in FRONTS:
         read_struct(front)
     configure(settings)
@@ -37,20 +38,15 @@ def read_settings(**given: Any) -> Settings:
     return settings
 
 
-def read_struct(kind: type[Kind], **given: Any) -> Kind:
-    """The settings of one struct: those of the environment, and over them those given; None counts as not
-    given. Raises SettingsError.
-    """
-    import msgspec
-
-    settings = kind.from_environment(os.environ)
-    return msgspec.structs.replace(settings, **{k: v for k, v in given.items() if v is not None})
+def read_struct(kind: type[Kind]) -> Kind:
+    """The settings of one struct: the environment's, and over them the options'. Raises SettingsError."""
+    return kind.from_environment(overlay())
 
 
 def read_text(file: str, settings: Settings) -> Text:
     """Read a source, `-` from standard input. Raises Misuse."""
     name = "stdin" if file == "-" else file
-    data = _bytes_of(file, name, settings)
+    data = read_bytes(file, name, settings)
     try:
         # A source with nothing in it is a script; the protocol, though, takes no empty one.
         return Text(name, data.decode("utf-8-sig") or "\n")
@@ -60,7 +56,8 @@ def read_text(file: str, settings: Settings) -> Text:
         ) from None
 
 
-def _bytes_of(file: str, name: str, settings: Settings) -> bytes:
+def read_bytes(file: str, name: str, settings: Settings) -> bytes:
+    """The content of a file, called `name` in messages; `-` is standard input. Raises Misuse."""
     try:
         # Not everything that can be named ends: no more is read than can be used.
         limit = settings.max_input_size + 1
@@ -81,6 +78,21 @@ def _bytes_of(file: str, name: str, settings: Settings) -> bytes:
     return data
 
 
+def language_of(file: str, given: str | None) -> str:
+    """The language of a source: the one that was given, or what the file's name tells; else Hexput.
+
+    Raises Misuse: there is no such language.
+    """
+    from child.protocol.languages import LANGUAGES, SUFFIXES
+
+    if given is None:
+        return SUFFIXES.get(Path(file).suffix.lower(), "hexput")
+    name = given.lower()
+    if name not in LANGUAGES:
+        raise Misuse(f"--language {given}: there is no such language; known: {', '.join(sorted(LANGUAGES))}")
+    return name
+
+
 def encode(text: str, name: str) -> bytes:
     """The UTF-8 of an argument, called `name` in messages. Raises Misuse when it holds other bytes."""
     try:
@@ -99,7 +111,7 @@ def read_sandbox(text: str | None, variables: tuple[str, ...], settings: Setting
     if text is None:
         data = b"{}"
     elif text.startswith("@"):
-        data = _bytes_of(text[1:], text[1:], settings)
+        data = read_bytes(text[1:], text[1:], settings)
     else:
         data = encode(text, "--sandbox")
     try:

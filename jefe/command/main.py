@@ -8,6 +8,7 @@ ends is said in endings.py.
 import signal
 import sys
 from collections.abc import Callable, Mapping, Sequence
+from contextlib import redirect_stdout
 from functools import partial
 from typing import TYPE_CHECKING, Any, TypeVar
 
@@ -15,12 +16,22 @@ import click
 
 from jefe.command.endings import FAILED, MISUSED, conclude, drive, drive_server, say, write_out
 from jefe.command.fronts import all_rows, all_settings
-from jefe.command.given import Text, encode, read_sandbox, read_settings, read_struct, read_text
+from jefe.command.given import (
+    Text,
+    encode,
+    language_of,
+    read_sandbox,
+    read_settings,
+    read_struct,
+    read_text,
+)
+from jefe.command.host_functions import HostFunctions, read_functions
 from jefe.command.oaf import oaf, oaf_eval
+from jefe.command.options import SettingsCommand, SettingsGroup, overlay
 from jefe.command.serve import serve_command
 from jefe.errors import Misuse
 from jefe.logs import configure, harmless, is_control, wants_colour
-from jefe.settings import Settings, shown, table
+from jefe.settings import BaseSettings, Settings, shown, table
 
 if TYPE_CHECKING:
     import jefe
@@ -45,6 +56,17 @@ FEATURES = {
 }
 """What a script can be refused: the name of the option, and what it means in words."""
 
+LIMITS = (
+    "max_time",
+    "max_mem",
+    "max_compile_time",
+    "max_compile_mem",
+    "max_input_size",
+    "max_output_size",
+    "require_sandbox",
+)
+"""The settings that are options of a command which runs one script."""
+
 Command = TypeVar("Command", bound=Callable[..., Any])
 
 
@@ -53,14 +75,27 @@ def main(arguments: Sequence[str] | None = None) -> int:
     return conclude(cli, arguments)
 
 
-@click.group(invoke_without_command=True, context_settings={"help_option_names": ["-h", "--help"]})
+def _shared() -> tuple[type[BaseSettings], ...]:
+    """The structs of a command that serves no network front."""
+    return (Settings,)
+
+
+@click.group(
+    cls=SettingsGroup,
+    settings=_shared,
+    hidden=True,
+    invoke_without_command=True,
+    context_settings={"help_option_names": ["-h", "--help"]},
+)
 @click.option("--version", is_flag=True, help="Print the version.")
 @click.pass_context
 def cli(context: click.Context, version: bool) -> int:
     """Run code that nobody trusts.
 
-    Without a command: serve requests on standard input, one JSON object a line (CRLF), and answer on standard
-    output. Settings are environment variables: see 'jefe settings'.
+    To try it: jefe eval '2 + 2', or jefe run FILE. Without a command, jefe is jefe pipe.
+
+    Settings are environment variables, see 'jefe settings', and options: JEFE_MAX_TIME is --max-time, before
+    or after the name of a command that has it. 'jefe pipe --help' and 'jefe serve --help' list them.
     """
     if version:
         from jefe import __version__
@@ -68,6 +103,15 @@ def cli(context: click.Context, version: bool) -> int:
         click.echo(f"jefe {__version__}")
         context.exit()
     return _serve_pipe() if context.invoked_subcommand is None else 0
+
+
+@cli.command(cls=SettingsCommand, settings=_shared)
+def pipe() -> int:
+    """Serve requests on standard input, and answer on standard output.
+
+    A request is one JSON object a line, each line ended by CRLF; so is an answer. It ends with its input.
+    """
+    return _serve_pipe()
 
 
 def _serve_pipe() -> int:
@@ -89,9 +133,9 @@ def _serve_pipe() -> int:
     async def serve(shutdown: "Shutdown") -> None:
         requests, answers = standard_input(), standard_output()
         become(settings.user)
-        async with open_supervisor(settings) as boss:
-            shutdown.heeded[signal.SIGUSR1] = partial(tell_state, boss)
-            if not await serve_pipe(boss, requests, answers, settings, shutdown):
+        async with open_supervisor(settings) as supervisor:
+            shutdown.heeded[signal.SIGUSR1] = partial(tell_state, supervisor)
+            if not await serve_pipe(supervisor, requests, answers, settings, shutdown):
                 raise BrokenPipeError
 
     return drive_server(serve, settings.grace)
@@ -118,6 +162,37 @@ def takes_sandbox(command: Command) -> Command:
     )(command)
 
 
+def takes_functions(command: Command) -> Command:
+    """The options that give a script host functions."""
+    command = click.option(
+        "--functions",
+        "functions_file",
+        metavar="FILE.py",
+        help="Give the script the public functions of a Python file of yours, plain or async. The file runs "
+        "outside of the sandbox, with all your rights.",
+    )(command)
+    return click.option(
+        "--function",
+        "functions",
+        multiple=True,
+        metavar="NAME=JSON|@FILE",
+        help="Give the script a function that answers this value; or, with @FILE, one that looks its "
+        "arguments up in the JSON of a file. May be repeated.",
+    )(command)
+
+
+def takes_language(command: Command) -> Command:
+    """The option that says in which language a source is."""
+    return click.option(
+        "--language", metavar="NAME", help="The language of the source; without this, its file's name tells."
+    )(command)
+
+
+takes_time = click.option(
+    "--time", "is_timed", is_flag=True, help="Say on standard error how long the script took."
+)
+
+
 def takes_features(command: Command) -> Command:
     """The options that refuse constructs."""
     for name, words in reversed(FEATURES.items()):
@@ -126,23 +201,44 @@ def takes_features(command: Command) -> Command:
     return command
 
 
-@cli.command()
+@cli.command(cls=SettingsCommand, settings=_shared, only=LIMITS, heading="Limits")
 @click.argument("file", metavar="FILE|-")
 @takes_sandbox
+@takes_functions
 @click.option(
     "--show",
     type=click.Choice(["result", "sandbox", "both"]),
     help="What to print. Without this: what the script returned, or its sandbox if it returned nothing.",
 )
+@takes_language
+@takes_time
 @takes_features
 def run(
-    file: str, sandbox: str | None, variables: tuple[str, ...], show: str | None, **features: bool
+    file: str,
+    sandbox: str | None,
+    variables: tuple[str, ...],
+    functions: tuple[str, ...],
+    functions_file: str | None,
+    show: str | None,
+    language: str | None,
+    is_timed: bool,
+    **features: bool,
 ) -> int:
-    """Run a script and print, as JSON, what it returned."""
+    """Run a script and print, as JSON, what it returned.
+
+    For example: jefe run rule.hx --set 'fruit="pear"' --function priceOf=@prices.json
+
+    A function of a JSON file looks its arguments up, one step each: with prices.json {"pear": {"kg": 4}},
+    priceOf("pear", "kg") is 4. What is not there is null; in an array, the first index is 0.
+    """
+    from jefe import Source
+
     settings = _settings_for_one()
     source = read_text(file, settings)
     given = read_sandbox(sandbox, variables, settings)
-    outcome = _run(source, given, features, "return", settings)
+    host = read_functions(functions, functions_file, settings)
+    script = Source(source.text, language=language_of(file, language), options=_chosen(features))
+    outcome = _run(source.name, script, given, host, "return", settings, is_timed=is_timed)
     if outcome is None:
         return FAILED
     result = outcome.result_json
@@ -156,20 +252,36 @@ def run(
     return 0
 
 
-@cli.command("eval")
+@cli.command("eval", cls=SettingsCommand, settings=_shared, only=LIMITS, heading="Limits")
 @click.argument("expression")
 @takes_sandbox
+@takes_functions
+@takes_language
+@takes_time
 @takes_features
-def evaluate(expression: str, sandbox: str | None, variables: tuple[str, ...], **features: bool) -> int:
+def evaluate(
+    expression: str,
+    sandbox: str | None,
+    variables: tuple[str, ...],
+    functions: tuple[str, ...],
+    functions_file: str | None,
+    language: str | None,
+    is_timed: bool,
+    **features: bool,
+) -> int:
     """Evaluate an expression and print its value as JSON.
 
     It may be several statements; the value is the last expression statement's. Put -- before an expression
     that begins with a minus.
     """
+    from jefe import Source
+
     settings = _settings_for_one()
     encode(expression, "the expression")
     given = read_sandbox(sandbox, variables, settings)
-    outcome = _run(Text("expression", expression), given, features, "expression", settings)
+    host = read_functions(functions, functions_file, settings)
+    script = Source(expression, language=language_of("", language), options=_chosen(features))
+    outcome = _run("expression", script, given, host, "expression", settings, is_timed=is_timed)
     if outcome is None:
         return FAILED
     print_json(outcome.result_json or b"null")
@@ -180,13 +292,14 @@ def evaluate(expression: str, sandbox: str | None, variables: tuple[str, ...], *
 @click.argument("file", metavar="FILE|-")
 @click.option("--locations", is_flag=True, help="Say of every node where it stands in the source.")
 @click.option("--pretty", is_flag=True, help="Indent the tree.")
+@takes_language
 @takes_features
-def parse(file: str, locations: bool, pretty: bool, **features: bool) -> int:
+def parse(file: str, locations: bool, pretty: bool, language: str | None, **features: bool) -> int:
     """Print the syntax tree of a script, as JSON."""
     settings = _settings_for_one()
     source = read_text(file, settings)
     options = {"include_source_mapping": locations, **_chosen(features)}
-    (tree,) = _parse([source], options, settings)
+    (tree,) = _parse([source], options, settings, language)
     if not isinstance(tree, bytes):
         _report(source, tree)
         return FAILED
@@ -200,8 +313,9 @@ def parse(file: str, locations: bool, pretty: bool, **features: bool) -> int:
 
 @cli.command()
 @click.argument("files", metavar="FILE...", nargs=-1, required=True)
+@takes_language
 @takes_features
-def check(files: tuple[str, ...], **features: bool) -> int:
+def check(files: tuple[str, ...], language: str | None, **features: bool) -> int:
     """Say which files are scripts, and where the others are wrong.
 
     Every file is looked at. The status is 1 if one is not a script.
@@ -215,7 +329,7 @@ def check(files: tuple[str, ...], **features: bool) -> int:
         except Misuse as error:
             say(f"jefe: {error}")
             status = MISUSED
-    for source, tree in zip(sources, _parse(sources, _chosen(features), settings), strict=True):
+    for source, tree in zip(sources, _parse(sources, _chosen(features), settings, language), strict=True):
         if isinstance(tree, bytes):
             click.echo(f"{harmless(source.name)}: ok")
         else:
@@ -302,12 +416,10 @@ def completion(shell: str) -> int:
 
 def _settings_for_one() -> Settings:
     """The settings for a command that runs a script or two: one child, and no log of what is told anyway."""
-    import os
-
     import msgspec
 
     settings = read_settings()
-    if not settings.debug and not os.environ.get("JEFE_LOG_LEVEL"):
+    if not settings.debug and not overlay().get("JEFE_LOG_LEVEL"):
         configure(msgspec.structs.replace(settings, log_level="error"))
     return msgspec.structs.replace(settings, min_procs=1, max_procs=1)
 
@@ -317,40 +429,54 @@ def _chosen(features: Mapping[str, bool]) -> dict[str, bool]:
 
 
 def _run(
-    source: Text, sandbox: bytes, features: Mapping[str, bool], value_of: "ValueOf", settings: Settings
+    name: str,
+    script: "jefe.Source",
+    sandbox: bytes,
+    host: HostFunctions,
+    value_of: "ValueOf",
+    settings: Settings,
+    *,
+    is_timed: bool = False,
 ) -> "jefe.Outcome | None":
-    """Run a source in a child. An error is reported, and then there is no outcome."""
+    """Run a source, called `name` in messages. An error is reported, and then there is no outcome."""
     import msgspec
 
-    from jefe import JefeError, Source, open_supervisor
+    from jefe import JefeError, open_supervisor
 
     async def work() -> "jefe.Outcome | JefeError":
-        async with open_supervisor(settings) as boss:
-            script = Source(source.text, options=_chosen(features))
+        async with open_supervisor(settings, warm=[script.language]) as supervisor:
+            call = host.call if host else None
             try:
-                return await boss.run(script, msgspec.Raw(sandbox), value_of=value_of)
+                return await supervisor.run(script, msgspec.Raw(sandbox), call=call, value_of=value_of)
             except JefeError as error:
                 return error
 
-    outcome = drive(work)
+    # What host functions print is not the script's result.
+    with redirect_stdout(sys.stderr):
+        outcome = drive(work)
     if isinstance(outcome, JefeError):
-        _report(source, outcome)
+        _report(Text(name, script.text), outcome)
         return None
+    if is_timed:
+        say(f"jefe: {name} took {outcome.time_taken:g} ms")
     return outcome
 
 
 def _parse(
-    sources: Sequence[Text], options: Mapping[str, bool], settings: Settings
+    sources: Sequence[Text], options: Mapping[str, bool], settings: Settings, language: str | None
 ) -> "list[bytes | JefeError]":
     """Parse sources in one child; of each, the tree as JSON text, or what is wrong with it."""
     from jefe import JefeError, open_supervisor
 
+    languages = [language_of(source.name, language) for source in sources]
+
     async def work() -> "list[bytes | JefeError]":
         found: list[bytes | JefeError] = []
-        async with open_supervisor(settings) as boss:
-            for source in sources:
+        async with open_supervisor(settings, warm=sorted(set(languages))) as supervisor:
+            for source, known in zip(sources, languages, strict=True):
                 try:
-                    found.append(bytes(await boss.parse(source.text, options=options)))
+                    tree = await supervisor.parse(source.text, language=known, options=options)
+                    found.append(bytes(tree))
                 except JefeError as error:
                     found.append(error)
         return found

@@ -6,32 +6,34 @@ import click
 
 from jefe.command.endings import FAILED, say
 from jefe.command.given import encode, read_settings, read_struct
+from jefe.command.options import SettingsCommand
 from jefe.command.serve import serve
 from jefe.errors import Misuse
 from jefe.fronts.oaf.settings import OafSettings
+from jefe.settings import Settings
 
 
-@click.command()
-@click.option("--address", metavar="ADDRESS", help="Where to listen (default: JEFE_OAF_ADDRESS).")
-@click.option(
-    "--port",
-    type=click.IntRange(0, 65535),
-    help="The port; 0: any free one, which is printed (default: JEFE_OAF_PORT).",
-)
-def oaf(address: str | None, port: int | None) -> int:
+@click.command(cls=SettingsCommand, settings=lambda: (Settings, OafSettings), alone=OafSettings)
+def oaf() -> int:
     """Serve OAF over TCP: evaluate expressions for those who have the token.
 
     The token is JEFE_OAF_TOKEN, or stands in the file JEFE_OAF_TOKEN_FILE; without either one is made, and
-    printed on standard error.
+    printed on standard error. Every setting is an option, and an option counts more than its variable: see
+    'jefe settings'.
     """
     settings = read_settings()
-    return serve([read_struct(OafSettings, address=address, port=port)], settings)
+    return serve([read_struct(OafSettings)], settings)
 
 
-@click.command("oaf-eval")
+@click.command(
+    "oaf-eval",
+    cls=SettingsCommand,
+    settings=lambda: (OafSettings,),
+    only=("address", "port", "token", "token_file"),
+    heading="Server",
+    alone=OafSettings,
+)
 @click.argument("expression")
-@click.option("--address", metavar="ADDRESS", help="Where the server listens (default: JEFE_OAF_ADDRESS).")
-@click.option("--port", type=click.IntRange(1, 65535), help="Its port (default: JEFE_OAF_PORT).")
 @click.option(
     "--timeout",
     type=click.FloatRange(0, min_open=True),
@@ -44,9 +46,7 @@ def oaf(address: str | None, port: int | None) -> int:
 @click.option(
     "--ca", metavar="FILE", help="Trust the certificates in this file, besides the system's; implies --tls."
 )
-def oaf_eval(
-    expression: str, address: str | None, port: int | None, timeout: float, tls: bool, ca: str | None
-) -> int:
+def oaf_eval(expression: str, timeout: float, tls: bool, ca: str | None) -> int:
     """Have a running OAF server evaluate an expression, and print its value as JSON.
 
     The token is JEFE_OAF_TOKEN, or stands in the file JEFE_OAF_TOKEN_FILE. The status is 0 if there was a
@@ -61,7 +61,7 @@ def oaf_eval(
 
     read_settings()
     encode(expression, "the expression")
-    settings = read_struct(OafSettings, address=address or None, port=port)
+    settings = read_struct(OafSettings)
     token = read_token(settings)
     if not token:
         raise Misuse("JEFE_OAF_TOKEN is not set; it must be the server's token")

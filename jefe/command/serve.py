@@ -24,10 +24,12 @@ import click
 
 from hexput.server.settings import HexputSettings
 from jefe.command.endings import OTHERS, conclude, drive_server, say
-from jefe.command.fronts import FRONTS
+from jefe.command.fronts import FRONTS, all_settings
 from jefe.command.given import read_settings, read_struct
+from jefe.command.options import SettingsCommand, given_options, option_of
+from jefe.errors import Misuse
 from jefe.fronts.settings import FrontSettings
-from jefe.settings import Settings
+from jefe.settings import Settings, table
 
 if TYPE_CHECKING:
     from jefe.fronts.front import Front
@@ -93,13 +95,14 @@ def serve(fronts: Sequence[FrontSettings], settings: Settings) -> int:
 
 def _help() -> str:
     fronts = _joined([f"{each.front} ({each.protocol})" for each in FRONTS], "or")
-    places = _joined([each.variable(field) for each in FRONTS for field in ("address", "port")], "and")
+    place = next(iter(FRONTS)).variable("port")
     return f"""Serve clients over the network until Ctrl-C.
 
     FRONT is {fronts}; without one, {"both" if len(FRONTS) == 2 else "all"} are started. Each
     prints where it listens, on standard error.
 
-    Addresses and ports are settings: {places}. For these and the others see 'jefe settings'.
+    Every setting is an option, and an option counts more than its variable: {option_of(place)} is
+    {place}. See 'jefe settings'.
     """
 
 
@@ -107,36 +110,39 @@ def _joined(words: Sequence[str], last: str) -> str:
     return f"{', '.join(words[:-1])} {last} {words[-1]}"
 
 
-@click.command("serve", help=_help())
+@click.command("serve", cls=SettingsCommand, settings=all_settings, help=_help())
 @click.argument("fronts", metavar="[FRONT]...", nargs=-1, type=click.Choice([each.front for each in FRONTS]))
 def serve_command(fronts: tuple[str, ...]) -> int:
     """Serve the fronts of these names; all, if there are none."""
     settings = read_settings()
     named = {each.front: each for each in FRONTS}
     chosen = [named[name] for name in dict.fromkeys(fronts)] or list(FRONTS)
+    given = given_options()
+    for front in FRONTS:
+        for row in () if front in chosen else table(front):
+            if row.variable in given:
+                raise Misuse(
+                    f"{given[row.variable]} is given, but {front.front} is not served: leave the option out, "
+                    f"or name the front, too"
+                )
     return serve([read_struct(each) for each in chosen], settings)
 
 
-@click.command("hexput-runtime", context_settings={"help_option_names": ["-h", "--help"]})
-@click.option("--address", metavar="ADDRESS", help="Where to listen (default: JEFE_HEXPUT_ADDRESS).")
-@click.option(
-    "--port",
-    type=click.IntRange(0, 65535),
-    help="The port; 0: any free one, which is printed (default: JEFE_HEXPUT_PORT).",
+@click.command(
+    "hexput-runtime",
+    cls=SettingsCommand,
+    settings=lambda: (Settings, HexputSettings),
+    alone=HexputSettings,
+    context_settings={"help_option_names": ["-h", "--help"]},
 )
-@click.option("--debug", is_flag=True, help="Log everything, the code of scripts too.")
-@click.option(
-    "--log-level",
-    type=click.Choice(["debug", "info", "warning", "error", "critical"], case_sensitive=False),
-    help="The least important level that is still logged (default: JEFE_LOG_LEVEL).",
-)
-def _hexput_runtime(address: str | None, port: int | None, debug: bool, log_level: str | None) -> int:
+def _hexput_runtime() -> int:
     """Serve Hexput over WebSocket, until Ctrl-C: parse and execute scripts that nobody trusts.
 
-    What has no option is set by JEFE_* variables: see 'jefe settings'.
+    Every setting is an option, and an option counts more than its variable: --port is JEFE_HEXPUT_PORT. See
+    'jefe settings'.
     """
-    settings = read_settings(log_level=log_level, debug=debug or None)
-    return serve([read_struct(HexputSettings, address=address, port=port)], settings)
+    settings = read_settings()
+    return serve([read_struct(HexputSettings)], settings)
 
 
 def hexput_runtime(arguments: Sequence[str] | None = None) -> int:

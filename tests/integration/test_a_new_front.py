@@ -138,7 +138,14 @@ def test_the_command_offers_it():
     assert status == 0
     words = " ".join(printed.split())
     assert "or echo (lines over TCP); without one, all are started" in words
-    assert "JEFE_ECHO_ADDRESS and JEFE_ECHO_PORT" in words
+    assert "--echo-port PORT The port of the echo server. [7]" in words
+
+
+def test_its_settings_are_options_by_themselves():
+    status, printed, told = jefe("serve", "echo", "--echo-max-lines", "100")
+    sentence = "jefe: --echo-max-lines is '100', but must be a whole number from 1 to 99 (lines)\n"
+    assert (status, printed, told) == (2, "", sentence)
+    assert "JEFE_ECHO_TOKEN" in jefe("serve", "echo", "--echo-token", "hush")[2]
 
 
 def test_the_command_serves_it_with_its_own_settings_and_those_of_all():

@@ -110,6 +110,55 @@ def test_nothing_of_a_script_reaches_the_terminal_as_it_is() -> None:
     assert not {"\x1b", "\x07"} & set(told)
 
 
+def test_a_script_calls_the_functions_that_the_shell_gives(tmp_path: Path) -> None:
+    (tmp_path / "prices.json").write_text('{"pear": 4}')
+    (tmp_path / "host.py").write_text("print('loaded')\ndef twice(x):\n    print(x)\n    return 2 * x\n")
+    given = ["--function", "priceOf=@prices.json", "--function", "vat=0.5", "--functions", "host.py"]
+    source = "return twice(priceOf(fruit)) + vat();"
+    ended = jefe("run", "-", "--set", 'fruit="pear"', *given, given=source, cwd=tmp_path)
+    assert ended == (0, "8.5\n", "loaded\n4\n")
+    status, printed, told = jefe("eval", "twice()", "--functions", "host.py", cwd=tmp_path)
+    assert (status, printed) == (1, "")
+    assert "jefe: host.py: twice raised TypeError: twice() missing 1 required" in told
+    assert "Traceback" not in told
+    ended = jefe("eval", "1", "--function", "f=@host.py", cwd=tmp_path)
+    assert (ended[0], ended[1], ended[2].count("\n")) == (2, "", 1)
+
+
+def test_ctrl_c_ends_a_command_whose_host_function_waits(tmp_path: Path) -> None:
+    (tmp_path / "host.py").write_text("import time\ndef f():\n    print('waits')\n    time.sleep(50)\n")
+    with subprocess.Popen(
+        [*JEFE, "eval", "f()", "--functions", "host.py"],
+        stdin=subprocess.DEVNULL,
+        stdout=subprocess.PIPE,
+        stderr=subprocess.PIPE,
+        cwd=tmp_path,
+        env=environment(PYTHONUNBUFFERED="1"),
+    ) as process:
+        assert process.stderr is not None
+        assert process.stderr.readline() == b"waits\n"
+        process.send_signal(signal.SIGINT)
+        assert process.communicate(timeout=20) == (b"", b"")
+    assert process.returncode == 130
+
+
+def test_one_run_can_be_limited_and_timed() -> None:
+    endless = "let x = []; x[1000] = 1; loop a in x { loop b in x { loop c in x { } } }"
+    status, _, told = jefe("eval", endless, "--max-time", "9")
+    assert status == 1
+    assert told.startswith("expression: killed: too much time taken")
+    status, printed, told = jefe("eval", "1", "--time", "--max-mem", "0")
+    assert (status, printed) == (0, "1\n")
+    assert re.fullmatch(r"jefe: expression took [\d.e-]+ ms\n", told)
+
+
+def test_a_language_is_named_or_told_by_the_file(tmp_path: Path) -> None:
+    (tmp_path / "a.HX").write_text("return 1;")
+    assert jefe("run", "a.HX", "--language", "Hexput", cwd=tmp_path)[:2] == (0, "1\n")
+    status, _, told = jefe("check", "a.HX", "--language", "lua", cwd=tmp_path)
+    assert (status, told) == (2, "jefe: --language lua: there is no such language; known: hexput\n")
+
+
 def test_features_are_refused() -> None:
     status, _, told = jefe("eval", "loop i in [1] { i; }", "--no-loops")
     assert status == 1
@@ -282,6 +331,17 @@ def test_the_transcript_of_the_child_protocol() -> None:
     assert answer == {"ok": True, "response": {"sandbox": {"R": 10, "C": 62.83185307179586}}}
 
 
+def test_the_pipe_has_a_name_and_options() -> None:
+    lines = "".join(line + "\r\n" for line in CIRCUMFERENCE)
+    for arguments in (["pipe", "--max-procs", "1"], ["--max-procs", "1"]):
+        status, printed, told = jefe(*arguments, given=lines)
+        assert (status, told, printed.count("\n")) == (0, "", 1)
+        assert '"C":62.83' in printed
+    status, _, told = jefe("--max-procs", "0")
+    assert status == 2
+    assert told.startswith("jefe: --max-procs is '0', but must be a whole number from 1 to 1024")
+
+
 def test_requests_and_answers_can_be_files(tmp_path: Path) -> None:
     (tmp_path / "requests").write_text("".join(line + "\r\n" for line in CIRCUMFERENCE))
     with (tmp_path / "requests").open() as requests, (tmp_path / "answers").open("w") as answers:
@@ -365,7 +425,17 @@ def test_the_readme_prints_what_it_says(tmp_path: Path) -> None:
     example = re.search(r"^```python\n# example\.py\n(.*?)^```", readme.read_text(), re.MULTILINE | re.DOTALL)
     assert example is not None
     (tmp_path / "example.py").write_text(example[1])
-    commands = list(blocks(readme))
+    here = carry_out(readme, tmp_path)
+    assert {"9001", "2000"} < set(here)
+
+
+def test_the_page_on_the_shell_prints_what_it_says(tmp_path: Path) -> None:
+    carry_out(ROOT / "docs" / "how-to" / "shell.md", tmp_path)
+
+
+def carry_out(page: Path, folder: Path) -> dict[str, str]:
+    """Carry out the commands of a page, and compare what they print; returns what stood for what."""
+    commands = list(blocks(page))
     assert len(commands) >= 8
     here = {"scripts/jefe": " ".join(JEFE), ".venv/bin/python": sys.executable}  # and ports, once known
 
@@ -383,7 +453,7 @@ def test_the_readme_prints_what_it_says(tmp_path: Path) -> None:
                 continue
             ended = subprocess.run(
                 ["sh", "-c", ours(command)],
-                cwd=tmp_path,
+                cwd=folder,
                 env=environment(JEFE_OAF_PORT=here.get("2000", "0")),
                 stdout=subprocess.PIPE,
                 stderr=subprocess.STDOUT,
@@ -391,7 +461,7 @@ def test_the_readme_prints_what_it_says(tmp_path: Path) -> None:
                 check=False,
             )
             assert timeless(ended.stdout.decode()) == timeless(printed), command
-    assert {"9001", "2000"} < set(here)
+    return here
 
 
 @contextmanager
@@ -415,4 +485,4 @@ def _serving(command: str, *, lines: int) -> Iterator[str]:
 
 
 def timeless(text: str) -> str:
-    return re.sub(r'("timeTaken":)[\d.e-]+', r"\1_", text.replace("\r", ""))
+    return re.sub(r'("timeTaken":|took )[\d.e-]+', r"\1_", text.replace("\r", ""))

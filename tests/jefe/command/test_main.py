@@ -3,7 +3,6 @@
 import io
 import os
 import signal
-from collections.abc import Iterator
 from pathlib import Path
 
 import click
@@ -27,18 +26,6 @@ from jefe.fronts.shutdown import Shutdown
 from jefe.settings import Settings, as_markdown
 
 ROOT = Path(__file__).parents[3]
-
-
-@pytest.fixture(autouse=True)
-def log_as_before() -> Iterator[None]:
-    """A command sets up the log of its process, and this one has other tests to run."""
-    import structlog
-
-    config = structlog.get_config() if structlog.is_configured() else None
-    yield
-    structlog.reset_defaults()
-    if config is not None:
-        structlog.configure(**config)
 
 
 def test_an_option_refuses_each_feature_of_the_language() -> None:
