@@ -4,6 +4,8 @@ The command sends it to stderr (`configure`), never to stdout, which is protocol
 nothing is set up: lines go wherever the program had structlog send them, else to the standard library's
 logger `jefe`, and so nowhere unless the program wants them.
 
+An event is logged by its name (jefe/events.py), and its sentence is added here.
+
 What is logged may come from a script or a client, so control characters are escaped: nobody
 forges a log line, and nobody reaches the terminal behind it. Nobody fills a disk either: of one kind, so
 many lines a minute are logged, and the rest are counted (`Few`).
@@ -16,6 +18,7 @@ import time
 from collections.abc import Callable, Mapping, MutableMapping
 from typing import TYPE_CHECKING, Any, Final, TextIO, cast
 
+from jefe.events import EVENTS
 from jefe.settings import Settings
 
 if TYPE_CHECKING:
@@ -55,6 +58,7 @@ def configure(settings: Settings, stream: TextIO | None = None) -> None:
             *([] if is_all_wanted else [Few()]),
             structlog.processors.TimeStamper(fmt="iso", utc=True),
             *([structlog.processors.format_exc_info] if settings.log_format == "json" else []),
+            _as_members if settings.log_format == "json" else _as_sentence,
             _make_harmless,
             renderer,
         ],
@@ -81,7 +85,7 @@ class Logger:
         plain = structlog.wrap_logger(
             logging.getLogger("jefe"),
             wrapper_class=structlog.stdlib.BoundLogger,
-            processors=[structlog.stdlib.filter_by_level, _make_harmless, _as_text],
+            processors=[structlog.stdlib.filter_by_level, _as_sentence, _make_harmless, _as_text],
         )
         return cast("FilteringBoundLogger", plain.bind(**values))
 
@@ -106,6 +110,20 @@ class Logger:
 logging.getLogger("jefe").addHandler(logging.NullHandler())
 
 
+def _as_sentence(_logger: object, _method: str, event: MutableMapping[str, Any]) -> MutableMapping[str, Any]:
+    """For a person: the sentence behind the name of the event."""
+    known = EVENTS.get(str(event.get("event")))
+    if known is not None:
+        event["event"] = f"{event['event']}: {known.sentence}"
+    return event
+
+
+def _as_members(_logger: object, _method: str, event: MutableMapping[str, Any]) -> MutableMapping[str, Any]:
+    """For a program: the name of the event and its sentence, each in a member of its own."""
+    known = EVENTS.get(str(event.get("event")))
+    return event if known is None else {"event": event.pop("event"), "message": known.sentence, **event}
+
+
 def _as_text(
     _logger: object, _method: str, event: MutableMapping[str, Any]
 ) -> tuple[tuple[str], dict[str, Any]]:
@@ -118,7 +136,7 @@ def _as_text(
 class Few:
     """A processor of structlog that lets few lines of a kind pass: `FEW` or `MANY` in a `WINDOW`.
 
-    A kind is a sentence of the log, whatever is told beside it. The last line that passes says so (`more`);
+    A kind is an event, whatever is told beside it. The last line that passes says so (`more`);
     the first of a later window tells how many did not pass (`left_out`).
 
     Args:

@@ -100,7 +100,7 @@ class Bridge:
         """The client replied to something. What it was not asked is logged and ignored."""
         question = self._open.get(messages.text_of(message.id))
         if question is None or question.is_call == (message.exists is not None):
-            self._log.info("a reply to nothing that was asked", reply_id=messages.shown(message.id))
+            self._log.info("client.stray_reply", reply_id=messages.shown(message.id))
         elif message.exists is not None:
             self._close(question)
             if message.exists:
@@ -141,7 +141,7 @@ class Bridge:
     def expire(self, question: Question) -> None:
         """The client did not reply in time: it has no such function, then."""
         self._log.warning(
-            "a client did not reply in time",
+            "client.no_reply",
             function=question.name,
             question="call" if question.is_call else "is_function_exists",
             seconds=self._timers.of(question).seconds,

@@ -160,7 +160,7 @@ class Server:
             await connection.transport.linger()
         finally:
             if request is None:
-                connection.log.info("a client did not ask for a WebSocket")
+                connection.log.info("client.foreign", front="hexput")
         return is_in
 
     async def _admit(self, request: WebSocketRequest, connection: "_Connection", visit: Visit) -> bool:
@@ -176,7 +176,7 @@ class Server:
             no = Refusal(503, _TOO_MANY)
         elif no.is_guess:
             self._guard.failed(visit.address)
-        connection.log.warning("a client was refused", reason=no.sentence)
+        connection.log.warning("client.refused", reason=no.sentence)
         headers = [*no.headers, (b"Content-Type", b"text/plain; charset=utf-8")]
         await request.reject(no.status, extra_headers=headers, body=f"{no.sentence}\n".encode())
         await connection.transport.linger()
@@ -196,7 +196,7 @@ class Server:
         )
         connection.session = session
         self._connections.add(connection)
-        connection.log.info("a client connected")
+        connection.log.info("client.connected")
         transport.is_open = True
         self._supervisor.batch.run(transport.send_text, WELCOME)
         end: Close | Failure | None = None  # None: it is the server that ends
@@ -209,7 +209,7 @@ class Server:
             self._connections.discard(connection)
             self._supervisor.batch.run(session.close)
             code = None if end is None else end.code
-            connection.log.info("a client disconnected", code=code, why=connection.dropped_for)
+            connection.log.info("client.disconnected", code=code, why=connection.dropped_for)
             farewell = end or Close(GOING_AWAY)
             with trio.move_on_after(_GOODBYE, shield=True):
                 await transport.close(farewell.code, farewell.reason)
@@ -314,7 +314,7 @@ class _Connection:
         """End the connection without a word: who does not read cannot be told."""
         if self.dropped_for is None:
             self.dropped_for = why
-            self.log.warning("a client was dropped", why=why)
+            self.log.warning("client.dropped", why=why)
             self.transport.is_open = False
             self._end()
 

@@ -123,7 +123,7 @@ class Session:
         except messages.Unreadable as error:
             self._complaints += 1
             log = self._log.warning if self._complaints <= _COMPLAINTS else self._log.debug
-            log("an unreadable message", detail=str(error))
+            log("message.malformed", detail=str(error))
             self._send(error.answer)
             return
         if message.action is None:
@@ -134,7 +134,7 @@ class Session:
             self._send(messages.unknown_action(message))
             return
         self._log.debug(
-            "a request",
+            "request.received",
             id=messages.shown(message.id),
             action=message.action,
             name=message.name,
@@ -312,7 +312,7 @@ class Session:
             self._held += size
             self.flow.began(size)
             return work
-        self._log.warning("a request was refused", id=messages.shown(message.id), reason=refusal)
+        self._log.warning("request.refused", id=messages.shown(message.id), reason=refusal)
         self._send(messages.failed(message.id, f"{refusal}; wait for answers", "Overloaded"))
         return None
 

@@ -131,7 +131,7 @@ def drive_server(
                 shutdown.heeded.get(number, _nothing)()
             elif not shutdown.signal:
                 shutdown.ask(number)
-                log.info("a signal asks for the end", signal=signal.Signals(number).name, grace=grace)
+                log.info("server.signal", signal=signal.Signals(number).name, grace=grace)
                 nursery.start_soon(limit, shutdown, scope)
             elif not shutdown.over.is_set():
                 shutdown.hurry()

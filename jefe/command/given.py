@@ -34,7 +34,7 @@ def read_settings() -> Settings:
     if warning is not None:
         import structlog
 
-        structlog.get_logger("jefe").warning(warning)
+        structlog.get_logger("jefe").warning("settings.unknown", why=warning)
     return settings
 
 

@@ -5,6 +5,7 @@ Imports that take time stand in the functions that need them, so that `jefe --he
 ends is said in endings.py.
 """
 
+import difflib
 import signal
 import sys
 from collections.abc import Callable, Mapping, Sequence
@@ -384,6 +385,31 @@ def print_settings(form: str | None) -> int:
     for line in lines:
         cells = [cell.ljust(width) for cell, width in zip(line, widths, strict=False)]
         click.echo("  ".join([*cells, line[4]]))
+    return 0
+
+
+@cli.command()
+@click.argument("names", metavar="[EVENT]...", nargs=-1)
+@click.option("--markdown", is_flag=True, help="Print the page of the documentation.")
+def events(names: tuple[str, ...], markdown: bool) -> int:
+    """Print what the events of the log mean, and what to do about them.
+
+    For example: jefe events child.died
+    """
+    from jefe.events import EVENTS, as_markdown
+
+    if markdown:
+        click.echo(as_markdown(), nl=False)
+        return 0
+    for name in names:
+        if name not in EVENTS:
+            close = difflib.get_close_matches(name, EVENTS, 1)
+            hint = f"did you mean {close[0]}?" if close else "'jefe events' prints those that there are"
+            raise Misuse(f"no event is called {name!r}: {hint}")
+    for name in names or EVENTS:
+        event = EVENTS[name]
+        click.echo(f"{name} ({event.level}): {event.sentence}")
+        click.echo(click.wrap_text(event.meaning.replace("`", ""), 100, "    ", "    "))
     return 0
 
 

@@ -78,17 +78,20 @@ def serve(fronts: Sequence[FrontSettings], settings: Settings) -> int:
                         for line in door.announcement():
                             say(line)
                     if is_root() and not settings.user:
-                        log.warning("jefe serves as root: set JEFE_USER to the user that it should become")
+                        log.warning("server.root")
                     log.info(
-                        "jefe serves", version=__version__, pid=os.getpid(), fronts=[row.name for row in rows]
+                        "server.started",
+                        version=__version__,
+                        pid=os.getpid(),
+                        fronts=[row.name for row in rows],
                     )
                     await shutdown.all_gone()
                     nursery.cancel_scope.cancel()
         finally:
             if shutdown.cancelled:
-                log.warning("requests were cancelled", count=shutdown.cancelled, why=CANCELLED)
+                log.warning("requests.cancelled", count=shutdown.cancelled, why=CANCELLED)
             if shutdown.asked.is_set():
-                log.info("jefe has ended", cancelled=shutdown.cancelled)
+                log.info("server.ended", cancelled=shutdown.cancelled)
 
     return drive_server(work, settings.grace, also=(*OTHERS, signal.SIGHUP))
 

@@ -31,7 +31,7 @@ def tell_state(supervisor: "Supervisor", doors: "Doors | None" = None) -> None:
     pool = figures["pool"]
     now = trio.current_time()
     _log.warning(
-        "state",
+        "server.state",
         pid=os.getpid(),
         uptime_s=round(now - supervisor.started_at, 1),
         queued=figures["queued"],
@@ -47,7 +47,7 @@ def tell_state(supervisor: "Supervisor", doors: "Doors | None" = None) -> None:
         connections = doors.connections
         for door in doors:
             _log.warning(
-                "state of a front",
+                "front.state",
                 front=door.name,
                 listens=", ".join(door.places),
                 clients=connections.served[door.name],
@@ -60,7 +60,7 @@ def tell_state(supervisor: "Supervisor", doors: "Doors | None" = None) -> None:
     children.sort(key=lambda each: each[1].memory if each[1] else 0, reverse=True)
     for child, taken in children[:_MOST]:
         _log.warning(
-            "state of a child",
+            "child.state",
             pid=child.pid,
             age_s=round(now - child.started_at, 1),
             runs=child.runs,

@@ -108,7 +108,7 @@ class Batch:
         try:
             thunk()
         except Exception as error:  # noqa: BLE001 - whatever it is, it concerns one client, or one child
-            _log.error("a callback failed", error=f"{type(error).__name__}: {error}", exc_info=error)
+            _log.error("callback.failed", error=f"{type(error).__name__}: {error}", exc_info=error)
 
     async def keep(self) -> None:
         """End, for ever, the batches that nobody ended."""

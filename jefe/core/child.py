@@ -262,7 +262,7 @@ class Child:
             await task()
         except Exception as error:  # noqa: BLE001 - whatever it is, it concerns this child alone
             why = f"{type(error).__name__}: {error}"
-            _log.debug("the supervisor failed on a child", pid=self.pid, exc_info=error)
+            _log.debug("child.failed_on", pid=self.pid, exc_info=error)
             self.kill(why=why, is_broken=True)
 
     async def _greet(self) -> None:
@@ -412,12 +412,12 @@ class Child:
                 lines.append(rest)
                 rest = b""
             for line in lines[: max(0, _STDERR_LINES - said)]:
-                _log.warning("a child says", pid=self.pid, line=_printable(line))
+                _log.warning("child.said", pid=self.pid, line=_printable(line))
             if said < _STDERR_LINES <= said + len(lines):
-                _log.warning("a child says too much; the rest is thrown away", pid=self.pid)
+                _log.warning("child.said_too_much", pid=self.pid)
             said += len(lines)
         if rest and said < _STDERR_LINES:
-            _log.warning("a child says", pid=self.pid, line=_printable(rest))
+            _log.warning("child.said", pid=self.pid, line=_printable(rest))
 
 
 def _with_load(outer: Limits, size: int) -> Limits:

@@ -303,9 +303,7 @@ class Question(Job):
 
     def _was_killed(self, reason: str, excess: Excess | None) -> None:
         if self.is_wanted:
-            _log.warning(
-                "the reading of a script was killed", **told(self.label, reason, excess, self.client.label)
-            )
+            _log.warning("compile.killed", **told(self.label, reason, excess, self.client.label))
 
     def may_begin_again(self, *, was_at_it: bool) -> bool:
         """Once more, unless nobody wants the answer."""
@@ -348,7 +346,7 @@ def call(function: Callable[..., object], *arguments: object) -> bool:
 
 def complain(error: Exception) -> None:
     """Log what a callback raised."""
-    _log.error("a callback failed", error=f"{type(error).__name__}: {error}", exc_info=error)
+    _log.error("callback.failed", error=f"{type(error).__name__}: {error}", exc_info=error)
 
 
 def told(label: str, reason: str, excess: Excess | None, client: str = "") -> dict[str, str]:

@@ -181,10 +181,8 @@ class Pool:
         if loser is not None:
             if loser is self._patient:
                 self._patient = None
-            _log.warning(
-                "a request was refused: too many runs wait (JEFE_MAX_QUEUE)", client=loser.client.label
-            )
             detail = f"{self._settings.max_queue} runs wait already (JEFE_MAX_QUEUE)"
+            _log.warning("request.refused", client=loser.client.label, reason=detail)
             self._batch.soon(lambda: loser.end(Refused(protocol.OVERLOADED, detail)))
         if self._is_once and job.is_owed and job is not loser:
             self._owed[job] = None
@@ -416,14 +414,14 @@ class Pool:
     def _ready(self, child: Child) -> None:
         about = child.dialogue.about
         if about.lacking and not self.lacking:
-            _log.warning(about.lacking)
+            _log.warning("confinement.incomplete", why=about.lacking)
         self.about = about
         self.is_proved.set()
         self._is_hopeless = False
         self._starting -= 1
         self._children.append(child)
         self._queue.bring_back()
-        _log.debug("a child is ready", pid=child.pid, language=self._language)
+        _log.debug("child.ready", pid=child.pid, language=self._language)
         old, self._replacing = self._replacing, None
         if old is not None and old in self._children:
             self._metrics.recycles[self._language] += 1
@@ -524,7 +522,7 @@ class Pool:
         self._starting -= 1
         self.is_proved.set()
         self._failures += 1
-        _log.error("a child could not be started", why=why, in_a_row=self._failures)
+        _log.error("child.start_failed", why=why, in_a_row=self._failures)
         self._fill()
         self._queue.bring_back()  # what waited for one more child goes to those that there are
         self._batch.touch()
@@ -560,9 +558,9 @@ def _report(child: Child, replayed: int) -> None:
     """Log how a child ended, and how many runs begin again elsewhere, if it did not end as it should."""
     if not child.is_condemned:
         of = died_of(child.exit_status)
-        _log.warning("a child died", pid=child.pid, of=of, runs=child.runs, replayed=replayed)
+        _log.warning("child.died", pid=child.pid, of=of, runs=child.runs, replayed=replayed)
     elif child.is_broken:
-        _log.error("a child is broken, and killed", pid=child.pid, why=child.why, replayed=replayed)
+        _log.error("child.broken", pid=child.pid, why=child.why, replayed=replayed)
     elif child.why:
         script = {"script": child.at} if child.at else {}
-        _log.warning("a child is killed", pid=child.pid, why=child.why, **script, replayed=replayed)
+        _log.warning("child.killed", pid=child.pid, why=child.why, **script, replayed=replayed)

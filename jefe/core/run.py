@@ -406,7 +406,7 @@ class Run(Job):
                 version.counters.killed(reason)
                 self._metrics.kills[version.language, reason] += 1
         if is_wanted:
-            _log.warning("a run was killed", **told(self.label, reason, excess, self.client.label))
+            _log.warning("run.killed", **told(self.label, reason, excess, self.client.label))
 
     def may_begin_again(self, *, was_at_it: bool) -> bool:
         """From its beginning; what the host answered before is in the journal."""

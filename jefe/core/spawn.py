@@ -99,7 +99,7 @@ async def open_births(settings: Settings, language: str = "hexput") -> AsyncIter
             process = await births.spawn()
     """
     if not can_fork():
-        _log.info("this system has no fork server: each child is a new interpreter, which is slower")
+        _log.info("zygote.missing")
         yield _Interpreters(settings, language)
         return
     failure: BaseException | None = None
@@ -178,7 +178,7 @@ class _Zygotes:
         if self._lost_at is not None:
             took = trio.current_time() - self._lost_at
             self._lost_at = None
-            _log.warning("the zygote works again", pid=zygote.pid, after=f"{took:.2f} s")
+            _log.warning("zygote.recovered", pid=zygote.pid, after=f"{took:.2f} s")
 
     async def keep(self) -> None:
         """Keep a zygote alive, for ever; when this is cancelled, it and its children are dead."""
@@ -191,7 +191,7 @@ class _Zygotes:
                     self._zygote = zygote = _Zygote(self._settings, self._language)
                 except Exception as error:  # noqa: BLE001 - whatever it is, there is no zygote
                     self._zygote = None
-                    _log.error("the zygote cannot be started", why=str(error), in_a_row=failures)
+                    _log.error("zygote.start_failed", why=str(error), in_a_row=failures)
                     self._wake()
                 else:
                     self._wake()
@@ -213,7 +213,7 @@ class _Zygotes:
         except Exception as error:  # noqa: BLE001 - whatever it is, it concerns this zygote alone
             failure["why"] = f"{type(error).__name__}: {error}"
         of = died_of(zygote.status)
-        _log.error("the zygote died", pid=zygote.pid, of=of, said=zygote.words, **failure)
+        _log.error("zygote.died", pid=zygote.pid, of=of, said=zygote.words, **failure)
 
     def _wake(self) -> None:
         self._turn.set()
@@ -438,7 +438,7 @@ class _Zygote:
             if self.is_warm and is_asleep:
                 why = f"it owes an answer, and has slept for {_ASLEEP:g} s"
         if why:
-            _log.error("the zygote hangs, and is killed", pid=self.pid, why=why)
+            _log.error("zygote.hung", pid=self.pid, why=why)
             self.kill()
         return not why
 

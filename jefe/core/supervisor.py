@@ -339,7 +339,9 @@ class Supervisor:
 
     def _overloaded(self, client: Client) -> Refused:
         """The refusal for a client that holds too much; the log tells who runs this, too."""
-        _log.warning("a request was refused: too much is held (JEFE_MAX_BUFFERED)", client=client.label)
+        _log.warning(
+            "request.refused", client=client.label, reason="too much is held for it (JEFE_MAX_BUFFERED)"
+        )
         return Refused(
             protocol.OVERLOADED,
             f"{client.held} bytes are held for this client, and {self.budget.held} of {self.budget.bound} "

@@ -175,7 +175,12 @@ class Door(Generic[Own]):
             if weight is Weight.TOLD:
                 yield f"{self.name}: {sentence}; {remedy}"
             else:
-                _log.warning(f"{sentence}: {remedy}", front=self.name, address=self.settings.address)
+                _log.warning(
+                    "front.exposed",
+                    front=self.name,
+                    address=self.settings.address,
+                    why=f"{sentence}: {remedy}",
+                )
         if self._made:
             yield (
                 f"{self.name} token, made for this start ({self.settings.variable('token')} sets another): "
@@ -220,7 +225,7 @@ class Door(Generic[Own]):
                 if error.errno not in _EXHAUSTED:
                     raise
                 if is_well:
-                    _log.error("no connection can be accepted", front=self.name, why=reason_of(error))
+                    _log.error("connections.not_accepted", front=self.name, why=reason_of(error))
                 is_well = False
                 await trio.sleep(_PAUSE)
             else:
@@ -237,7 +242,7 @@ class Door(Generic[Own]):
             with self._connections.visit(self.name, address_of(host_of(bare))) as visit:
                 if visit is None:
                     _log.warning(
-                        "a connection was refused: its address has too many unproven ones",
+                        "connection.refused",
                         front=self.name,
                         peer=peer_of(bare),
                     )
@@ -247,15 +252,11 @@ class Door(Generic[Own]):
                     stream = trio.SSLStream(bare, context, server_side=True, https_compatible=True)
                 await serve(stream, visit)
             if visit.made_room:
-                _log.warning(
-                    "an unproven client was dropped: others came", front=self.name, peer=peer_of(bare)
-                )
+                _log.warning("connection.displaced", front=self.name, peer=peer_of(bare))
             elif visit.scope.cancelled_caught:
-                _log.info(
-                    "an unproven client was dropped: it took too long", front=self.name, peer=peer_of(bare)
-                )
+                _log.info("connection.too_slow", front=self.name, peer=peer_of(bare))
         except Exception as error:  # noqa: BLE001 - a client may break a library, but not the server
-            _log.error("a connection failed", front=self.name, peer=peer_of(bare), error=_kinds(error))
+            _log.error("connection.failed", front=self.name, peer=peer_of(bare), error=_kinds(error))
         finally:
             await trio.aclose_forcefully(stream)
 
@@ -311,7 +312,7 @@ class Doors:
         self.connections.bound(share)
         if share.most < wanted:
             _log.warning(
-                "fewer clients are served than JEFE_MAX_CONNECTIONS allows: raise the limit of open files",
+                "connections.bounded",
                 clients=share.most,
                 wanted=wanted,
                 files=files,
@@ -338,8 +339,8 @@ class Doors:
                 await attempt()
             except Misuse as error:
                 failed += 1
-                _log.error("it cannot be read anew, and stays as it was", why=str(error))
-        _log.info("tokens and certificate were read anew", read=len(attempts) - failed, failed=failed)
+                _log.error("reload.failed", why=str(error))
+        _log.info("reload.done", read=len(attempts) - failed, failed=failed)
 
 
 async def _reload_token(door: Door[Any]) -> None:

@@ -190,7 +190,7 @@ class _Front:
         """Refuse everything that is in flight, and end. Returns how many requests that are."""
         count = len(self._runs) + len(self._questions)
         if count:
-            _log.warning("requests were cancelled", count=count, why=reason)
+            _log.warning("requests.cancelled", count=count, why=reason)
         self._batch.run(self._abandon, reason)
         return count
 
@@ -322,7 +322,7 @@ class _Front:
     def _complain(self, detail: str, reason: str = protocol.MALFORMED_REQUEST) -> None:
         self._complaints += 1
         if self._complaints <= _COMPLAINTS:
-            _log.warning(reason, detail=detail)
+            _log.warning("message.malformed", reason=reason, detail=detail)
 
     def _compile(self, message: protocol.Compile, request: _Request) -> None:
         self._questions.add(request)

@@ -84,7 +84,7 @@ async def test_runs_go_on_without_descriptors_and_everything_recovers():
                 # One child dies, and what it leaves behind is stolen; the other one is to be recycled.
                 os.kill(boss.pools["hexput"].pids[0], signal.SIGKILL)
                 n = 0
-                while not any(entry["event"] == "a child could not be started" for entry in logs) or n < 50:
+                while not any(entry["event"] == "child.start_failed" for entry in logs) or n < 50:
                     assert (await boss.run(Source("return n + 1;"), {"n": n})).result == n + 1
                     thief.steal()
                     n += 1
@@ -116,14 +116,14 @@ async def test_a_zygote_that_dies_without_descriptors_is_replaced_when_there_are
                 # It leaves some behind: now and then the next one, or a child, is quicker than the thief.
                 await until(
                     logs,
-                    "the zygote cannot be started",
-                    "a child could not be started",
-                    "the zygote works again",
+                    "zygote.start_failed",
+                    "child.start_failed",
+                    "zygote.recovered",
                     thief=thief,
                 )
             await tree.calm(boss, 1)
             assert (await boss.run(Source("return 2;"))).result == 2
-    assert "the zygote works again" in [entry["event"] for entry in logs]
+    assert "zygote.recovered" in [entry["event"] for entry in logs]
     assert tree.below(os.getpid()) == []
 
 
@@ -135,7 +135,7 @@ async def test_a_zygote_that_cannot_be_watched_is_not_left_behind(monkeypatch, w
             with monkeypatch.context() as patched:
                 os.kill(tree.zygote(), signal.SIGKILL)
                 patched.setattr(os, what, refuse)
-                await until(logs, "the zygote cannot be started")
+                await until(logs, "zygote.start_failed")
             await tree.calm(boss, 1)
             assert (await boss.run(Source("return 2;"))).result == 2
     assert tree.below(os.getpid()) == []

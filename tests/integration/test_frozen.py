@@ -54,7 +54,7 @@ async def test_a_child_that_is_stopped_at_work_is_replaced_and_its_run_is_replay
                     await trio.sleep(0.01)
             assert sorted(ended) == [10_000_000 + k for k in range(3)]
             assert boss.stats()["kills"] == {}
-    assert [entry["why"] for entry in logs if entry["event"] == "a child is killed"] == ["it was stopped"] * 4
+    assert [entry["why"] for entry in logs if entry["event"] == "child.killed"] == ["it was stopped"] * 4
 
 
 async def test_a_child_that_was_stopped_while_it_idled_costs_a_moment():
@@ -95,8 +95,8 @@ async def test_a_stopped_zygote_is_noticed_when_it_is_needed(does_a_child_die):
                 assert (await boss.run(Source("return 2;"))).result == 2
             assert boss.stats()["kills"] == {}
     events = [entry["event"] for entry in logs]
-    assert "the zygote hangs, and is killed" in events
-    assert "the zygote works again" in events
+    assert "zygote.hung" in events
+    assert "zygote.recovered" in events
 
 
 async def stop_all(count):

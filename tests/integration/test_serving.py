@@ -142,7 +142,8 @@ def test_more_clients_than_it_may_open_files_for_harm_nobody():
         server.until("too many")
         server.signal(signal.SIGUSR1)
         clients = [
-            int(server.until(rf"state of a front clients=(\d+) front={name}")[1]) for name in server.ports
+            int(server.until(rf"front.state: the state of a front clients=(\d+) front={name}")[1])
+            for name in server.ports
         ]
         assert sum(clients) <= int(limit[1])
         crowd.pop_all().close()
@@ -190,21 +191,23 @@ def test_a_signal_has_the_state_told_and_ends_nothing():
     with serving() as server, server.oaf() as ask:
         assert ask("1 + 1") == "2"
         server.signal(signal.SIGUSR1)
-        state = server.until(r"\] state (.*)")[1]
+        state = server.until(r"\] server.state: the state of the server (.*)")[1]
         for words in ("queued=0", "runs=1", "children=1", f"pid={server.process.pid}"):
             assert words in state
-        assert server.until("state of a front .*front=oaf.*")[0].startswith("state of a front clients=1")
-        assert re.search(
-            r"age_s=\S+ cpu_ms=\d+ memory_kib=\d+ .*runs=1", server.until("state of a child.*")[0]
-        )
+        assert "clients=1" in server.until("front.state: .*front=oaf.*")[0]
+        assert re.search(r"age_s=\S+ cpu_ms=\d+ memory_kib=\d+ .*runs=1", server.until("child.state.*")[0])
         assert ask("2 + 2") == "4"
 
 
 def test_the_state_is_told_in_json_too():
     with serving("oaf", JEFE_LOG_FORMAT="json") as server:
         server.signal(signal.SIGUSR1)
-        state = json.loads(server.until(r'^\{.*"state".*')[0])
-        assert (state["event"], state["level"], state["pid"]) == ("state", "warning", server.process.pid)
+        state = json.loads(server.until(r'^\{.*"server.state".*')[0])
+        assert (state["event"], state["level"], state["pid"]) == (
+            "server.state",
+            "warning",
+            server.process.pid,
+        )
 
 
 @pytest.mark.parametrize("number", [signal.SIGUSR1, signal.SIGUSR2, signal.SIGHUP])
@@ -241,14 +244,14 @@ def test_what_the_parent_ignores_stays_ignored():
         assert ask("1 + 1") == "2"
         server.signal(signal.SIGTERM)
         assert server.process.wait(50) == 143
-        assert b"state" not in server.process.stderr.read()
+        assert b"server.state" not in server.process.stderr.read()
 
 
 def test_tokens_are_read_anew_and_clients_that_are_in_stay_in(tmp_path):
     file = tmp_path / "token"
     file.write_text("old\n")
     names = {"JEFE_OAF_TOKEN": "", "JEFE_OAF_TOKEN_FILE": str(file), "JEFE_HEXPUT_TOKEN_FILE": str(file)}
-    anew = "tokens and certificate were read anew"
+    anew = "reload.done"
     with serving(**names, JEFE_LOG_LEVEL="info") as server, server.oaf("old") as ask:
         assert ask("1 + 1") == "2"
         with server.hexput(additional_headers={"Authorization": "Bearer old"}) as client:
@@ -267,7 +270,7 @@ def test_tokens_are_read_anew_and_clients_that_are_in_stay_in(tmp_path):
             client.recv()
         file.unlink()
         server.signal(signal.SIGHUP)
-        assert "cannot read JEFE_HEXPUT_TOKEN_FILE" in server.until(".*stays as it was.*")[0]
+        assert "cannot read JEFE_HEXPUT_TOKEN_FILE" in server.until(".*reload.failed.*")[0]
         server.until(anew)
         with server.oaf("new") as late:
             assert late("4 + 4") == "8"
@@ -291,7 +294,7 @@ async def test_the_certificate_is_read_anew(tmp_path):
         assert (served(old), served(new)) == (True, False)
         both.write_bytes(new_both.read_bytes())
         server.signal(signal.SIGHUP)
-        server.until("were read anew")
+        server.until("reload.done")
         assert (served(old), served(new)) == (False, True)
 
 
@@ -341,7 +344,7 @@ def test_a_server_that_root_starts_becomes_another_user_and_so_do_its_children(t
     token.chmod(0o600)  # of root: read before it becomes another user
     names = {"JEFE_OAF_TOKEN": "", "JEFE_OAF_TOKEN_FILE": str(token), "JEFE_USER": str(UID)}
     with serving("oaf", **names, JEFE_LOG_LEVEL="info", JEFE_MAX_TIME="100") as server, server.oaf() as ask:
-        server.until("jefe serves")
+        server.until("server.started")
         assert not [line for line in server.said if "[warning" in line or "[error" in line]
         assert ask("1 + 1") == "2"
         family = [server.process.pid, *tree.whole_tree(server.process.pid)]
@@ -350,13 +353,13 @@ def test_a_server_that_root_starts_becomes_another_user_and_so_do_its_children(t
             assert psutil.Process(pid).uids() == (UID, UID, UID)
         # The watchdog sees what a child takes, and a child that dies is replaced.
         server.signal(signal.SIGUSR1)
-        assert int(server.until(r"state of a child .*memory_kib=(\d+)")[1]) > 0
+        assert int(server.until(r"child.state: .*memory_kib=(\d+)")[1]) > 0
         assert "killed" in ask(ENDLESS)
         for pid in tree.children(server.process.pid):
             tree.kill(pid, tree.zygote(server.process.pid))
         assert ask("2 + 2") == "4"
         server.signal(signal.SIGHUP)
-        assert "permission denied" in server.until(".*stays as it was.*")[0]
+        assert "permission denied" in server.until(".*reload.failed.*")[0]
         assert ask("3 + 3") == "6"
         pidfds = [os.pidfd_open(pid) for pid in tree.whole_tree(server.process.pid)]
         server.signal(signal.SIGKILL)
@@ -368,13 +371,13 @@ def test_a_server_that_root_starts_becomes_another_user_and_so_do_its_children(t
 @ROOT_ONLY
 def test_root_is_warned_that_it_serves_as_root():
     with serving("oaf") as server:
-        server.until("jefe serves as root: set JEFE_USER")
+        server.until("server.root: .*: set JEFE_USER")
 
 
 @ROOT_ONLY
 def test_root_may_want_to_stay_root():
     with serving("oaf", JEFE_USER="0", JEFE_LOG_LEVEL="info") as server:
-        server.until("jefe serves")
+        server.until("server.started")
         assert not any("as root" in line for line in server.said)
 
 

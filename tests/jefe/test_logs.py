@@ -73,6 +73,38 @@ def test_kinds_without_end_are_not_all_kept() -> None:
     assert len(few._kinds) <= 1000
 
 
+def told(form: str) -> str:
+    """What the log says of an event, and of something that is none, in a format."""
+    stream = io.StringIO()
+    before = structlog.get_config()
+    try:
+        logs.configure(Settings(log_format="json" if form == "json" else "console"), stream)
+        structlog.get_logger().warning("child.died", pid=7)
+        structlog.get_logger().warning("it rains")
+    finally:
+        structlog.configure(**before)
+    return stream.getvalue()
+
+
+def test_an_event_has_its_name_and_its_sentence_in_each_format() -> None:
+    died, rains = map(msgspec.json.decode, told("json").splitlines())
+    assert (died["event"], died["message"], died["pid"]) == ("child.died", "a child died", 7)
+    assert list(died)[:2] == ["event", "message"]
+    assert (rains["event"], "message" in rains) == ("it rains", False)
+    assert "child.died: a child died" in told("console")
+
+
+def test_in_a_program_without_structlog_an_event_has_both_too(caplog: pytest.LogCaptureFixture) -> None:
+    before = structlog.get_config() if structlog.is_configured() else None
+    structlog.reset_defaults()
+    try:
+        logs.Logger().warning("child.died", pid=7)
+    finally:
+        if before is not None:
+            structlog.configure(**before)
+    assert [record.getMessage() for record in caplog.records] == ["child.died: a child died pid=7"]
+
+
 @pytest.mark.parametrize(
     ("settings", "most"),
     [(Settings(), FEW), (Settings(debug=True), FEW + 5), (Settings(log_level="debug"), FEW + 5)],

@@ -253,12 +253,14 @@ class Connection:
             return
         silent = self._heard_at + self._own.idle_timeout
         if now >= (silent if self.is_proven else min(silent, self._prove_by)):
-            _log.info("an idle client was dropped", peer=self._host)
+            _log.info("client.idle", peer=self._host, why="it was silent")
             self._listening.cancel()
 
     def _make_room(self) -> None:
         """Too much is held for all clients, and this one is the one to go."""
-        _log.warning("a client was dropped: too much is held (JEFE_MAX_BUFFERED)", peer=self._host)
+        _log.warning(
+            "client.dropped", peer=self._host, why="too much is held for all clients (JEFE_MAX_BUFFERED)"
+        )
         self._is_over = True
         if self._out.size or self._ordered.held:  # it does not take what it is sent, or asked for too much
             self._out.break_off()
@@ -282,7 +284,7 @@ class Connection:
         self._batch.run(self._cancel_all)
         self._client.close()
         if self._malformed > _COMPLAINTS:
-            _log.warning("malformed messages", peer=self._host, count=self._malformed)
+            _log.warning("message.malformed_total", peer=self._host, count=self._malformed)
 
     def _cancel_all(self) -> None:
         for run in self._runs:
@@ -296,7 +298,7 @@ class Connection:
             with trio.move_on_after(self._own.idle_timeout) as patience:
                 await self._flow.until(condition)
             if patience.cancelled_caught and not self._runs:
-                _log.info("a client was dropped: it does not take its answers", peer=self._host)
+                _log.info("client.idle", peer=self._host, why="it does not take its answers")
                 self._out.break_off()
                 self._flow.break_off()
 
@@ -321,7 +323,7 @@ class Connection:
             is_first, self._has_spoken = not self._has_spoken, True
             if is_first and _HTTP.match(line):
                 # An answer in our protocol would only mislead.
-                _log.info("a client did not speak OAF", peer=self._host)
+                _log.info("client.foreign", front="oaf", peer=self._host)
                 self._is_over = self._is_foreign = True
                 return
             self._admit(messages.open_message(line))
@@ -343,7 +345,7 @@ class Connection:
             self._is_over = True
         self._malformed += 1
         if self._malformed <= _COMPLAINTS:
-            _log.warning("malformed message", peer=self._host, detail=error.detail)
+            _log.warning("message.malformed", peer=self._host, detail=error.detail)
         self._fail(error.id, PROTOCOL_ERROR, error.detail)
 
     def _admit(self, message: messages.Message) -> None:
@@ -365,7 +367,7 @@ class Connection:
             self.is_proven = self._client.is_proven = False
             self._prove_by = trio.current_time() + PROVING
         self._shared.guard.failed(self._address)
-        _log.warning("a message without the right token", peer=self._host)
+        _log.warning("message.unauthorized", peer=self._host)
         self._fail(
             message.request_id,
             AUTHENTICATION_ERROR,
@@ -375,7 +377,9 @@ class Connection:
     def _enter(self, message: messages.Message) -> bool:
         """Have the client served, which has shown the token. False: there are too many, which it is told."""
         if not self._prove():
-            _log.warning("a client was refused: there are too many", peer=self._host)
+            _log.warning(
+                "client.refused", peer=self._host, reason="there are too many (JEFE_MAX_CONNECTIONS)"
+            )
             self._is_over = True
             self._fail(
                 message.request_id,

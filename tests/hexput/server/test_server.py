@@ -378,7 +378,7 @@ async def test_every_end_is_answered_and_logged(sent, answered, logged, capfd):
         _welcome, *found = await frames_of(stream, data)
         assert found == ([answered] if answered else [])
         await stream.aclose()
-    (line,) = [each for each in capfd.readouterr().err.splitlines() if "a client disconnected" in each]
+    (line,) = [each for each in capfd.readouterr().err.splitlines() if "client.disconnected" in each]
     line = json.loads(line)
     assert (line["code"], line["why"]) == (logged, None)
 
@@ -391,7 +391,7 @@ async def test_a_complaint_says_whose_message_it_is_about(capfd):
         await frames_of(stream, data)
         host, port = stream.socket.getsockname()
     (line,) = [json.loads(each) for each in capfd.readouterr().err.splitlines() if '"connection": 1' in each]
-    assert (line["event"], line["address"]) == ("an unreadable message", f"{host}:{port}")
+    assert (line["event"], line["address"]) == ("message.malformed", f"{host}:{port}")
 
 
 async def test_a_client_that_has_gone_before_it_is_looked_at_is_no_error(capfd):
@@ -402,7 +402,7 @@ async def test_a_client_that_has_gone_before_it_is_looked_at_is_no_error(capfd):
         stream, _ = await server.raw()  # it came later
         await stream.aclose()
     (line,) = [json.loads(each) for each in capfd.readouterr().err.splitlines() if '"connection": 1' in each]
-    assert (line["event"], line["level"]) == ("a client did not ask for a WebSocket", "info")
+    assert (line["event"], line["level"]) == ("client.foreign", "info")
 
 
 async def test_a_ping_is_answered_amid_a_message():
@@ -438,7 +438,7 @@ async def test_a_client_that_pings_and_reads_no_pongs_is_dropped():
             with pytest.raises(trio.BrokenResourceError):
                 await ping_for_ever()
             assert await is_well(server)
-    (line,) = [each for each in logs if each["event"] == "a client was dropped"]
+    (line,) = [each for each in logs if each["event"] == "client.dropped"]
     assert line["why"] == "it did not read what it was sent (JEFE_MAX_OUTBOX)"
 
 
@@ -457,7 +457,7 @@ async def test_a_failure_of_a_client_that_does_not_read_is_nobody_elses():
             with pytest.raises(trio.BrokenResourceError):
                 await send_for_ever()
             assert await is_well(server)
-    assert "a connection failed" not in [line["event"] for line in logs]
+    assert "connection.failed" not in [line["event"] for line in logs]
 
 
 # ------------------------------------------------------------------------------------ clients that misbehave
@@ -487,7 +487,7 @@ async def test_what_is_no_upgrade_ends_its_own_connection_only(request_text):
             said = b"HTTP/1.1 431" if is_long else b"connect to it with a WebSocket"
             assert said in answer or (answer == b"" and is_long)
             assert await is_well(server)
-    assert "a connection failed" not in [line["event"] for line in logs]
+    assert "connection.failed" not in [line["event"] for line in logs]
 
 
 async def test_a_client_that_connects_and_says_nothing_is_dropped(monkeypatch):

@@ -282,7 +282,7 @@ async def test_a_killed_run_is_logged_once_with_the_script_and_the_client(client
         await client.say(id="c", action="run", name="named")
         failed, _, named = client.news()
     assert failed["error_type"] == named["error_type"] == "Killed"
-    killed = [entry for entry in logs if entry["event"] == "a run was killed"]
+    killed = [entry for entry in logs if entry["event"] == "run.killed"]
     assert [entry["client"] for entry in killed] == ["127.0.0.1:50000"] * 2
     assert killed[0]["script"].startswith("sha256:")
     assert killed[1]["script"] == "named"

@@ -41,11 +41,11 @@ async def test_everything_each_front_and_each_child_is_told(family, autojump_clo
         family.release.set()
     whole, hexput, oaf, *children = logs
     assert {line["log_level"] for line in logs} == {"warning"}
-    assert (whole["event"], whole["children"], whole["busy"], whole["runs"]) == ("state", 2, 1, 1)
+    assert (whole["event"], whole["children"], whole["busy"], whole["runs"]) == ("server.state", 2, 1, 1)
     assert (hexput["front"], hexput["clients"], oaf["front"], oaf["clients"]) == ("hexput", 0, "oaf", 1)
     assert (hexput["unproven"], oaf["unproven"]) == (0, 1)
     assert hexput["listens"].startswith("127.0.0.1:")
-    assert {line["event"] for line in children} == {"state of a child"}
+    assert {line["event"] for line in children} == {"child.state"}
     assert {line["pid"] for line in children} == {child.pid for child in family.children}
     assert sorted(bool(line["pending"]) for line in children) == [False, True]
     assert all(isinstance(line["age_s"], float) for line in children)

@@ -106,11 +106,11 @@ async def test_what_a_child_says_is_logged_within_bounds_and_without_tricks(log)
     )
     await child.live()
     assert child.exit_status == 3
-    said = [entry for entry in log.entries if entry["event"] == "a child says"]
+    said = [entry for entry in log.entries if entry["event"] == "child.said"]
     assert len(said) == 100
     assert said[0] == {
         "level": "warning",
-        "event": "a child says",
+        "event": "child.said",
         "pid": child.pid,
         "line": "\ufffd[2Jhello",
     }

@@ -107,7 +107,7 @@ async def test_a_stopped_child_is_replaced_and_its_run_is_not_to_blame(
         assert told(ended[0])["ok"]
         assert boss.stats()["kills"] == {}
     first = news(logs)[0]
-    assert (first["event"], first["why"], first["replayed"]) == ("a child is killed", "it was stopped", 1)
+    assert (first["event"], first["why"], first["replayed"]) == ("child.killed", "it was stopped", 1)
 
 
 async def test_a_child_that_was_stopped_while_it_idled_costs_no_wait(family, one, bodies, autojump_clock):
@@ -276,7 +276,7 @@ async def test_a_failure_about_one_child_is_that_child_s_own(family, bodies, log
         await wait_all_tasks_blocked()
         assert told(ended[0])["ok"]
         assert len(family.alive) == 2
-    assert events(logs) == ["a child is broken, and killed"] * 2
+    assert events(logs) == ["child.broken"] * 2
     assert all(entry["why"].startswith(type(error).__name__) for entry in news(logs))
     assert all(entry["replayed"] == 1 for entry in news(logs))
 
@@ -309,7 +309,7 @@ async def test_a_start_that_fails_in_any_way_is_tried_again(family, one, logs, a
     async with open_supervisor(one, spawn=spawn) as boss:
         await trio.sleep(1)
         assert (await boss.run(ECHO, {"a": 1})).sandbox == {"a": 1}
-    assert events(logs) == ["a child could not be started"] * 2
+    assert events(logs) == ["child.start_failed"] * 2
 
 
 async def test_a_callback_that_fails_harms_nobody(family, one, logs):
@@ -330,7 +330,7 @@ async def test_a_callback_that_fails_harms_nobody(family, one, logs):
         assert told(ended[0])["response"]["exception"]["message"] == "the host failed"
         assert (await boss.run(ECHO, {"a": 1})).sandbox == {"a": 1}
         assert len(family.children) == 1
-    assert events(logs) == ["a callback failed"] * 3
+    assert events(logs) == ["callback.failed"] * 3
 
 
 # --------------------------------------------------------------------------------------- reading sources
@@ -352,8 +352,8 @@ async def test_a_source_that_is_too_much_to_read_is_killed_and_not_read_for_ever
         assert (len(family.children), len(family.compilers)) == (2, 2)  # it was tried once in each
         assert boss.stats()["kills"] == {TIME: 10}
         assert (await boss.run(ECHO, {"a": 1})).sandbox == {"a": 1}
-    assert events(logs).count("a child is killed") == 2
-    assert events(logs).count("a run was killed") == 10
+    assert events(logs).count("child.killed") == 2
+    assert events(logs).count("run.killed") == 10
 
 
 async def test_a_source_that_a_child_finds_too_much_is_not_read_for_ever_either(family, one, logs):
@@ -364,8 +364,8 @@ async def test_a_source_that_a_child_finds_too_much_is_not_read_for_ever_either(
                 await boss.run(bomb)
         assert family.log.count(("compile", "heavy")) == 2
         assert boss.stats()["kills"] == {TIME: 5}
-    assert events(logs).count("a run was killed") == 5
-    assert events(logs).count("the reading of a script was killed") == 1
+    assert events(logs).count("run.killed") == 5
+    assert events(logs).count("compile.killed") == 1
 
 
 @pytest.mark.parametrize(
@@ -380,8 +380,8 @@ async def test_a_compile_that_takes_too_much_is_answered_and_so_is_a_parse(
             await boss.compile("bomb", "late x")
         assert trio.current_time() == pytest.approx(seconds, abs=0.1)
         assert (await boss.run(ECHO, {"a": 1})).sandbox == {"a": 1}
-    first = next(entry for entry in news(logs) if entry["event"] != "a child is killed")
-    assert first["event"] == "the reading of a script was killed"
+    first = next(entry for entry in news(logs) if entry["event"] != "child.killed")
+    assert first["event"] == "compile.killed"
     assert (first["script"], first["reason"]) == ("bomb", TIME)
 
 
@@ -401,7 +401,7 @@ async def test_a_killed_run_s_line_names_the_script_the_limit_what_was_taken_and
     killed, child = [entry for entry in logs if "kill" in entry["event"]]
     assert {**killed, "taken": None} == {
         "log_level": "warning",
-        "event": "a run was killed",
+        "event": "run.killed",
         "script": "a \\n name",
         "reason": TIME,
         "limit": "250 ms",
@@ -409,7 +409,7 @@ async def test_a_killed_run_s_line_names_the_script_the_limit_what_was_taken_and
         "client": "127.0.0.1:50000",
     }
     assert 500 <= int(killed["taken"].removesuffix(" ms")) <= 550
-    assert (child["event"], child["script"], child["replayed"]) == ("a child is killed", "a \\n name", 1)
+    assert (child["event"], child["script"], child["replayed"]) == ("child.killed", "a \\n name", 1)
 
 
 async def test_a_run_that_its_child_ended_is_logged_alike_and_a_source_has_a_digest(family, one, logs):
@@ -419,7 +419,7 @@ async def test_a_run_that_its_child_ended_is_logged_alike_and_a_source_has_a_dig
     assert news(logs) == [
         {
             "log_level": "warning",
-            "event": "a run was killed",
+            "event": "run.killed",
             "script": "sha256:" + hashlib.sha256(b"bomb").hexdigest()[:12],
             "reason": "killed: too much memory used",
             "limit": "10240 KiB",
@@ -440,9 +440,9 @@ async def test_a_run_that_ends_with_its_child_is_logged_too_and_deaths_say_what_
         await wait_all_tasks_blocked()
         assert len(ended) == 2
     assert [(entry["event"], entry.get("replayed")) for entry in news(logs)] == [
-        ("a child died", 2),
-        ("a run was killed", None),
-        ("a child died", 1),
+        ("child.died", 2),
+        ("run.killed", None),
+        ("child.died", 1),
     ]
     assert news(logs)[1]["reason"] == "child died while running script"
     assert news(logs)[1]["client"] == "pipe"
@@ -457,7 +457,7 @@ async def test_a_run_that_nobody_waits_for_is_no_news(family, one, bodies, logs,
         began = trio.current_time()
         assert (await boss.run(ECHO, {"a": 1})).sandbox == {"a": 1}
         assert trio.current_time() - began < 0.2
-    assert events(logs) == ["a child is killed"]
+    assert events(logs) == ["child.killed"]
 
 
 @pytest.mark.parametrize(("growth", "is_killed"), [(30_000, False), (100_000, True)])

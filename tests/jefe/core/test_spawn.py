@@ -374,10 +374,10 @@ async def test_a_stopped_zygote_that_is_asked_for_a_birth_is_replaced():
             await end(process)
             await end(before)
     hangs, died, well = logs
-    assert (hangs["event"], hangs["pid"]) == ("the zygote hangs, and is killed", zygote)
+    assert (hangs["event"], hangs["pid"]) == ("zygote.hung", zygote)
     assert hangs["why"] == "it was stopped"
-    assert died["event"] == "the zygote died"
-    assert (well["event"], well["pid"]) == ("the zygote works again", successor)
+    assert died["event"] == "zygote.died"
+    assert (well["event"], well["pid"]) == ("zygote.recovered", successor)
     assert re.fullmatch(r"\d+\.\d\d s", well["after"])
 
 
@@ -432,7 +432,7 @@ async def test_a_zygote_that_hangs_is_replaced(monkeypatch, then, why):
             process = await births.spawn()
             assert await answers(process)
             await end(process)
-    assert [entry.get("why") for entry in logs if "hangs" in entry["event"]] == [why]
+    assert [entry.get("why") for entry in logs if entry["event"] == "zygote.hung"] == [why]
 
 
 async def test_without_a_zygote_each_child_is_an_interpreter(monkeypatch):

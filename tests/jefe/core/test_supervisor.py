@@ -282,8 +282,8 @@ async def test_a_full_queue_refuses_at_once(family):
         assert ended == []  # never inside the call that asked
         boss.batch.flush()
         assert [run.answer.reason for run in ended] == ["overloaded"]
-        assert [line["event"] for line in logged] == [
-            "a request was refused: too many runs wait (JEFE_MAX_QUEUE)"
+        assert [(line["event"], line["reason"]) for line in logged] == [
+            ("request.refused", "2 runs wait already (JEFE_MAX_QUEUE)")
         ]
         with pytest.raises(jefe.Overloaded, match="JEFE_MAX_QUEUE"):
             await boss.run(Source("echo"))

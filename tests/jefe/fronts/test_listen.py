@@ -117,9 +117,9 @@ async def test_what_is_risky_and_wanted_is_a_warning(own, shared, said):
         with capture_logs() as logs:
             for door in doors:
                 list(door.announcement())
-    ((event, level),) = [(line["event"], line["log_level"]) for line in logs]
-    assert level == "warning"
-    assert event.startswith(said)
+    ((event, level, why),) = [(line["event"], line["log_level"], line["why"]) for line in logs]
+    assert (event, level) == ("front.exposed", "warning")
+    assert why.startswith(said)
 
 
 async def test_a_front_that_makes_tokens_is_never_open():
@@ -203,7 +203,7 @@ async def test_who_proves_nothing_is_closed_and_keeps_nobody_out(nursery, monkey
                     assert await stream.receive_some() == b""
             assert doors.connections.unproven.total() == 0
         assert doors.connections.served == {"hexput": 1}
-        assert {line["event"] for line in logs} == {"an unproven client was dropped: it took too long"}
+        assert {line["event"] for line in logs} == {"connection.too_slow"}
         nursery.cancel_scope.cancel()
 
 
@@ -249,7 +249,7 @@ async def test_a_system_without_a_file_left_is_waited_for_and_told_of_once(nurse
             nursery.start_soon(door.serve, partial(greet, b"in"), nursery, Shutdown())
             assert await heard(port_of(door)) == b"in"
         ((event, why),) = [(line["event"], line["why"]) for line in logs]
-        assert event == "no connection can be accepted"
+        assert event == "connections.not_accepted"
         assert why == "too many open files"
         nursery.cancel_scope.cancel()
 

@@ -202,7 +202,7 @@ async def test_a_killed_run_is_logged_with_its_script(talk):
         await client.ask({"cmd": "compile", "scriptName": "s", "script": "bomb"}, run("s"))
         (failed,) = await client.answers(1)
     assert failed == {"ok": False, "reason": "killed: too much memory used"}
-    (killed,) = [entry for entry in logs if entry["event"] == "a run was killed"]
+    (killed,) = [entry for entry in logs if entry["event"] == "run.killed"]
     assert (killed["client"], killed["script"], killed["reason"]) == ("pipe", "s", failed["reason"])
 
 

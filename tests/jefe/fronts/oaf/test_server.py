@@ -175,7 +175,7 @@ async def test_a_killed_evaluation_is_logged_with_its_client(server):
         client = (await server())(host="10.0.0.7")
         (failed,) = await client.asked("bomb")
     assert failed["details"] == {"reason": "killed: too much memory used"}
-    (killed,) = [entry for entry in logs if entry["event"] == "a run was killed"]
+    (killed,) = [entry for entry in logs if entry["event"] == "run.killed"]
     assert (killed["client"], killed["limit"]) == ("10.0.0.7", "10240 KiB")
     assert killed["script"].startswith("sha256:")
 
@@ -295,7 +295,9 @@ async def test_a_thousand_wrong_tokens_are_slowed_and_logged_and_nobody_else_is(
                 assert trio.current_time() == now
             await client.stream.aclose()
     assert trio.current_time() - began >= 1000 - FREE
-    assert [entry["peer"] for entry in logs if "token" in entry["event"]] == ["10.0.0.1"] * 1000
+    assert [entry["peer"] for entry in logs if entry["event"] == "message.unauthorized"] == [
+        "10.0.0.1"
+    ] * 1000
 
 
 async def test_guesses_of_others_delay_the_first_token_of_a_client_by_a_moment_alone(server, autojump_clock):
@@ -452,7 +454,7 @@ async def test_malformed_messages_are_logged_up_to_a_bound(server):
         assert len(await client.rest()) == 1000
         await wait_all_tasks_blocked()
     logs = [entry for entry in logs if "peer" in entry]
-    assert [entry["event"] for entry in logs] == ["malformed message"] * 20 + ["malformed messages"]
+    assert [entry["event"] for entry in logs] == ["message.malformed"] * 20 + ["message.malformed_total"]
     assert logs[-1]["count"] == 1000
 
 
