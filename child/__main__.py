@@ -14,6 +14,7 @@ from child.guard import STATM, Gauge, Guard, keep_little
 from child.loop import serve
 from child.protocol import LANGUAGES
 from child.room import NoRoom, Room, reserve, stretch
+from child.title import Title, name
 
 HELP: Final = """\
 usage: python -m child [--language NAME]
@@ -93,13 +94,23 @@ def main(arguments: list[str]) -> int:
         keep_little()
         stretch()
         gauge = Gauge(STATM)
+        title = Title()
+        name(f"jefe:{language}")
         report = give_up((0, 1, 2, source, sink, *gauge.descriptors), profile=engine.capabilities.profile)
         if report.missing:
             _say(report.sentence)
         room.start(gauge.read().size)
         guard = Guard(gauge, room)
         return serve(
-            engine, size, source, sink, guard=guard, max_data=data_size, lacking=report.lack, debug=debug
+            engine,
+            size,
+            source,
+            sink,
+            guard=guard,
+            max_data=data_size,
+            lacking=report.lack,
+            debug=debug,
+            on_role=lambda role: title.show(f"jefe: {language} {role}"),
         )
     except NoRoom as error:
         _say(str(error))

@@ -164,6 +164,7 @@ class Loop:
         guard: watches over the limits of runs; whether it does so is for its owner to say (`Guard.start`).
         lacking: what the sandbox of this process lacks, a sentence; it is told with `stats`. Empty: nothing.
         debug: whether the traceback of an engine's own error is shown on stderr.
+        on_role: is called with `runner` or `compiler`, once, when the child becomes the one or the other.
     """
 
     def __init__(
@@ -176,8 +177,10 @@ class Loop:
         max_data: int | None = None,
         lacking: str = "",
         debug: bool = False,
+        on_role: Callable[[str], object] | None = None,
     ) -> None:
         self._engine = engine
+        self._on_role = on_role
         self._most_waiting = engine.capabilities.most_waiting
         self._is_seeded = engine.capabilities.seeded
         self._guard = guard or Guard()
@@ -276,7 +279,9 @@ class Loop:
         engine = self._speaks(request.language)
         if self._is_runner:
             raise _Refused(f"{protocol.INTERNAL_ERROR}{_RUNNER}")
-        self._is_compiler = True
+        if not self._is_compiler:
+            self._is_compiler = True
+            self._tell_role("compiler")
         source = request.script.encode("utf-8", "surrogatepass")
         limits = Limits(request.max_time, request.max_mem)
         calls = None
@@ -318,7 +323,13 @@ class Loop:
     def _become_runner(self) -> None:
         if self._is_compiler:
             raise _Refused(f"{protocol.INTERNAL_ERROR}{_COMPILER}")
-        self._is_runner = True
+        if not self._is_runner:
+            self._is_runner = True
+            self._tell_role("runner")
+
+    def _tell_role(self, role: str) -> None:
+        if self._on_role is not None:
+            self._on_role(role)
 
     def _remove(self, request: protocol.Remove) -> None:
         self._script(request.script_name)
@@ -603,6 +614,7 @@ def serve(
     max_data: int | None = None,
     lacking: str = "",
     debug: bool = False,
+    on_role: Callable[[str], object] | None = None,
 ) -> int:
     """Read requests from one file descriptor and write answers to another, until either ends.
 
@@ -615,6 +627,7 @@ def serve(
         guard: see `Loop`; it is started here.
         lacking: see `Loop`.
         debug: see `Loop`.
+        on_role: see `Loop`.
 
     Returns:
         The exit status of the process: 0 if the input ended, or nobody wants the output any more; 1 if the
@@ -636,6 +649,7 @@ def serve(
         max_data=max_data,
         lacking=lacking,
         debug=debug,
+        on_role=on_role,
     )
     try:
         while data := os.read(source, READ_SIZE):

@@ -38,6 +38,7 @@ from child.loop import Loop, serve
 from child.protocol import births as birth
 from child.protocol.births import Kind
 from child.room import NoRoom, Room, reserve, stretch
+from child.title import Title, name
 
 _PR_SET_PDEATHSIG: Final = 1  # <linux/prctl.h>
 
@@ -92,6 +93,9 @@ class Zygote:
         self._room = room or Room(0)
         self._headroom = headroom
         self._debug = debug
+        self._title = Title()
+        self._title.show(f"jefe: {engine.name} zygote")
+        name("jefe:zygote")
         self._children: dict[int, _Child] = {}  # by pidfd
         self._spare: _Child | None = None
         self._poll = select.poll()
@@ -207,6 +211,8 @@ class Zygote:
             for target, descriptor in enumerate(own):
                 os.dup2(descriptor, target)
             _die_with(zygote)
+            name(f"jefe:{self._engine.name}")
+            self._title.show(f"jefe: {self._engine.name} child")
             os.setsid()  # what a terminal sends to its foreground must not reach it
             gc.enable()
             gauge = Gauge(STATM)
@@ -228,6 +234,7 @@ class Zygote:
                 max_data=self._max_data,
                 lacking=report.lack,
                 debug=self._debug,
+                on_role=self._show_role,
             )
         except NoRoom as error:
             sys.stderr.write(f"child: {error}\n")
@@ -238,6 +245,9 @@ class Zygote:
         finally:
             # Also if stderr fails. Nothing is unwound: waiting runs could take their time over that.
             os._exit(status)
+
+    def _show_role(self, role: str) -> None:
+        self._title.show(f"jefe: {self._engine.name} {role}")
 
 
 def try_out(engine: Engine) -> None:

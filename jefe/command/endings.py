@@ -169,6 +169,15 @@ def _status(shutdown: "Shutdown") -> int:
     return 128 + shutdown.signal if shutdown.signal else 0
 
 
+def name_process() -> None:
+    """Have `top` call this process `jefe`, and not by the interpreter's name."""
+    try:
+        with open("/proc/self/comm", "w", encoding="ascii") as file:
+            file.write("jefe")
+    except OSError:  # another system
+        pass
+
+
 def drive(work: Callable[[], Awaitable[T]]) -> T:
     """Run async work to its end. Raises SystemExit with the signal's status when a signal ended it."""
     import trio

@@ -15,7 +15,7 @@ from typing import TYPE_CHECKING, Any, TypeVar
 
 import click
 
-from jefe.command.endings import FAILED, MISUSED, conclude, drive, drive_server, say, write_out
+from jefe.command.endings import FAILED, MISUSED, conclude, drive, drive_server, name_process, say, write_out
 from jefe.command.fronts import all_rows, all_settings
 from jefe.command.given import (
     Text,
@@ -125,6 +125,7 @@ def _serve_pipe() -> int:
 
     settings = read_settings()
     raise_file_limit()
+    name_process()
     if sys.stdin is not None and sys.stdin.isatty():
         say(
             "jefe: reading requests from this terminal, one JSON object a line, until Ctrl-D; for example: "

@@ -23,7 +23,7 @@ from typing import TYPE_CHECKING
 import click
 
 from hexput.server.settings import HexputSettings
-from jefe.command.endings import OTHERS, conclude, drive_server, say
+from jefe.command.endings import OTHERS, conclude, drive_server, name_process, say
 from jefe.command.fronts import FRONTS, all_settings
 from jefe.command.given import read_settings, read_struct
 from jefe.command.options import SettingsCommand, given_options, option_of
@@ -62,6 +62,7 @@ def serve(fronts: Sequence[FrontSettings], settings: Settings) -> int:
     log = structlog.get_logger()
     rows: dict[Front, FrontSettings] = {import_module(FRONTS[type(own)]).FRONT: own for own in fronts}
     raise_file_limit()
+    name_process()
 
     async def work(shutdown: "Shutdown") -> None:
         try:
