@@ -7,8 +7,10 @@ wrong types and counts are errors that name the method.
 
 from __future__ import annotations
 
+import re
 from collections.abc import Callable, Iterator
 from decimal import ROUND_HALF_UP, Context, Decimal
+from math import ceil, floor, fsum, isinf
 from types import FunctionType
 
 from msgspec import Struct
@@ -224,6 +226,17 @@ def _replace(value: str, old: Value, new: Value) -> Value:
     return value.replace(old, new)
 
 
+_NUMBER = re.compile(r"[+-]?[0-9]++(?:\.[0-9]++)?+(?:[eE][+-]?[0-9]++)?+")
+
+
+def _to_number(value: str) -> Value:
+    written = value.strip(_WHITE_SPACE)
+    if _NUMBER.fullmatch(written) is None:
+        return None
+    number = float(written)
+    return None if isinf(number) else number
+
+
 # Arrays. Those that call back walk a copy, so that a callback may change the array.
 
 
@@ -386,14 +399,33 @@ def _sort(depth: int, value: list[Value], callback: Value = _NOT_GIVEN) -> Value
 
         ordered = _merge_sort(value, compare)
     else:
-        kinds = set(map(type, value))
-        if not (kinds <= NUMBERS or kinds <= {str}):
-            raise ExecutionError(
-                "TypeError", "Array.sort without a callback expects all numbers or all strings"
-            )
+        _check_ordered(value, "sort without a callback")
         ordered = sorted(value)
     value[:] = ordered
     return value
+
+
+def _check_ordered(value: list[Value], method: str) -> None:
+    kinds = set(map(type, value))
+    if not (kinds <= NUMBERS or kinds <= {str}):
+        raise ExecutionError("TypeError", f"Array.{method} expects all numbers or all strings")
+
+
+def _min(value: list[Value]) -> Value:
+    _check_ordered(value, "min")
+    return min(value, default=None)
+
+
+def _max(value: list[Value]) -> Value:
+    _check_ordered(value, "max")
+    return max(value, default=None)
+
+
+def _sum(value: list[Value]) -> Value:
+    if not set(map(type, value)) <= NUMBERS:
+        raise ExecutionError("TypeError", "Array.sum expects all numbers")
+    # Not Python's sum: its last digits depend on the version of Python, and these on nothing but the numbers.
+    return fsum(value)
 
 
 def _merge_sort(items: list[Value], compare: Callable[[Value, Value], int]) -> list[Value]:
@@ -465,6 +497,25 @@ def _to_fixed(value: float, digits: Value) -> Value:
     return "-" + fixed if value < 0 else fixed
 
 
+def _round(value: float, digits: Value = 0) -> Value:
+    places = _whole(digits)
+    if places > 100:
+        raise _Unfit("0 to 100 digits", text_of(digits), "RangeError")
+    number = float(value)
+    if number.is_integer():
+        return number
+    rounded = Decimal(number).quantize(Decimal(1).scaleb(-places), context=_EXACT)
+    return float(rounded) + 0.0  # -0.4 becomes 0, not minus zero
+
+
+def _floor(value: float) -> Value:
+    return float(floor(value))
+
+
+def _ceil(value: float) -> Value:
+    return float(ceil(value))
+
+
 def _is_integer(value: float) -> Value:
     return _truth(float(value).is_integer())
 
@@ -506,6 +557,7 @@ METHODS: dict[type, dict[str, Method]] = {
             "indexOf": _index_of,
             "split": _split,
             "replace": _replace,
+            "toNumber": _to_number,
             "toString": _to_string,
         },
     ),
@@ -535,6 +587,9 @@ METHODS: dict[type, dict[str, Method]] = {
             "reverse": _reverse,
             "sort": _sort,
             "concat": _concat,
+            "min": _min,
+            "max": _max,
+            "sum": _sum,
         },
     ),
     dict: _table(
@@ -543,7 +598,15 @@ METHODS: dict[type, dict[str, Method]] = {
     ),
     float: _table(
         "Number",
-        {"toString": _to_string, "toFixed": _to_fixed, "isInteger": _is_integer, "abs": _abs},
+        {
+            "toString": _to_string,
+            "toFixed": _to_fixed,
+            "round": _round,
+            "floor": _floor,
+            "ceil": _ceil,
+            "isInteger": _is_integer,
+            "abs": _abs,
+        },
     ),
     range: _table("Boolean", {"toString": _to_string}),
     type(None): _table("Null", {"toString": _to_string}),

@@ -45,6 +45,12 @@ const slice = (make) => (v, a, b) => {
 };
 const joined = (list) => list.join("");
 
+const ordered = (a) => {
+  const kinds = new Set(a.map(kind));
+  if (kinds.size > 1 || (a.length && !kinds.has("number") && !kinds.has("string"))) refuse("no order");
+  return a;
+};
+
 const H = {
   truth: (v) => (Array.isArray(v) ? v.length > 0 : kind(v) === "object" ? Object.keys(v).length > 0 : Boolean(v)),
   add: (a, b) => {
@@ -99,6 +105,11 @@ const METHODS = {
     replace: (s, t, u) =>
       str(t) === "" ? (str(u), u + points(s).map((c) => c + u).join("")) : (str(u), s.replaceAll(t, () => u)),
     toString: (s) => s,
+    toNumber: (s) => {
+      const written = s.trim();
+      const number = /^[+-]?[0-9]+(\.[0-9]+)?([eE][+-]?[0-9]+)?$/.test(written) ? Number(written) : Infinity;
+      return Number.isFinite(number) ? number : null;
+    },
   },
   array: {
     length: (a) => a.length,
@@ -122,15 +133,16 @@ const METHODS = {
     pop: (a) => (a.length ? a.pop() : null),
     reverse: (a) => a.reverse(),
     concat: (a, b) => short(a.concat(want("array", b))),
-    sort: (a) => {
-      const kinds = new Set(a.map(kind));
-      if (kinds.size > 1 || (a.length && !kinds.has("number") && !kinds.has("string"))) refuse("no order");
-      return a.sort(order);
-    },
+    sort: (a) => ordered(a).sort(order),
+    min: (a) => ordered(a).reduce((x, v) => (order(v, x) < 0 ? v : x), a[0]) ?? null,
+    max: (a) => ordered(a).reduce((x, v) => (order(v, x) > 0 ? v : x), a[0]) ?? null,
   },
   number: {
     toString: (x) => String(x),
     toFixed: (x, d) => (index(d) <= 100 ? x.toFixed(d) : refuse("digits")),
+    round: (x, d = 0) => (index(d) > 100 ? refuse("digits") : Math.abs(x) < 1e21 ? Number(x.toFixed(d)) : x),
+    floor: (x) => Math.floor(x),
+    ceil: (x) => Math.ceil(x),
     isInteger: (x) => Number.isInteger(x),
     abs: (x) => Math.abs(x),
   },

@@ -2,9 +2,13 @@
 
 from __future__ import annotations
 
+from fractions import Fraction
+from math import ceil, floor
 from typing import Any
 
 import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
 
 from tests.hexput.lang.conftest import evaluate, failure, run, same, value
 
@@ -198,6 +202,60 @@ ANSWERS: list[tuple[str, Any]] = [
     ("(-5).abs()", 5),
     ("(5.5).abs()", 5.5),
     ("(0).abs()", 0),
+    ("(2.5).round()", 3),
+    ("(-2.5).round()", -3),
+    ("(2.4999).round()", 2),
+    ("(0.5).round()", 1),
+    ("(-0.5).round()", -1),
+    ("(-0.4).round()", 0),
+    ("(3.14159).round(2)", 3.14),
+    ("(1.005).round(2)", 1),
+    ("(8.345).round(2)", 8.35),
+    ("(1250).round(2)", 1250),
+    ("(1e300).round(100)", 1e300),
+    ("(5e-324).round(100)", 0),
+    ("(0.1).round(100)", 0.1),
+    ("(2.5).floor()", 2),
+    ("(-2.5).floor()", -3),
+    ("(1e300).floor()", 1e300),
+    ("(2.5).ceil()", 3),
+    ("(-2.5).ceil()", -2),
+    ("(-0.5).ceil()", 0),
+    ("(1.7e308).ceil()", 1.7e308),
+    # --- text to number
+    ("'12'.toNumber()", 12),
+    ("' -1.50\\n'.toNumber()", -1.5),
+    ("'+5'.toNumber()", 5),
+    ("'007'.toNumber()", 7),
+    ("'1e3'.toNumber()", 1000),
+    ("'1e-400'.toNumber()", 0),
+    ("''.toNumber()", None),
+    ("' '.toNumber()", None),
+    ("'1,5'.toNumber()", None),
+    ("'12px'.toNumber()", None),
+    ("'1 2'.toNumber()", None),
+    ("'.5'.toNumber()", None),
+    ("'5.'.toNumber()", None),
+    ("'0x10'.toNumber()", None),
+    ("'1_000'.toNumber()", None),
+    ("'--1'.toNumber()", None),
+    ("'- 1'.toNumber()", None),
+    ("'NaN'.toNumber()", None),
+    ("'Infinity'.toNumber()", None),
+    ("'1e309'.toNumber()", None),
+    ("'\\u0661\\uff12'.toNumber()", None),
+    # --- min, max, sum
+    ("[].min()", None),
+    ("[].max()", None),
+    ("[].sum()", 0),
+    ("[3, -1, 2].min()", -1),
+    ("[3, -1, 2].max()", 3),
+    ("['b', 'a', 'ab'].min()", "a"),
+    ("['b', 'a', 'ab'].max()", "b"),
+    ("['\\u{1F600}', '\\uffff'].max()", "😀"),
+    ("[1, 2, 3.5].sum()", 6.5),
+    ("[0.1, 0.2, 0.3].sum()", 0.6),
+    ("[1e300, 1, -1e300].sum()", 1),
     # --- boolean, null
     ("true.toString()", "true"),
     ("false.toString()", "false"),
@@ -235,7 +293,7 @@ SAMPLES = {
 TAKES: list[tuple[str, str, list[str], int]] = [
     *[
         ("String", name, [], 0)
-        for name in ["length", "len", "isEmpty", "toLowerCase", "toUpperCase", "trim", "toString"]
+        for name in ["length", "len", "isEmpty", "toLowerCase", "toUpperCase", "trim", "toString", "toNumber"]
     ],
     *[("String", name, ["index", "index"], 1) for name in ["substring", "slice"]],
     *[
@@ -243,7 +301,10 @@ TAKES: list[tuple[str, str, list[str], int]] = [
         for name in ["includes", "contains", "startsWith", "endsWith", "indexOf", "split"]
     ],
     ("String", "replace", ["string", "string"], 2),
-    *[("Array", name, [], 0) for name in ["length", "len", "isEmpty", "first", "last", "pop", "reverse"]],
+    *[
+        ("Array", name, [], 0)
+        for name in ["length", "len", "isEmpty", "first", "last", "pop", "reverse", "min", "max", "sum"]
+    ],
     ("Array", "join", ["string"], 1),
     *[("Array", name, ["any"], 1) for name in ["includes", "contains", "indexOf"]],
     ("Array", "slice", ["index", "index"], 1),
@@ -256,8 +317,9 @@ TAKES: list[tuple[str, str, list[str], int]] = [
     ("Array", "concat", ["array"], 1),
     *[("Object", name, [], 0) for name in ["keys", "values", "entries", "isEmpty"]],
     ("Object", "has", ["string"], 1),
-    *[("Number", name, [], 0) for name in ["toString", "isInteger", "abs"]],
+    *[("Number", name, [], 0) for name in ["toString", "isInteger", "abs", "floor", "ceil"]],
     ("Number", "toFixed", ["digits"], 1),
+    ("Number", "round", ["digits"], 0),
     ("Boolean", "toString", [], 0),
     ("Null", "toString", [], 0),
 ]
@@ -427,6 +489,91 @@ def test_a_comparator_answers_with_a_number(answer: str) -> None:
 )
 def test_sorting_what_has_no_order_needs_a_comparator(mixed: str) -> None:
     failure(f"{mixed}.sort();")
+
+
+@pytest.mark.parametrize("method", ["min", "max"])
+@pytest.mark.parametrize("mixed", ["[1, 'a']", "[true]", "[null]", "[[1], [2]]", "[{}]", "['a', null]"])
+def test_the_least_and_the_greatest_want_an_order(mixed: str, method: str) -> None:
+    assert failure(f"{mixed}.{method}();").message == f"Array.{method} expects all numbers or all strings"
+
+
+@pytest.mark.parametrize("mixed", ["['1']", "[1, null]", "[true]", "[[1]]", "[cb () { }]"])
+def test_a_sum_is_of_numbers(mixed: str) -> None:
+    assert failure(f"{mixed}.sum();").message == "Array.sum expects all numbers"
+
+
+def test_a_sum_beyond_the_range_of_numbers_is_an_error() -> None:
+    assert failure("[1e308, 1e308].sum();").type == "ArithmeticError"
+
+
+def test_the_least_and_the_greatest_keep_the_digits_of_what_came_in() -> None:
+    assert (
+        run("return [a.min(), a.max()];", b'{"a":[1,12345678901234567890]}').text
+        == "[1,12345678901234567890]"
+    )
+
+
+UNHURRIED = settings(deadline=None)
+DOUBLES = st.floats(allow_nan=False, allow_infinity=False)
+
+
+def exactly(number: float, digits: int) -> float:
+    """The number rounded to so many digits, halves away from zero, in exact arithmetic."""
+    scaled = abs(Fraction(number)) * 10**digits
+    whole = floor(scaled + Fraction(1, 2))
+    return float(Fraction(whole, 10**digits)) * (-1 if number < 0 else 1)
+
+
+@UNHURRIED
+@given(DOUBLES, st.integers(0, 100))
+def test_rounding_against_fractions(number: float, digits: int) -> None:
+    script = "return [n.round(digits), n.floor(), n.ceil()];"
+    assert list(map(float, value(script, {"n": number, "digits": digits}))) == [
+        exactly(number, digits),
+        float(floor(Fraction(number))),
+        float(ceil(Fraction(number))),
+    ]
+
+
+@UNHURRIED
+@given(st.integers(-(10**6), 10**6), st.integers(0, 6))
+def test_halves_round_away_from_zero(whole: int, digits: int) -> None:
+    number = (whole + 0.5) / 2**digits  # a double holds it exactly, as it does its digits
+    assert float(evaluate("n.round(digits)", {"n": number, "digits": digits})) == exactly(number, digits)
+
+
+@UNHURRIED
+@given(st.floats(-1e15, 1e15), st.integers(0, 20))
+def test_what_is_rounded_is_the_number_of_what_is_written(number: float, digits: int) -> None:
+    assert evaluate("n.round(d) == n.toFixed(d).toNumber()", {"n": number, "d": digits}) is True
+
+
+@UNHURRIED
+@given(st.lists(st.floats(-1e300, 1e300), max_size=20))
+def test_a_sum_is_the_number_nearest_to_the_exact_sum(numbers: list[float]) -> None:
+    total = float(sum(map(Fraction, numbers)))
+    assert float(evaluate("a.sum()", {"a": numbers})) == total
+    assert float(evaluate("a.reverse().sum()", {"a": numbers})) == total
+
+
+@UNHURRIED
+@given(st.lists(DOUBLES) | st.lists(st.text(max_size=3)))
+def test_the_least_and_the_greatest_are_the_ends_of_what_is_sorted(items: list[Any]) -> None:
+    source = "let s = a.slice(0).sort(); return [a.min() == s.first(), a.max() == s.last()];"
+    assert value(source, {"a": items}) == [True, True]
+
+
+@UNHURRIED
+@given(DOUBLES)
+def test_every_number_is_read_back_from_its_text(number: float) -> None:
+    assert evaluate("n.toString().toNumber() == n", {"n": number}) is True
+
+
+@UNHURRIED
+@given(st.text(st.sampled_from("0123456789+-.eE_ \n\u0661xInf"), max_size=8))
+def test_what_is_a_number_is_one_to_python_too(text: str) -> None:
+    read = evaluate("s.toNumber()", {"s": text})
+    assert read is None or float(read) == float(text)
 
 
 def test_reducing_nothing_without_a_start_is_an_error() -> None:

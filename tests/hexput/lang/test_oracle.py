@@ -209,7 +209,7 @@ class Generator:
         return helper("at", f"({values[0]})[{index[0]}]", values, index)
 
     def number_expression(self, depth: int) -> Pair:
-        way = self.pick(10)
+        way = self.pick(14)
         if way <= 4:
             operator = self.choose(list(BINARY))
             left, right = self.expression(depth - 1, "number"), self.expression(depth - 1, "number")
@@ -228,7 +228,14 @@ class Generator:
             return self.call(
                 self.expression(depth - 1, kind), "findIndex", self.inline(depth, "boolean", LISTS[kind])
             )
-        return self.call(self.expression(depth - 1, "number"), "abs")
+        if way == 9:
+            return self.call(self.expression(depth - 1, "text"), "toNumber")
+        if way == 10:
+            return self.call(self.expression(depth - 1, "numbers"), self.choose(["min", "max"]))
+        if way == 11:
+            digits = [self.index() for _ in range(self.pick(2))]
+            return self.call(self.expression(depth - 1, "number"), "round", *digits)
+        return self.call(self.expression(depth - 1, "number"), self.choose(["abs", "floor", "ceil"]))
 
     def text_expression(self, depth: int) -> Pair:
         way = self.pick(9)
