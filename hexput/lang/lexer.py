@@ -20,6 +20,7 @@ from collections.abc import Iterator
 
 from msgspec import Struct
 
+from hexput.lang import hints
 from hexput.lang.errors import ParseError
 from hexput.lang.nodes import Span
 
@@ -434,7 +435,8 @@ class Lexer:
             raise ParseError("Unterminated string", line, column)
         if self._source.startswith("/*", start):
             raise ParseError("Unterminated comment", line, column)
-        raise ParseError(f"Unexpected character: '{readable(character)}'", line, column)
+        message = f"Unexpected character: '{readable(character)}'"
+        raise ParseError(hints.behind(message, hints.of_character(character)), line, column)
 
 
 def readable(text: str) -> str:

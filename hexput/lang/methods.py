@@ -29,6 +29,7 @@ from hexput.lang.runtime import (
     object_key,
     read_index,
     refuse_secret,
+    shortened,
     too_few,
     too_long,
 )
@@ -93,7 +94,16 @@ def call_member(run: Run, depth: int, value: Value, name: str, *arguments: Value
         held = value.get(name)
         if type(held) is FunctionType:
             return call_callback(depth, held, arguments)
-    return run.call_host(name, [value, *arguments])
+    return run.call_host(name, [value, *arguments], METHODS[type(value)])
+
+
+def no_member(value: Value, name: str) -> Value:
+    """The end of `value.name` where value is no object."""
+    if name in METHODS[type(value)]:
+        hint = f"; it is a method: write .{name}()"
+    else:
+        hint = "; it has indices and methods only" if type(value) is list or type(value) is str else ""
+    raise ExecutionError("TypeError", f"Cannot read member '{shortened(name)}' of {kind_of(value)}{hint}")
 
 
 def call_computed(run: Run, depth: int, value: Value, key: Value, *arguments: Value) -> Value:

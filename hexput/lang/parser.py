@@ -14,6 +14,7 @@ from typing import Any
 from lark import Lark
 from lark.parsers.lalr_analysis import Shift
 
+from hexput.lang import hints
 from hexput.lang.builder import Rules
 from hexput.lang.errors import ParseError
 from hexput.lang.features import Options, refuse
@@ -54,7 +55,7 @@ def parse(source: str, options: Options | None = None) -> Program:
                 values.append(token)
                 break
             if action is None:
-                raise _unexpected(token, rows)
+                raise _unexpected(source, token, rows)
             size, build, rule = action
             if build is None:
                 row = rows[-1] = table[rows[-2][rule]]
@@ -133,7 +134,7 @@ def _accepts(rows: list[_Row], terminal: str) -> bool:
     return False
 
 
-def _unexpected(token: Token, rows: list[_Row]) -> ParseError:
+def _unexpected(source: str, token: Token, rows: list[_Row]) -> ParseError:
     line, column, _, _ = token.span
     if not token.text:
         return ParseError("Unexpected end of input", line, column)
@@ -149,7 +150,8 @@ def _unexpected(token: Token, rows: list[_Row]) -> ParseError:
         expected -= {"'('", "'='"}
     order = ["a statement", "an expression", "a key", *_EXPECTED.values()]
     wanted = " or ".join(sorted(expected, key=order.index))
-    return ParseError(f"Unexpected token: '{readable(token.text)}', expected {wanted}", line, column)
+    message = f"Unexpected token: '{readable(token.text)}', expected {wanted}"
+    return ParseError(hints.behind(message, hints.of_token(Lexer(source), token, expected)), line, column)
 
 
 _TABLE, _START, _FINAL = _build_tables()

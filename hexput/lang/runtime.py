@@ -8,10 +8,10 @@ Every function raises `ExecutionError` without a place; `script.Script` finds th
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Collection, Iterable
 from types import FunctionType
 
-from hexput.lang import room
+from hexput.lang import hints, room
 from hexput.lang.errors import ExecutionError, HostCallFailed, HostFunctionNotFound
 from hexput.lang.values import (
     MAX_OUTPUT,
@@ -55,22 +55,30 @@ class Run:
         self._call = call
         self.secrets: Secrets = {}
 
-    def call_host(self, name: str, arguments: list[Value]) -> Value:
-        """Make a host call and wait for its result."""
+    def call_host(self, name: str, arguments: list[Value], methods: Collection[str] | None = None) -> Value:
+        """Make a host call and wait for its result.
+
+        Args:
+            name: of the host's function.
+            arguments: to call it with.
+            methods: if it is called as a method, those that the type of the value has.
+        """
         if self._call is None:
-            raise function_not_found(name)
+            raise function_not_found(name, methods)
         room.widen()
         try:
-            return self._ask_host(self._call, name, arguments)
+            return self._ask_host(self._call, name, arguments, methods)
         finally:
             room.narrow()
 
-    def _ask_host(self, call: HostCall, name: str, arguments: list[Value]) -> Value:
+    def _ask_host(
+        self, call: HostCall, name: str, arguments: list[Value], methods: Collection[str] | None
+    ) -> Value:
         text = dumps(arguments, self.secrets, MAX_OUTPUT)
         try:
             answer = call(name, text)
         except HostFunctionNotFound as failure:
-            raise function_not_found(name, failure.message) from None
+            raise function_not_found(name, methods, failure.message) from None
         except HostCallFailed as failure:
             raise ExecutionError(
                 "RemoteFunctionError", f"Remote function error: {shortened(failure.message, 1000)}"
@@ -88,9 +96,13 @@ def shortened(text: str, most: int = 100) -> str:
     return text if len(text) <= most else text[: most - 3] + "..."
 
 
-def function_not_found(name: str, message: str = "") -> ExecutionError:
-    """The error of a call that nobody answers; `message` is what the host says about it."""
-    detail = shortened(message, 1000) or f"Function '{shortened(name)}' not found"
+def function_not_found(name: str, methods: Collection[str] | None, message: str = "") -> ExecutionError:
+    """The error of a `Run.call_host` that nobody answers; `message` is what the host says about it."""
+    plain = f"Function '{shortened(name)}' not found"
+    detail = shortened(message, 1000) or plain
+    if detail == plain:
+        hint = hints.of_function(name) if methods is None else hints.of_method(name, methods)
+        detail = hints.behind(plain, hint)
     return ExecutionError("FunctionNotFoundError", f"Function not found: {detail}")
 
 
@@ -199,7 +211,8 @@ def undefined(name: str) -> Value:
 
 def undefined_variable(name: str) -> ExecutionError:
     """The error of reading a variable that nothing was assigned to."""
-    return ExecutionError("UndefinedVariableError", f"Undefined variable: {shortened(name)}")
+    message = f"Undefined variable: {shortened(name)}"
+    return ExecutionError("UndefinedVariableError", hints.behind(message, hints.of_variable(name)))
 
 
 # Members.
@@ -208,12 +221,6 @@ def undefined_variable(name: str) -> ExecutionError:
 def refuse_secret(*_: Value) -> Value:
     """The end of whatever names the key that scripts may not see."""
     raise ExecutionError("SecretDataError", f"The key '{SECRET_KEY}' cannot be used by a script")
-
-
-def no_member(value: Value, name: str) -> Value:
-    """The end of `value.name` where value is no object."""
-    hint = "; it has indices and methods only" if type(value) is list or type(value) is str else ""
-    raise ExecutionError("TypeError", f"Cannot read member '{shortened(name)}' of {kind_of(value)}{hint}")
 
 
 def read_index(value: Value, key: Value) -> Value:

@@ -291,7 +291,6 @@ GLOBALS: dict[str, Any] = {
             runtime.keys_of,
             runtime.undefined,
             runtime.refuse_secret,
-            runtime.no_member,
             runtime.read_index,
             runtime.write_member,
             runtime.write_index,
@@ -301,6 +300,7 @@ GLOBALS: dict[str, Any] = {
             runtime.call_variable,
             runtime.call_host,
             methods.call_member,
+            methods.no_member,
             methods.call_computed,
         )
     },

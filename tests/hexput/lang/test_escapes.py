@@ -14,7 +14,7 @@ from typing import Any
 
 import pytest
 
-from hexput.lang import HexputError, ParseError, compile_script
+from hexput.lang import HexputError, ParseError, compile_script, hints
 from tests.hexput.lang.conftest import (
     IMPLEMENTATION_WORDS,
     Ran,
@@ -293,11 +293,13 @@ def check_plain_name(word: str) -> None:
     assert value(f"return ({{}})['{word}'];") is None
     assert value(f"return ({{}}).has('{word}');") is False
     error = failure(f"return {word};")
-    assert (error.message, error.line, error.column) == (f"Undefined variable: {word}", 1, 8)
+    undefined = hints.behind(f"Undefined variable: {word}", hints.of_variable(word))
+    assert (error.message, error.line, error.column) == (undefined, 1, 8)
     error = failure(f"callback f() {{ return {word}; }} f();")
-    assert error.message == f"Undefined variable: {word}"
+    assert error.message == undefined
     error = failure(f"{word}(1);")
-    assert error.message == f"Function not found: Function '{word}' not found"
+    not_found = f"Function not found: Function '{word}' not found"
+    assert error.message == hints.behind(not_found, hints.of_function(word))
     ran = run(f"return {word}(1, 'x');", host={word: lambda *given: list(given)})
     assert (ran.value, ran.calls) == ([1, "x"], [(word, [1, "x"])])
     assert value(f"return {word};", sandbox={word: {"a": 1}}) == {"a": 1}
@@ -360,7 +362,7 @@ BUILT_IN = {
         "values",
         "entries",
     ),
-    *("has", "toFixed", "isInteger", "abs"),
+    *("has", "toFixed", "isInteger", "abs", "round", "floor", "ceil", "min", "max", "sum", "toNumber"),
 }
 RECEIVERS = {
     "string": ("'text'", "text"),
