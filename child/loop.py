@@ -526,7 +526,9 @@ class Loop:
         """The failure of a run as the caller is told it."""
         if isinstance(error, ScriptFault):
             message = error.message[:_LONGEST_MESSAGE]
-            return Thrown(type=error.type, message=message, line=error.line, column=error.column)
+            return Thrown(
+                type=error.type, message=message, line=error.line, column=error.column, stack=error.stack
+            )
         if isinstance(error, RecursionError):
             return Thrown(type="RecursionError", message="The script is nested too deeply")
         self._show(error)

@@ -17,7 +17,7 @@ import msgspec
 from msgspec import Raw
 
 from child import protocol
-from child.protocol import surrogates
+from child.protocol import StackFrame, surrogates
 from child.protocol.depth import deeply
 
 WELCOME: Final = b'{"type":"connection","status":"connected"}'
@@ -213,6 +213,7 @@ def failed(
     line: int | None = None,
     column: int | None = None,
     *,
+    stack: tuple[StackFrame, ...] = (),
     detail: str = "",
     time_taken: float | None = None,
 ) -> bytes:
@@ -223,6 +224,7 @@ def failed(
         "error_type": kind,
         "line": line,
         "column": column,
+        "stack": stack or None,
         "detail": detail or None,
         "timeTaken": None if time_taken is None else round(time_taken, 3),
     }

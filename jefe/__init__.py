@@ -29,6 +29,7 @@ if TYPE_CHECKING:
         SandboxMissing,
         ScriptError,
         ScriptSyntaxError,
+        StackFrame,
     )
     from jefe.oaf_client import ConnectionLost, OafClient, OafError, SyncOafClient
     from jefe.settings import Settings, SettingsError
@@ -58,6 +59,7 @@ __all__ = [
     "Settings",
     "SettingsError",
     "Source",
+    "StackFrame",
     "Supervisor",
     "SyncOafClient",
     "__version__",

@@ -10,6 +10,7 @@ function of that name.
 """
 
 from child import protocol
+from child.protocol import StackFrame as StackFrame
 
 SANDBOX_MISSING = "a part of the sandbox is missing"
 CLOSED = "closed"
@@ -60,7 +61,23 @@ class _Placed(JefeError):
 
 
 class ScriptError(_Placed):
-    """The script threw: it ran, and failed by its own fault or in a host call. Programs can test `type`."""
+    """The script threw: it ran, and failed by its own fault or in a host call. Programs can test `type`.
+
+    Attributes:
+        stack: for an error within a callback, what was under way: the callback that failed first, then who
+            called it, and the program, whose name is None, last. In between some may be omitted.
+    """
+
+    def __init__(
+        self,
+        kind: str,
+        message: str,
+        line: int | None = None,
+        column: int | None = None,
+        stack: tuple[StackFrame, ...] = (),
+    ) -> None:
+        super().__init__(kind, message, line, column)
+        self.stack = stack
 
     def __str__(self) -> str:
         return f"Execution error{self.place}: {self.message}"

@@ -13,7 +13,7 @@ from collections.abc import Callable, Collection, Mapping
 from importlib import import_module
 from typing import Any, Final, NamedTuple, Protocol, runtime_checkable
 
-from child.protocol import LANGUAGES, Capabilities
+from child.protocol import LANGUAGES, Capabilities, StackFrame
 from child.room import Room
 
 __all__ = [
@@ -29,6 +29,7 @@ __all__ = [
     "Payload",
     "Program",
     "ScriptFault",
+    "StackFrame",
     "load_engine",
 ]
 
@@ -69,6 +70,8 @@ class ScriptFault(Exception):
         message: what happened, in the script author's words, without the place.
         line: where, from 1; None if there is no place.
         column: where in the line, from 1; None if there is no place.
+        stack: the functions of the script that were under way, the innermost first; empty if the language
+            does not tell, or there was none but the program.
     """
 
     def __init__(
@@ -77,12 +80,14 @@ class ScriptFault(Exception):
         message: str,
         line: int | None = None,
         column: int | None = None,
+        stack: tuple[StackFrame, ...] = (),
     ) -> None:
         super().__init__(message)
         self.type = type
         self.message = message
         self.line = line
         self.column = column
+        self.stack = stack
 
 
 class Payload(NamedTuple):

@@ -11,7 +11,15 @@ from importlib.util import MAGIC_NUMBER
 from pathlib import Path
 from typing import Any
 
-from child.engines import Capabilities, Context, HostCallFailed, HostFunctionNotFound, Payload, ScriptFault
+from child.engines import (
+    Capabilities,
+    Context,
+    HostCallFailed,
+    HostFunctionNotFound,
+    Payload,
+    ScriptFault,
+    StackFrame,
+)
 from child.room import Room
 from hexput import lang
 from hexput.lang import room as lang_room
@@ -146,7 +154,8 @@ def _options(options: dict[str, Any]) -> lang.Options:
 
 
 def _fault(error: lang.HexputError) -> ScriptFault:
-    return ScriptFault(error.type, error.message, error.line, error.column)
+    stack = tuple(StackFrame(*frame) for frame in error.stack)
+    return ScriptFault(error.type, error.message, error.line, error.column, stack)
 
 
 ENGINE = HexputEngine

@@ -245,13 +245,32 @@ class HostCall(msgspec.Struct, frozen=True, gc=False):
     arguments: Raw
 
 
+class StackFrame(msgspec.Struct, frozen=True, gc=False, omit_defaults=True):
+    """A function of a script that was under way when it failed.
+
+    Attributes:
+        name: its name; None for the script itself.
+        line: how far it had come, from 1; None if that is not known.
+        column: where in the line, from 1; None if that is not known.
+        omitted: how many are left out between this one and the next.
+    """
+
+    name: str | None
+    line: int | None
+    column: int | None
+    omitted: int = 0
+
+
 class Thrown(msgspec.Struct, frozen=True, gc=False, kw_only=True, omit_defaults=True):
-    """A failure of a script: its type, a sentence, and where it happened (from 1) if that is known."""
+    """A failure of a script: its type, a sentence, and where it happened (from 1) if that is known; the
+    functions that were under way, the innermost first, if it happened within one.
+    """
 
     type: str
     message: str
     line: int | None = None
     column: int | None = None
+    stack: tuple[StackFrame, ...] = ()
 
 
 class Response(msgspec.Struct, frozen=True, gc=False, kw_only=True):

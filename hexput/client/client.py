@@ -33,6 +33,7 @@ import trio
 from msgspec import Raw
 from trio_websocket import ConnectionClosed, WebSocketConnection
 
+from child.protocol import StackFrame
 from child.protocol.depth import deeply
 from hexput.client.dial import GOODBYE, Place, bare, dial, failure_of, is_hopeless
 from hexput.client.failures import ClientError, Disconnected, Refused, RequestFailed, RequestTimeout
@@ -63,6 +64,7 @@ class _Received(msgspec.Struct, frozen=True):
     details: str | None = None
     line: int | None = None
     column: int | None = None
+    stack: tuple[StackFrame, ...] = ()
     action: str | None = None
     function_name: str | None = None
     arguments: Raw = Raw()
@@ -299,7 +301,7 @@ class HexputClient:
             message = answer.error or "the server does not say why"
             if answer.details:
                 message += f": {answer.details}"
-            raise RequestFailed(message, answer.error_type, answer.line, answer.column)
+            raise RequestFailed(message, answer.error_type, answer.line, answer.column, answer.stack)
         return deeply(json.loads, bytes(answer.result)) if bytes(answer.result) else None
 
     # ---------------------------------------------------------------------------------------- functions

@@ -1,5 +1,7 @@
 """What can go wrong for a client of a Hexput server, as types. Base: `ClientError`."""
 
+from child.protocol import StackFrame
+
 
 class ClientError(Exception):
     """A request could not be made, or failed."""
@@ -13,6 +15,8 @@ class RequestFailed(ClientError):
             server that does not say.
         line: where in the source, from 1; None when there is no place, or the server does not say.
         column: the same, in code points.
+        stack: for an error within a callback, what was under way: the callback that failed first, then who
+            called it, and the script, whose name is None, last. In between some may be omitted.
     """
 
     def __init__(
@@ -21,11 +25,13 @@ class RequestFailed(ClientError):
         type: str | None = None,  # noqa: A002 - the name that the error has everywhere
         line: int | None = None,
         column: int | None = None,
+        stack: tuple[StackFrame, ...] = (),
     ) -> None:
         super().__init__(message)
         self.type = type
         self.line = line
         self.column = column
+        self.stack = stack
 
 
 class Refused(ClientError):

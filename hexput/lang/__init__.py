@@ -1,6 +1,13 @@
 """The Hexput language: pure functions from source to meaning. No I/O, and nothing of other rooms."""
 
-from hexput.lang.errors import ExecutionError, HexputError, HostCallFailed, HostFunctionNotFound, ParseError
+from hexput.lang.errors import (
+    ExecutionError,
+    HexputError,
+    HostCallFailed,
+    HostFunctionNotFound,
+    ParseError,
+    StackFrame,
+)
 from hexput.lang.features import Options
 from hexput.lang.nodes import dump_tree
 from hexput.lang.parser import parse
@@ -17,6 +24,7 @@ __all__ = [
     "Outcome",
     "ParseError",
     "Script",
+    "StackFrame",
     "ValueOf",
     "compile_script",
     "dump_tree",

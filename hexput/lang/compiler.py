@@ -56,6 +56,9 @@ from hexput.lang.scopes import Kind, Scope, Scopes, accumulators, analyse, names
 from hexput.lang.values import SECRET_KEY
 
 SCRIPT_FILENAME = "<script>"
+
+OUTLINED = "loop"
+"""How the names of functions begin that hold a loop."""
 """The file name in the code objects of scripts, by which a traceback tells their frames from ours."""
 
 
@@ -249,7 +252,7 @@ class _Function(Expressions):
         return.
         """
         at = at_of(node)
-        name = self.function.fresh("loop")
+        name = self.function.fresh(OUTLINED)
         names = names_in(node)
         self._share(names, node)
         around, outside, loops = self.function, self.statements, self.loops

@@ -10,6 +10,24 @@ raises them, and the runtime turns them into an `ExecutionError` at the place of
 
 from __future__ import annotations
 
+from typing import Any, NamedTuple
+
+
+class StackFrame(NamedTuple):
+    """A callback, or the program, that was under way when a script failed, and how far it had come.
+
+    Attributes:
+        name: the callback's; None for the program.
+        line: 1-based; None when there is no place.
+        column: 1-based, in code points; None when there is no place.
+        omitted: how many calls are left out between this one and the next, further out.
+    """
+
+    name: str | None
+    line: int | None
+    column: int | None
+    omitted: int = 0
+
 
 class HexputError(Exception):
     """A script was refused or failed; base of `ParseError` and `ExecutionError`.
@@ -19,6 +37,10 @@ class HexputError(Exception):
         message: what happened, without the place.
         line: 1-based line in the source, or None when there is no place.
         column: 1-based column in code points, or None when there is no place.
+
+    Attributes:
+        stack: for an error within a callback, what was under way: the callback that failed first, with the
+            error's own place, then who called it, with the place of the call, and the program last.
     """
 
     def __init__(
@@ -33,15 +55,17 @@ class HexputError(Exception):
         self.message = message
         self.line = line
         self.column = column
+        self.stack: tuple[StackFrame, ...] = ()
 
     @property
     def text(self) -> str:
         """The whole sentence, the place included."""
         return f"{self.message}{self._place()}"
 
-    def to_json(self) -> dict[str, str | int | None]:
-        """The error as a JSON object: type, message, line, column."""
-        return {"type": self.type, "message": self.message, "line": self.line, "column": self.column}
+    def to_json(self) -> dict[str, Any]:
+        """The error as a JSON object: type, message, line, column, and the stack if there is one."""
+        told = {"type": self.type, "message": self.message, "line": self.line, "column": self.column}
+        return {**told, "stack": [frame._asdict() for frame in self.stack]} if self.stack else told
 
     def _place(self) -> str:
         return "" if self.line is None else f" at line {self.line}, column {self.column}"

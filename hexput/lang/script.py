@@ -5,21 +5,22 @@ from __future__ import annotations
 import dis
 import marshal
 import re
-from collections.abc import Callable, Collection, Mapping
+from collections.abc import Callable, Collection, Iterator, Mapping
+from itertools import islice
 from math import fmod
 from types import CodeType, FrameType, FunctionType, TracebackType
-from typing import Any, ClassVar, Final, Literal
+from typing import Any, ClassVar, Final, Literal, NamedTuple
 
 from msgspec import Struct
 
 from hexput.lang import methods, room, runtime
 from hexput.lang.bounds import Place
-from hexput.lang.compiler import SCRIPT_FILENAME, build
-from hexput.lang.errors import ExecutionError
+from hexput.lang.compiler import OUTLINED, SCRIPT_FILENAME, build
+from hexput.lang.errors import ExecutionError, StackFrame
 from hexput.lang.features import Options
 from hexput.lang.parser import parse
-from hexput.lang.runtime import UNBOUND, HostCall, Run, operand_error, undefined_variable
-from hexput.lang.values import FALSE, MAX_OUTPUT, TRUE, Value, dumps, kind_of, loads
+from hexput.lang.runtime import UNBOUND, HostCall, Run, operand_error, shortened, undefined_variable
+from hexput.lang.values import FALSE, MAX_OUTPUT, TRUE, Value, dumps, kind_of, loads, plain_name
 
 ValueOf = Literal["return", "expression"]
 """What the result of a run is: the value of its `return`, or else of its last expression statement."""
@@ -175,32 +176,67 @@ def _located(error: Exception) -> Exception:
     """The error of a run, in the script's words and with its place; an error that is no script's comes back
     as it is.
     """
-    place: tuple[FrameType, int] | None = None
-    caller: tuple[FrameType, int] | None = None
+    calls: list[_Call] = []
     innermost = None
     trace: TracebackType | None = error.__traceback__
     while trace is not None:
         innermost = trace.tb_frame
-        if innermost.f_code.co_filename == SCRIPT_FILENAME:
-            caller = place
-            place = innermost, trace.tb_lasti
+        code = innermost.f_code
+        if code.co_filename == SCRIPT_FILENAME:
+            # A loop in a function of its own is a part of what it stands in, and is further than that.
+            name = calls.pop().name if code.co_name.startswith(OUTLINED) and calls else code.co_name
+            calls.append(_Call(name, innermost, trace.tb_lasti))
         trace = trace.tb_next
-    if place is None:
+    if not calls:
         return error
-    explained = _explain(error, place, innermost)
+    explained = _explain(error, (calls[-1].frame, calls[-1].instruction), innermost)
     if explained is None:
         return error
-    if explained.type == "CallDepthError" and caller is not None:
-        place = caller  # the call that went too deep, rather than the beginning of what was called
-    explained.line, explained.column = _line_and_column(place[0].f_code, place[1])
+    if explained.type == "CallDepthError" and len(calls) > 1:
+        calls.pop()  # the call that went too deep, rather than the beginning of what was called
+    explained.line, explained.column = _line_and_column(calls[-1])
+    if len(calls) > 1 and explained.type != "MemoryError":  # a stack takes some
+        explained.stack = tuple(_stack(calls))
     return explained
 
 
-def _line_and_column(code: CodeType, instruction: int) -> tuple[int | None, int | None]:
-    for index, (line, _, column, _) in enumerate(code.co_positions()):
-        if index == instruction // 2:
-            return line, None if column is None else column + 1
-    return None, None
+class _Call(NamedTuple):
+    """A call of a callback, or of the program, that was under way.
+
+    Attributes:
+        name: of its Python function.
+        frame: of that function, or of a loop's within it.
+        instruction: the offset of the instruction that it had come to.
+    """
+
+    name: str
+    frame: FrameType
+    instruction: int
+
+
+_INNERMOST = 8
+_OUTERMOST = 4
+"""How many calls of each kind a stack tells."""
+
+
+def _stack(calls: list[_Call]) -> Iterator[StackFrame]:
+    """The stack that an error tells; `calls` begins with the program."""
+    omitted = max(0, len(calls) - _INNERMOST - _OUTERMOST)
+    told = calls[:_OUTERMOST] + calls[-_INNERMOST:] if omitted else calls
+    places: dict[tuple[CodeType, int], tuple[int | None, int | None]] = {}
+    for number, call in enumerate(reversed(told), 1):
+        at = call.frame.f_code, call.instruction
+        if at not in places:
+            places[at] = _line_and_column(call)
+        # The compiler decorates the names of callbacks, and of nothing else.
+        name = shortened(plain_name(call.name)) if call.name.startswith("$") else None
+        yield StackFrame(name, *places[at], omitted if number == _INNERMOST else 0)
+
+
+def _line_and_column(call: _Call) -> tuple[int | None, int | None]:
+    positions = call.frame.f_code.co_positions()
+    line, _, column, _ = next(islice(positions, call.instruction // 2, None), (None,) * 4)
+    return line, None if column is None else column + 1
 
 
 _VARIABLE = re.compile(r"'\$([A-Za-z_0-9]+)'")

@@ -168,10 +168,13 @@ def kind_of(value: Value) -> str:
 
 
 def callback_name(callback: FunctionType) -> str:
-    """The name that a callback has in the script; the compiler decorates it so that it collides with none of
-    ours.
-    """
-    return callback.__name__.lstrip("$").partition("#")[0]
+    """The name that a callback has in the script."""
+    return plain_name(callback.__name__)
+
+
+def plain_name(name: str) -> str:
+    """A name of the script; the compiler decorates it so that it collides with none of ours."""
+    return name.lstrip("$").partition("#")[0]
 
 
 # Text in.

@@ -234,6 +234,7 @@ class Session:
                     answer.type,
                     answer.line,
                     answer.column,
+                    stack=answer.stack,
                     time_taken=answer.time_taken,
                 ),
             )

@@ -6,7 +6,10 @@ place.
 """
 
 import unicodedata
+from collections.abc import Sequence
+from itertools import pairwise
 
+from child.protocol import StackFrame
 from jefe.logs import is_control
 
 WIDTH = 96
@@ -48,6 +51,24 @@ def excerpt(source: str, line: int, column: int) -> tuple[str, str] | None:
         after.append((_CUT, 1))
     shown = "".join(text for text, _ in before + after)
     return shown.rstrip(), " " * _width(before) + "^"
+
+
+def trail(name: str, stack: Sequence[StackFrame]) -> list[str]:
+    """The callbacks that were under way when a script failed, a line each, from the innermost out.
+
+    Args:
+        name: of the source.
+        stack: as an error carries it.
+    """
+    rows = []
+    for inner, outer in pairwise(stack):
+        is_named = inner.name is not None and "@" not in inner.name
+        who = f"in {inner.name}" if is_named else "in a callback"
+        if inner.omitted:
+            rows += [who, f"{_CUT} {inner.omitted} calls more"]
+        else:
+            rows.append(f"{who}, called at {name}:{outer.line}:{outer.column}")
+    return rows
 
 
 def _cells(char: str) -> tuple[str, int]:

@@ -513,7 +513,7 @@ def _parse(
 
 def _report(source: Text, error: "JefeError") -> None:
     """Tell, on stderr, what is wrong with a script: the place, the error, the line and a caret."""
-    from jefe.command.caret import excerpt
+    from jefe.command.caret import excerpt, trail
 
     line, column = getattr(error, "line", None), getattr(error, "column", None)
     place = source.name if line is None else f"{source.name}:{line}:{column or 1}"
@@ -528,6 +528,7 @@ def _report(source: Text, error: "JefeError") -> None:
     seen = excerpt(source.text, line, column or 1) if line is not None else None
     if seen is not None:
         rows += ["  " + seen[0], "  " + paint(seen[1], fg="red", bold=True)]
+    rows += ["  " + harmless(row) for row in trail(source.name, getattr(error, "stack", ()))]
     click.echo("\n".join(rows), err=True, color=colour)
 
 

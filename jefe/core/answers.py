@@ -7,6 +7,7 @@ script's own (its result, its variables, its tree) stay JSON text, which nobody 
 
 import msgspec
 
+from child.protocol import StackFrame
 from jefe.errors import JefeError, ScriptError, refusal_error
 
 
@@ -42,6 +43,8 @@ class Threw(msgspec.Struct, frozen=True, gc=False):
         time_taken: the script's own time, in milliseconds.
         log: as of `Finished`.
         fuel: as of `Finished`.
+        stack: the functions of the script that were under way, the innermost first; empty if it failed in
+            none.
     """
 
     type: str
@@ -51,10 +54,11 @@ class Threw(msgspec.Struct, frozen=True, gc=False):
     time_taken: float = 0.0
     log: bytes = b""
     fuel: int | None = None
+    stack: tuple[StackFrame, ...] = ()
 
     def error(self) -> ScriptError:
         """The same as an exception."""
-        return ScriptError(self.type, self.message, self.line, self.column)
+        return ScriptError(self.type, self.message, self.line, self.column, self.stack)
 
 
 class Refused(msgspec.Struct, frozen=True, gc=False):

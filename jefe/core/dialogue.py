@@ -365,6 +365,7 @@ class Dialogue:
             answer.time_taken,
             bytes(response.log),
             response.fuel,
+            thrown.stack,
         )
 
     def _refusal(self, job: Job, answer: protocol.Answer) -> Refused | None:

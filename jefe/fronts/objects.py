@@ -14,7 +14,11 @@ def line_of(answer: Answer, request_id: bytes = b"") -> bytes:
         )
     if type(answer) is Threw:
         thrown = protocol.Thrown(
-            type=answer.type, message=answer.message, line=answer.line, column=answer.column
+            type=answer.type,
+            message=answer.message,
+            line=answer.line,
+            column=answer.column,
+            stack=answer.stack,
         )
         return protocol.threw(request_id, thrown, answer.time_taken, log=answer.log, fuel=answer.fuel)
     if type(answer) is Refused:

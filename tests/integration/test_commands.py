@@ -89,6 +89,21 @@ def test_a_script_that_fails_shows_where(tmp_path: Path) -> None:
     assert caret.index("^") == line.index("'")
 
 
+def test_a_script_that_fails_in_a_callback_shows_who_called_it(tmp_path: Path) -> None:
+    (tmp_path / "s.hx").write_text(
+        "callback half(x) {\n    return x / 0;\n}\n[1].map(callback (x) { return half(x); });"
+    )
+    status, printed, told = jefe("run", "s.hx", cwd=tmp_path)
+    assert (status, printed) == (1, "")
+    assert told.splitlines() == [
+        "s.hx:2:12: ArithmeticError: Division by zero",
+        "      return x / 0;",
+        "             ^",
+        "  in half, called at s.hx:4:31",
+        "  in a callback, called at s.hx:4:1",
+    ]
+
+
 def test_a_function_that_nobody_serves_is_an_error_with_its_place() -> None:
     status, printed, told = jefe("eval", "1 + steal()")
     assert (status, printed) == (1, "")

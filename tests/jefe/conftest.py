@@ -11,6 +11,7 @@ A script is a line of words:
     hang            never answer
     die             die
     throw           fail
+    stumble         fail in a function
     bomb            fail, since it took too much memory
     babble          answer with something that is no answer
     fickle          make a host call, in each child another one
@@ -165,6 +166,9 @@ class FakeChild:
             await trio.lowlevel.checkpoint()
         if word == "throw":
             return protocol.threw(run_id, protocol.Thrown(type="Error", message="no", line=1, column=3), 2)
+        if word == "stumble":
+            stack = (protocol.StackFrame("f", 1, 3), protocol.StackFrame(None, 2, 1))
+            return protocol.threw(run_id, protocol.Thrown(type="Error", message="no", stack=stack), 2)
         if word == "bomb":
             return protocol.refused(run_id, protocol.TOO_MUCH_MEMORY)
         if word == "babble":

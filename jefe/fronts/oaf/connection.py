@@ -26,7 +26,7 @@ from time import perf_counter
 from typing import Any, Final
 
 import trio
-from msgspec import Raw
+from msgspec import Raw, to_builtins
 
 from child import protocol
 from child.protocol import Oversized
@@ -554,6 +554,8 @@ class Connection:
         else:
             details = {"reason": harmless(told.reason)}
         if isinstance(answer, Threw):
+            if answer.stack:
+                details["stack"] = to_builtins(answer.stack)
             details["timeTaken"] = round(answer.time_taken, 3)
         elif answer.detail:
             details["detail"] = harmless(answer.detail)

@@ -68,6 +68,10 @@ async def test_an_error_has_a_type_and_a_place():
         ) as caught:
             await client.execute("let x = 0;\nreturn 1 / x;")
         assert (caught.value.type, caught.value.line, caught.value.column) == ("ArithmeticError", 2, 8)
+        assert caught.value.stack == ()
+        with pytest.raises(RequestFailed) as caught:
+            await client.execute("callback f(x) { return 1 / x; }\nreturn f(0);")
+        assert [(frame.name, frame.line) for frame in caught.value.stack] == [("f", 1), (None, 2)]
         with pytest.raises(RequestFailed, match="Error parsing AST") as caught:
             await client.execute("loop x in [] {}", options={"no_loops": True})
         assert caught.value.line == 1

@@ -171,6 +171,67 @@ def test_a_deep_error_is_the_script_s_own() -> None:
     assert (error.line, error.column) == (2, 43)
 
 
+# Script, and its stack: names and places, the innermost first.
+STACKS: list[tuple[str, list[tuple[str | None, int, int]]]] = [
+    ("1 / 0;", []),
+    ("loop x in [1] {\n 1 / 0;\n}", []),
+    ("callback c(x) {\n  return 1 / x;\n}\nlet n = 0;\nreturn c(n);", [("c", 2, 10), (None, 5, 8)]),
+    ("let f = cb (x) {\n res x.y.z; };\n[null].map(f);", [("callback@1", 2, 6), (None, 3, 1)]),
+    ("callback a() { return b(); }\ncallback b() { missing; }\na();",
+     [("b", 2, 16), ("a", 1, 23), (None, 3, 1)]),
+    ("callback a(x, y) { return 'a' - 1; }\ncallback b() {\n  return [1, 2].sort(a); }\nb();",
+     [("a", 1, 27), ("b", 3, 10), (None, 4, 1)]),
+    ("callback f() { return nobody(); }\nf();", [("f", 1, 23), (None, 2, 1)]),
+    ("let o = {f: callback inner() { return null.x; }};\no.f();", [("inner", 1, 39), (None, 2, 1)]),
+]  # fmt: skip
+
+
+@pytest.mark.parametrize(("source", "stack"), STACKS, ids=[repr(row[0]) for row in STACKS])
+def test_an_error_within_a_callback_tells_who_called_it(
+    source: str, stack: list[tuple[str | None, int, int]]
+) -> None:
+    error = failure(source)
+    assert [frame[:3] for frame in error.stack] == stack
+    assert not any(frame.omitted for frame in error.stack)
+    if stack:
+        assert (error.line, error.column) == stack[0][1:]
+        assert error.to_json()["stack"][-1] == {**error.stack[-1]._asdict(), "name": None}
+    else:
+        assert "stack" not in error.to_json()
+
+
+def test_loops_are_no_calls_however_deep_they_stand() -> None:
+    opening = "".join(f"loop a{n} in [1] {{ " for n in range(25))
+    error = failure(f"callback g() {{ {opening}\n return 1 / 0; {'}' * 25} }}\ng();")
+    assert [frame[:3] for frame in error.stack] == [("g", 2, 9), (None, 3, 1)]
+
+
+@pytest.mark.parametrize(("calls", "omitted"), [(9, 0), (11, 0), (12, 1), (300, 289), (999, 988)])
+def test_a_deep_stack_tells_its_ends_and_what_it_leaves_out(calls: int, omitted: int) -> None:
+    source = f"callback f(n) {{\n if n == 0 {{ return 1 / n; }}\n return f(n - 1); }}\nf({calls - 1});"
+    stack = failure(source).stack
+    assert len(stack) == min(calls + 1, 12)
+    assert stack[0] == ("f", 2, 21, 0)
+    assert stack[-1] == (None, 4, 1, 0)
+    assert [frame.omitted for frame in stack if frame.omitted] == [omitted][: bool(omitted)]
+    assert len(stack) + omitted == calls + 1
+    if omitted:
+        assert stack[7].omitted == omitted
+
+
+def test_a_recursion_without_an_end_tells_the_calls_and_not_what_was_refused() -> None:
+    error = failure("callback f(n) {\n return f(n + 1); }\nf(0);")
+    assert error.type == "CallDepthError"
+    assert {frame[:3] for frame in error.stack} == {("f", 2, 9), (None, 3, 1)}
+    assert sum(1 + frame.omitted for frame in error.stack) == 1001
+
+
+def test_long_names_do_not_make_a_long_stack() -> None:
+    name = "f" * 10_000
+    error = failure(f"callback {name}(n) {{ return n.x.y; }}\n{name}([]);")
+    assert error.stack[0].name == "f" * 97 + "..."
+
+
 @pytest.mark.parametrize(
     "source",
     [

@@ -13,12 +13,13 @@ import trio.testing
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from child.protocol import StackFrame
 from hexput.lang.features import FEATURES as REFUSED
 from jefe import logs
 from jefe.command import endings
 from jefe.command import given as arguments
 from jefe.command import main as cli
-from jefe.command.caret import WIDTH, excerpt
+from jefe.command.caret import WIDTH, excerpt, trail
 from jefe.command.fronts import all_rows
 from jefe.errors import ChildDied, SandboxMissing
 from jefe.fronts import stdio
@@ -37,6 +38,22 @@ def test_the_page_of_settings_is_current() -> None:
 
 
 # Places
+
+
+def test_a_trail_says_what_it_leaves_out() -> None:
+    frames = [
+        StackFrame("f", 1, 2),
+        StackFrame("f", 3, 4, 990),
+        StackFrame("g", 5, 6),
+        StackFrame(None, 7, 8),
+    ]
+    assert trail("s.hx", frames) == [
+        "in f, called at s.hx:3:4",
+        "in f",
+        "… 990 calls more",
+        "in g, called at s.hx:7:8",
+    ]
+    assert trail("s.hx", ()) == []
 
 
 @pytest.mark.parametrize(

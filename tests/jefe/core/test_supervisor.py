@@ -240,6 +240,16 @@ async def test_a_host_call_must_return_json_of_a_size(family, value):
             await boss.run(Source("call 1"), call=lambda name, arguments: value)
 
 
+async def test_an_error_in_a_callback_tells_who_was_under_way(family, one):
+    async with open_supervisor(one, spawn=family.spawn) as boss:
+        with pytest.raises(jefe.ScriptError) as caught:
+            await boss.run(Source("stumble"))
+        assert caught.value.stack == (jefe.StackFrame("f", 1, 3), jefe.StackFrame(None, 2, 1))
+        with pytest.raises(jefe.ScriptError) as caught:
+            await boss.run(Source("throw"))
+        assert caught.value.stack == ()
+
+
 async def test_a_script_that_throws_is_a_script_error(family, one):
     async with open_supervisor(one, spawn=family.spawn) as boss:
         with pytest.raises(jefe.ScriptError) as caught:

@@ -206,6 +206,17 @@ async def test_a_killed_run_is_logged_with_its_script(talk):
     assert (killed["client"], killed["script"], killed["reason"]) == ("pipe", "s", failed["reason"])
 
 
+async def test_a_stack_is_told_if_there_is_one(talk):
+    client = await talk()
+    await client.ask({"cmd": "compile", "scriptName": "s", "script": "stumble"}, run("s"))
+    (failed,) = await client.answers(1)
+    assert failed["response"]["exception"] == {
+        "type": "Error",
+        "message": "no",
+        "stack": [{"name": "f", "line": 1, "column": 3}, {"name": None, "line": 2, "column": 1}],
+    }
+
+
 async def test_a_client_serves_host_calls(talk):
     client = await talk()
     await client.ask(*COMPILES, run("two", 1, calls=True), run("two", 2, calls=True))

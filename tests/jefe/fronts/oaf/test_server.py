@@ -121,6 +121,15 @@ async def test_a_message_of_each_kind(server):
     assert await client.asked("pick a", {"e": "pick b", "id": "i"}) == [[1], {"id": "i", "result": "x"}]
 
 
+async def test_a_stack_is_among_the_details(server):
+    client = (await server())()
+    (failed,) = await client.asked("stumble")
+    assert failed["details"]["stack"] == [
+        {"name": "f", "line": 1, "column": 3},
+        {"name": None, "line": 2, "column": 1},
+    ]
+
+
 async def test_answers_come_in_the_order_of_the_messages(server, family):
     client = (await server(min_procs=2, max_procs=2))()
     await client.ask("hold", {"ping": True}, "throw", b"nonsense\n", {"e": "echo", "t": "wrong"}, "bad one")
