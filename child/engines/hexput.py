@@ -11,6 +11,8 @@ from importlib.util import MAGIC_NUMBER
 from pathlib import Path
 from typing import Any
 
+import msgspec
+
 from child.engines import (
     Capabilities,
     Context,
@@ -118,10 +120,16 @@ class HexputEngine:
         return HexputProgram(load_script(artifact), self._max_output_size)
 
     def parse(self, source: bytes, options: dict[str, Any]) -> bytes:
-        """The syntax tree of a source text, as JSON text. Raises ScriptFault."""
+        """The syntax tree of a source text, or what is suspicious about it, as JSON text. Raises
+        ScriptFault.
+        """
         text, wanted = _text(source), _options(options)
         self._room.narrow()
         try:
+            if wanted.only_warnings:
+                inspection = lang.inspect(text, wanted)
+                self._room.widen()
+                return msgspec.json.encode(inspection)
             return lang.dump_tree(
                 parse(text, wanted),
                 include_source_mapping=wanted.include_source_mapping,

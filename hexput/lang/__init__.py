@@ -9,6 +9,7 @@ from hexput.lang.errors import (
     StackFrame,
 )
 from hexput.lang.features import Options
+from hexput.lang.lint import Finding, Inspection, inspect
 from hexput.lang.nodes import dump_tree
 from hexput.lang.parser import parse
 from hexput.lang.runtime import HostCall
@@ -16,10 +17,12 @@ from hexput.lang.script import Outcome, Script, ValueOf, compile_script, load_sc
 
 __all__ = [
     "ExecutionError",
+    "Finding",
     "HexputError",
     "HostCall",
     "HostCallFailed",
     "HostFunctionNotFound",
+    "Inspection",
     "Options",
     "Outcome",
     "ParseError",
@@ -28,6 +31,7 @@ __all__ = [
     "ValueOf",
     "compile_script",
     "dump_tree",
+    "inspect",
     "load_script",
     "parse",
 ]

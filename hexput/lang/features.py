@@ -21,11 +21,13 @@ class Options(Struct, frozen=True):
     """What a request says about its script. Everything is allowed unless a `no_*` option says otherwise.
 
     `minify` and `include_source_mapping` shape the tree that a parse request is answered with (see
-    `dump_tree`).
+    `dump_tree`). With `only_warnings` it is answered with what is suspicious about the script instead (see
+    `lint`).
     """
 
     minify: bool = True
     include_source_mapping: bool = False
+    only_warnings: bool = False
     no_object_constructions: bool = False
     no_array_constructions: bool = False
     no_object_navigation: bool = False

@@ -36,6 +36,7 @@ from jefe.settings import BaseSettings, Settings, shown, table
 
 if TYPE_CHECKING:
     import jefe
+    from jefe.command.check import Diagnostic
     from jefe.core.run import ValueOf
     from jefe.errors import JefeError
     from jefe.fronts.shutdown import Shutdown
@@ -315,28 +316,75 @@ def parse(file: str, locations: bool, pretty: bool, language: str | None, **feat
 
 @cli.command()
 @click.argument("files", metavar="FILE...", nargs=-1, required=True)
+@click.option(
+    "--variables",
+    multiple=True,
+    metavar="NAME,...",
+    help="The variables that the scripts are given: any other that is read is told.",
+)
+@click.option(
+    "--functions",
+    multiple=True,
+    metavar="NAME,...|FILE.py",
+    help="The functions that the scripts may call, or a Python file of them, which is not run.",
+)
+@click.option("--strict", is_flag=True, help="Let warnings count as errors.")
+@click.option("--json", is_flag=True, help="Print what was found as a JSON array.")
 @takes_language
 @takes_features
-def check(files: tuple[str, ...], language: str | None, **features: bool) -> int:
-    """Say which files are scripts, and where the others are wrong.
+def check(
+    files: tuple[str, ...],
+    variables: tuple[str, ...],
+    functions: tuple[str, ...],
+    strict: bool,
+    json: bool,
+    language: str | None,
+    **features: bool,
+) -> int:
+    r"""Say which files are scripts, where the others are wrong, and what is suspicious.
 
-    Every file is looked at. The status is 1 if one is not a script.
+    Nothing is run, and every file is looked at. A warning tells of code that is never reached, of values that
+    are never used, of conditions that assign, of words of other languages, and of names that nothing defines,
+    as far as --variables and --functions say which names are given.
+
+    \b
+    The status is
+      0  every file is a script; there may be warnings
+      1  a file is not a script, or cannot work; with --strict, or there are warnings
+      2  wrong usage, or a file cannot be read
     """
+    from jefe.command.check import diagnose, encoded, read_known, summary, unreadable
+
     settings = _settings_for_one()
+    known = read_known(variables, functions, settings)
     status = 0
     sources = []
+    found: list[Diagnostic] = []
     for file in files:
         try:
             sources.append(read_text(file, settings))
         except Misuse as error:
-            say(f"jefe: {error}")
+            if json:
+                found.append(unreadable(file, error))
+            else:
+                say(f"jefe: {error}")
             status = MISUSED
-    for source, tree in zip(sources, _parse(sources, _chosen(features), settings, language), strict=True):
-        if isinstance(tree, bytes):
-            click.echo(f"{harmless(source.name)}: ok")
-        else:
-            _report(source, tree)
+    answers = _parse(sources, _chosen(features), settings, language, only_warnings=True)
+    for source, answer in zip(sources, answers, strict=True):
+        told = diagnose(source, answer, known)
+        if any(each.severity == "error" or strict for each in told):
             status = status or FAILED
+        if json:
+            found += told
+            continue
+        for each in told:
+            _show(
+                source, each.line, each.column, each.sentence, "red" if each.severity == "error" else "yellow"
+            )
+        if isinstance(answer, bytes):
+            click.echo(f"{harmless(source.name)}: {summary(told)}")
+    if json:
+        print_json(encoded(found))
     return status
 
 
@@ -490,9 +538,17 @@ def _run(
 
 
 def _parse(
-    sources: Sequence[Text], options: Mapping[str, bool], settings: Settings, language: str | None
+    sources: Sequence[Text],
+    options: Mapping[str, bool],
+    settings: Settings,
+    language: str | None,
+    *,
+    only_warnings: bool = False,
 ) -> "list[bytes | JefeError]":
-    """Parse sources in one child; of each, the tree as JSON text, or what is wrong with it."""
+    """Parse sources in one child; of each, the tree as JSON text, or what is wrong with it.
+
+    `only_warnings`: the warnings instead of the tree, in Hexput, and empty text in other languages.
+    """
     from jefe import JefeError, open_supervisor
 
     languages = [language_of(source.name, language) for source in sources]
@@ -501,9 +557,11 @@ def _parse(
         found: list[bytes | JefeError] = []
         async with open_supervisor(settings, warm=sorted(set(languages))) as supervisor:
             for source, known in zip(sources, languages, strict=True):
+                warns = only_warnings and known == "hexput"
+                wanted = {**options, "only_warnings": True} if warns else options
                 try:
-                    tree = await supervisor.parse(source.text, language=known, options=options)
-                    found.append(bytes(tree))
+                    tree = await supervisor.parse(source.text, language=known, options=wanted)
+                    found.append(bytes(tree) if warns or not only_warnings else b"")
                 except JefeError as error:
                     found.append(error)
         return found
@@ -513,22 +571,31 @@ def _parse(
 
 def _report(source: Text, error: "JefeError") -> None:
     """Tell, on stderr, what is wrong with a script: the place, the error, the line and a caret."""
-    from jefe.command.caret import excerpt, trail
+    from jefe.command.caret import trail
 
     line, column = getattr(error, "line", None), getattr(error, "column", None)
-    place = source.name if line is None else f"{source.name}:{line}:{column or 1}"
     kind = getattr(error, "type", None)
     what = str(error) if kind is None else f"{kind}: {getattr(error, 'message', error)}"
+    _show(source, line, column, what, "red", trail(source.name, getattr(error, "stack", ())))
+
+
+def _show(
+    source: Text, line: int | None, column: int | None, what: str, tint: str, more: Sequence[str] = ()
+) -> None:
+    """Show, on stderr, a place in a source and what is to say of it."""
+    from jefe.command.caret import excerpt
+
+    place = source.name if line is None else f"{source.name}:{line}:{column or 1}"
     colour = wants_colour(sys.stderr)
 
     def paint(text: str, **style: Any) -> str:
         return click.style(text, **style) if colour else text
 
-    rows = [f"{paint(harmless(place), bold=True)}: {paint(harmless(what), fg='red')}"]
+    rows = [f"{paint(harmless(place), bold=True)}: {paint(harmless(what), fg=tint)}"]
     seen = excerpt(source.text, line, column or 1) if line is not None else None
     if seen is not None:
-        rows += ["  " + seen[0], "  " + paint(seen[1], fg="red", bold=True)]
-    rows += ["  " + harmless(row) for row in trail(source.name, getattr(error, "stack", ()))]
+        rows += ["  " + seen[0], "  " + paint(seen[1], fg=tint, bold=True)]
+    rows += ["  " + harmless(row) for row in more]
     click.echo("\n".join(rows), err=True, color=colour)
 
 

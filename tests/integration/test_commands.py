@@ -89,6 +89,34 @@ def test_a_script_that_fails_shows_where(tmp_path: Path) -> None:
     assert caret.index("^") == line.index("'")
 
 
+def test_check_warns_with_places(tmp_path: Path) -> None:
+    (tmp_path / "s.hx").write_text("loop x in items {\n    if x = 1 { break; }\n}\nreturn totl;\n")
+    (tmp_path / "host.py").write_text("raise SystemExit('it was run')\n\ndef f():\n    pass\n")
+    status, printed, told = jefe("check", "s.hx", cwd=tmp_path)
+    assert (status, printed) == (1, "s.hx: 1 error, 1 warning\n")
+    assert told.splitlines() == [
+        "s.hx:2:8: warning: this assigns; '==' compares [assignment-in-condition]",
+        "      if x = 1 { break; }",
+        "         ^",
+        "s.hx:2:16: error: Hexput has no 'break': write 'end;' to leave a loop [foreign-word]",
+        "      if x = 1 { break; }",
+        "                 ^",
+    ]
+    given = ["--variables", "items,total", "--functions", "host.py"]
+    status, printed, told = jefe("check", "--json", *given, "s.hx", "gone.hx", cwd=tmp_path)
+    assert (status, told) == (2, "")
+    assert [tuple(each.values())[:5] for each in json.loads(printed)] == [
+        ("gone.hx", None, None, "error", "Unreadable"),
+        ("s.hx", 2, 8, "warning", "assignment-in-condition"),
+        ("s.hx", 2, 16, "error", "foreign-word"),
+        ("s.hx", 4, 8, "warning", "undefined-variable"),
+    ]
+    (tmp_path / "w.hx").write_text("if x = 1 { }\n")
+    assert jefe("check", "w.hx", cwd=tmp_path)[:2] == (0, "w.hx: 1 warning\n")
+    assert jefe("check", "--strict", "w.hx", cwd=tmp_path)[0] == 1
+    assert jefe("check", "--json", "-", given="return 1;") == (0, "[]\n", "")
+
+
 def test_a_script_that_fails_in_a_callback_shows_who_called_it(tmp_path: Path) -> None:
     (tmp_path / "s.hx").write_text(
         "callback half(x) {\n    return x / 0;\n}\n[1].map(callback (x) { return half(x); });"

@@ -1,5 +1,7 @@
 """What the adapter adds to the language: failures in the terms of an engine."""
 
+import json
+
 import pytest
 
 from child import protocol
@@ -87,6 +89,16 @@ def test_what_is_no_program_is_a_fault(engine, action, source, options, type_):
     with pytest.raises(ScriptFault) as caught:
         getattr(engine, action)(source, options)
     assert caught.value.type == type_
+
+
+def test_warnings_are_told_instead_of_a_tree_however_deep_it_is(engine):
+    options = {"only_warnings": True}
+    found = json.loads(engine.parse(b"if x = 1 { }" + b"y = 1" + b"+1" * 5000 + b";", options))
+    (warning,) = found["warnings"]
+    assert (warning["code"], warning["line"], warning["column"]) == ("assignment-in-condition", 1, 4)
+    with pytest.raises(ScriptFault) as caught:
+        engine.parse(b"callback f() { } " * 5001, options)
+    assert caught.value.type == "SyntaxError"
 
 
 def test_a_tree_is_json_text_shaped_by_the_options(engine):
