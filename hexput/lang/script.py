@@ -194,9 +194,12 @@ def _located(error: Exception) -> Exception:
         return error
     if explained.type == "CallDepthError" and len(calls) > 1:
         calls.pop()  # the call that went too deep, rather than the beginning of what was called
-    explained.line, explained.column = _line_and_column(calls[-1])
-    if len(calls) > 1 and explained.type != "MemoryError":  # a stack takes some
+    if len(calls) == 1 or explained.type == "MemoryError":  # a stack takes some
+        _, frame, instruction = calls[-1]
+        explained.line, explained.column = _places(frame.f_code, [instruction])[instruction]
+    else:
         explained.stack = tuple(_stack(calls))
+        _, explained.line, explained.column, _ = explained.stack[0]
     return explained
 
 
@@ -223,20 +226,30 @@ def _stack(calls: list[_Call]) -> Iterator[StackFrame]:
     """The stack that an error tells; `calls` begins with the program."""
     omitted = max(0, len(calls) - _INNERMOST - _OUTERMOST)
     told = calls[:_OUTERMOST] + calls[-_INNERMOST:] if omitted else calls
-    places: dict[tuple[CodeType, int], tuple[int | None, int | None]] = {}
+    # By identity: two callbacks that say the same in different places may be equal to Python.
+    wanted: dict[int, tuple[CodeType, set[int]]] = {}
+    for call in told:
+        code = call.frame.f_code
+        wanted.setdefault(id(code), (code, set()))[1].add(call.instruction)
+    places = {key: _places(*pair) for key, pair in wanted.items()}
     for number, call in enumerate(reversed(told), 1):
-        at = call.frame.f_code, call.instruction
-        if at not in places:
-            places[at] = _line_and_column(call)
+        line, column = places[id(call.frame.f_code)][call.instruction]
         # The compiler decorates the names of callbacks, and of nothing else.
         name = shortened(plain_name(call.name)) if call.name.startswith("$") else None
-        yield StackFrame(name, *places[at], omitted if number == _INNERMOST else 0)
+        yield StackFrame(name, line, column, omitted if number == _INNERMOST else 0)
 
 
-def _line_and_column(call: _Call) -> tuple[int | None, int | None]:
-    positions = call.frame.f_code.co_positions()
-    line, _, column, _ = next(islice(positions, call.instruction // 2, None), (None,) * 4)
-    return line, None if column is None else column + 1
+def _places(code: CodeType, instructions: Collection[int]) -> dict[int, tuple[int | None, int | None]]:
+    """The line and column of instructions, by their offsets. The code is walked once: it may be large."""
+    found: dict[int, tuple[int | None, int | None]] = {}
+    positions = code.co_positions()
+    passed = 0
+    for instruction in sorted(instructions):
+        index = instruction // 2
+        line, _, column, _ = next(islice(positions, index - passed, None), (None,) * 4)
+        passed = index + 1
+        found[instruction] = line, None if column is None else column + 1
+    return found
 
 
 _VARIABLE = re.compile(r"'\$([A-Za-z_0-9]+)'")

@@ -226,6 +226,17 @@ def test_a_recursion_without_an_end_tells_the_calls_and_not_what_was_refused() -
     assert sum(1 + frame.omitted for frame in error.stack) == 1001
 
 
+def test_callbacks_that_look_the_same_keep_their_places() -> None:
+    error = failure(
+        "let f = callback (g) { return g(null); }; let g =  callback (g) { return g(null); }; f(g);"
+    )
+    assert [frame[:3] for frame in error.stack] == [
+        ("callback@2", 1, 74),
+        ("callback@1", 1, 31),
+        (None, 1, 86),
+    ]
+
+
 def test_long_names_do_not_make_a_long_stack() -> None:
     name = "f" * 10_000
     error = failure(f"callback {name}(n) {{ return n.x.y; }}\n{name}([]);")
