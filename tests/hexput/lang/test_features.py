@@ -134,7 +134,7 @@ def test_a_deep_tree_is_checked_without_recursion() -> None:
 
 def test_every_option_is_in_the_table() -> None:
     fields = set(Options.__struct_fields__)
-    assert fields == {"minify", "include_source_mapping", *ALL}
+    assert fields == {"minify", "include_source_mapping", "only_warnings", *ALL}
     assert len(ALL) == len(set(ALL)) == 13
 
 

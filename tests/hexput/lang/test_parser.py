@@ -126,7 +126,10 @@ def test_a_brace_is_an_object_where_an_operand_must_follow() -> None:
 
 def test_a_brace_that_begins_a_statement_is_a_block() -> None:
     assert statement("{}") == {"type": "BLOCK", "block": {"type": "BLOCK", "statements": []}}
-    assert failure("{a: 1}") == "Unexpected token: ':', expected ';' at line 1, column 3"
+    assert failure("{a: 1}") == (
+        "Unexpected token: ':', expected ';'; a '{' that begins a statement opens a block; an object there "
+        "needs parentheses: ({ … }) at line 1, column 3"
+    )
 
 
 def test_object_keys_may_be_any_word_string_or_number() -> None:
@@ -316,12 +319,12 @@ def test_comments_are_white_space() -> None:
         ('\n\n  "abc\n\n', "Unterminated string at line 3, column 3"),
         ("'abc\\'", "Unterminated string at line 1, column 1"),
         ("a; /* b\n\n", "Unterminated comment at line 1, column 4"),
-        ("x = #;", "Unexpected character: '#' at line 1, column 5"),
+        ("x = #;", "Unexpected character: '#'; a comment begins with // at line 1, column 5"),
         ("é", "Unexpected character: 'é' at line 1, column 1"),
         ("a\0", "Unexpected character: '\\u{0}' at line 1, column 2"),
         ("\ud800", "Unexpected character: '\\u{d800}' at line 1, column 1"),
-        ("a & b", "Unexpected character: '&' at line 1, column 3"),
-        ("'😀' ?", "Unexpected character: '?' at line 1, column 5"),
+        ("a & b", "Unexpected character: '&'; write '&&' at line 1, column 3"),
+        ("'😀' ?", "Unexpected character: '?'; for a choice write if, or && and || at line 1, column 5"),
         ("let", "Unexpected end of input at line 1, column 4"),
         ("f(1,\n", "Unexpected end of input at line 2, column 1"),
         ("{ a;", "Unexpected end of input at line 1, column 5"),
