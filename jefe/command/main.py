@@ -341,7 +341,7 @@ def check(
     language: str | None,
     **features: bool,
 ) -> int:
-    r"""Say which files are scripts, where the others are wrong, and what is suspicious.
+    """Say which files are scripts, where the others are wrong, and what is suspicious.
 
     Nothing is run, and every file is looked at. A warning tells of code that is never reached, of values that
     are never used, of conditions that assign, of words of other languages, and of names that nothing defines,
@@ -352,7 +352,7 @@ def check(
       0  every file is a script; there may be warnings
       1  a file is not a script, or cannot work; with --strict, or there are warnings
       2  wrong usage, or a file cannot be read
-    """
+    """  # noqa: D301 - click wants that very character
     from jefe.command.check import diagnose, encoded, read_known, summary, unreadable
 
     settings = _settings_for_one()

@@ -3,12 +3,14 @@
 import json
 from pathlib import Path
 
+import click
 import pytest
 
 from hexput import lang
 from hexput.lang.hints import FOREIGN_WORDS
 from jefe.command.check import Known, diagnose, encoded, read_known, summary, unreadable
 from jefe.command.given import Text
+from jefe.command.main import cli
 from jefe.errors import JefeError, Killed, Misuse, ScriptSyntaxError
 from jefe.settings import Settings
 
@@ -173,3 +175,10 @@ def test_what_the_language_finds_can_be_read() -> None:
     assert sum(each.severity == "error" for each in told) == len(FOREIGN_WORDS)
     assert {each.code for each in told} >= {"foreign-word", "assignment-in-condition", "undefined-method"}
     assert not any(isinstance(each, JefeError) for each in told)
+
+
+def test_the_help_tells_each_status_in_a_line() -> None:
+    command = cli.commands["check"]
+    lines = [line.strip() for line in command.get_help(click.Context(command)).splitlines()]
+    assert "0  every file is a script; there may be warnings" in lines
+    assert "2  wrong usage, or a file cannot be read" in lines
