@@ -37,6 +37,7 @@ EXCEPTIONS = {
     ("jefe.oaf_client", "jefe.fronts.oaf"),
     # `python -m jefe` is the command; the folder of the package `child` is all that is wanted of it.
     ("jefe.__main__", "jefe.command.main"),
+    ("jefe.__main__", "jefe.command.serve"),
     ("jefe.core.process", "child"),
     ("jefe.core.spawn", "child"),
     ("jefe.command.doctor", "child"),

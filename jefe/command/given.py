@@ -58,6 +58,8 @@ def read_text(file: str, settings: Settings) -> Text:
 
 def read_bytes(file: str, name: str, settings: Settings) -> bytes:
     """The content of a file, called `name` in messages; `-` is standard input. Raises Misuse."""
+    if not file:
+        raise Misuse("the name of a file is empty; write - for standard input")
     try:
         # Not everything that can be named ends: no more is read than can be used.
         limit = settings.max_input_size + 1

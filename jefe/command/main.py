@@ -283,7 +283,7 @@ def evaluate(
     encode(expression, "the expression")
     given = read_sandbox(sandbox, variables, settings)
     host = read_functions(functions, functions_file, settings)
-    script = Source(expression, language=language_of("", language), options=_chosen(features))
+    script = Source(expression or "\n", language=language_of("", language), options=_chosen(features))
     outcome = _run("expression", script, given, host, "expression", settings, is_timed=is_timed)
     if outcome is None:
         return FAILED
@@ -386,6 +386,23 @@ def check(
     if json:
         print_json(encoded(found))
     return status
+
+
+@cli.command("help")
+@click.argument("command", metavar="[COMMAND]", required=False)
+@click.pass_context
+def show_help(context: click.Context, command: str | None) -> int:
+    """Print this help, or that of a command."""
+    above = context.parent
+    assert above is not None
+    if command is None:
+        click.echo(cli.get_help(above))
+        return 0
+    _, found, _ = cli.resolve_command(above, [command])
+    assert found is not None
+    with found.make_context(command, [], parent=above, resilient_parsing=True) as below:
+        click.echo(found.get_help(below))
+    return 0
 
 
 @cli.command("settings")

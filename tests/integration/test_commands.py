@@ -53,6 +53,7 @@ def jefe(
         (["eval", "2 + 2"], "4\n"),
         (["eval", "--", "-1 + 2"], "1\n"),
         (["eval", "let x = 1;"], "null\n"),
+        (["eval", ""], "null\n"),
         (["eval", "name + '!'", "--set", 'name="Ann"'], '"Ann!"\n'),
         (["eval", "id", "--sandbox", '{"id":12345678901234567890123}'], "12345678901234567890123\n"),
     ],
@@ -247,6 +248,8 @@ def test_check_reports_every_file(tmp_path: Path) -> None:
     ("arguments", "variables", "sentence"),
     [
         (["run", "nowhere.hx"], {}, "jefe: cannot read nowhere.hx: no such file or directory\n"),
+        (["run", ""], {}, "jefe: the name of a file is empty; write - for standard input\n"),
+        (["eval", "1", "--sandbox", "@"], {}, "jefe: the name of a file is empty; "),
         (
             [],
             {"JEFE_MAX_PROCS": "0"},
@@ -294,6 +297,40 @@ def test_completion_completes() -> None:
 def test_the_version_is_that_of_the_package() -> None:
     assert jefe("--version") == (0, f"jefe {__version__}\n", "")
     assert re.fullmatch(r"\d+\.\d+\.\d+", __version__)
+
+
+def test_ctrl_c_while_the_command_is_loaded_shows_no_traceback() -> None:
+    """Each module that is loaded is a moment, and code that loads it may catch whatever comes."""
+    program = (
+        "import os, signal, sys\n"
+        "class Finder:\n"
+        "    def find_spec(self, name, path=None, target=None):\n"
+        "        if name == os.environ['AT']: \n"
+        "            try: os.kill(os.getpid(), signal.SIGINT)\n"
+        "            except BaseException: print('caught')\n"
+        "import jefe.__main__\n"
+        "sys.meta_path.insert(0, Finder())\n"
+        "sys.exit(jefe.__main__.main())\n"
+    )
+    for module in ("jefe.command.main", "click", "jefe.settings", "trio", "jefe.core.supervisor"):
+        ended = subprocess.run(
+            [sys.executable, "-P", "-c", program, "eval", "1"],
+            env=environment(AT=module),
+            stdin=subprocess.DEVNULL,
+            capture_output=True,
+            check=False,
+        )
+        assert (ended.returncode, ended.stdout, ended.stderr) == (130, b"", b""), module
+
+
+def test_a_command_explains_itself_in_two_ways() -> None:
+    for arguments in ([], ["run"], ["serve"]):
+        status, printed, told = jefe("help", *arguments)
+        assert (status, told) == (0, "")
+        assert printed == jefe(*arguments, "--help")[1]
+    status, printed, told = jefe("help", "rn")
+    assert (status, printed) == (2, "")
+    assert told.startswith("jefe: no such command 'rn'. Did you mean 'run'?")
 
 
 def test_help_is_printed() -> None:
