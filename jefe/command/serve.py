@@ -70,11 +70,11 @@ def serve(fronts: Sequence[FrontSettings], settings: Settings) -> int:
                 shutdown.heeded[signal.SIGHUP] = doors.reload_soon
                 doors.bound_connections()
                 become(settings.user)
-                async with open_supervisor(settings) as boss, trio.open_nursery() as nursery:
-                    shutdown.heeded[signal.SIGUSR1] = partial(tell_state, boss, doors)
+                async with open_supervisor(settings) as supervisor, trio.open_nursery() as nursery:
+                    shutdown.heeded[signal.SIGUSR1] = partial(tell_state, supervisor, doors)
                     nursery.start_soon(doors.keep_fresh)
                     for door in doors:
-                        await nursery.start(partial(door.front.serve, boss, door, shutdown=shutdown))
+                        await nursery.start(partial(door.front.serve, supervisor, door, shutdown=shutdown))
                     for door in doors:
                         for line in door.announcement():
                             say(line)
