@@ -9,7 +9,15 @@ LANGUAGES: Final[Mapping[str, str]] = {"hexput": "child.engines.hexput"}
 """The name of a language, and the module that has its engine, as `ENGINE`."""
 
 SUFFIXES: Final[Mapping[str, str]] = {".hx": "hexput"}
-"""How the names of files end, and the language that is in such files."""
+"""What the names of files end with, and the language of the script in them; `.` and the name of a language is
+understood as well.
+"""
+
+
+def language_of(suffix: str) -> str:
+    """The language of files with that suffix; empty if there is none."""
+    name = suffix.removeprefix(".")
+    return SUFFIXES.get(suffix) or (name if name in LANGUAGES else "")
 
 
 class Capabilities(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True, rename="camel"):

@@ -85,13 +85,14 @@ def language_of(file: str, given: str | None) -> str:
 
     Raises Misuse: there is no such language.
     """
-    from child.protocol.languages import LANGUAGES, SUFFIXES
+    from child.protocol import languages
 
     if given is None:
-        return SUFFIXES.get(Path(file).suffix.lower(), "hexput")
+        return languages.language_of(Path(file).suffix.lower()) or "hexput"
     name = given.lower()
-    if name not in LANGUAGES:
-        raise Misuse(f"--language {given}: there is no such language; known: {', '.join(sorted(LANGUAGES))}")
+    if name not in languages.LANGUAGES:
+        known = ", ".join(sorted(languages.LANGUAGES))
+        raise Misuse(f"--language {given}: there is no such language; known: {known}")
     return name
 
 
