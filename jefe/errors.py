@@ -100,9 +100,25 @@ class NoSuchScript(JefeError):
 
 
 class Killed(JefeError):
-    """The run, or the reading of the source, broke a limit and was ended; the reason says which limit."""
+    """The run, or the reading of the source, broke a limit and was ended; the subclass says which limit."""
 
     advice = "give the script less to do, or a larger limit"
+    type: str | None = "Killed"
+    """What it is called on the wires that name types; the reason beside it says which limit."""
+
+
+class KilledByTime(Killed):
+    """The run, or the reading of the source, took more time of its own than it may."""
+
+    def __init__(self, reason: str = protocol.TOO_MUCH_TIME, advice: str | None = None) -> None:
+        super().__init__(reason, advice)
+
+
+class KilledByMemory(Killed):
+    """The run, or the reading of the source, took more memory than it may."""
+
+    def __init__(self, reason: str = protocol.TOO_MUCH_MEMORY, advice: str | None = None) -> None:
+        super().__init__(reason, advice)
 
 
 class ChildDied(JefeError):
@@ -167,8 +183,8 @@ class FunctionNotFound(Exception):
 
 _BY_REASON: dict[str, type[JefeError]] = {
     protocol.NO_SUCH_SCRIPT: NoSuchScript,
-    protocol.TOO_MUCH_TIME: Killed,
-    protocol.TOO_MUCH_MEMORY: Killed,
+    protocol.TOO_MUCH_TIME: KilledByTime,
+    protocol.TOO_MUCH_MEMORY: KilledByMemory,
     protocol.CHILD_DIED: ChildDied,
     protocol.INPUT_TOO_LARGE: InputTooLarge,
     protocol.MALFORMED_REQUEST: MalformedRequest,
