@@ -13,6 +13,7 @@ from importlib import import_module
 from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
+    from jefe import aio, sync
     from jefe.core.scripts import Limits, Source
     from jefe.core.supervisor import HostCall, Supervisor, open_supervisor
     from jefe.core.values import Outcome
@@ -67,7 +68,9 @@ __all__ = [
     "Supervisor",
     "SyncOafClient",
     "__version__",
+    "aio",
     "open_supervisor",
+    "sync",
 ]
 
 _OTHERS = {
@@ -86,10 +89,15 @@ _OTHERS = {
 }
 """The module of each public name that is not in jefe/errors.py."""
 
+_FORMS = ("aio", "sync")
+"""The modules of a supervisor for programs that do not use trio."""
+
 
 def __getattr__(name: str) -> object:
     if name not in __all__:
         raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
+    if name in _FORMS:
+        return import_module(f"{__name__}.{name}")  # which sets it here
     value: object = getattr(import_module(f"{__name__}.{_OTHERS.get(name, 'errors')}"), name)
     globals()[name] = value
     return value

@@ -18,6 +18,8 @@ ROOMS = {
     "child": ("hexput.lang", "child.protocol", "child.confine"),
     "jefe": ("child.protocol",),
     "jefe.core": ("jefe", "child.protocol"),
+    "jefe.aio": ("jefe.core", "jefe", "child.protocol"),
+    "jefe.sync": ("jefe.core", "jefe", "child.protocol"),
     "jefe.fronts": ("jefe.core", "jefe", "child.protocol"),
     "jefe.command": ("hexput.server", "hexput", "jefe.fronts", "jefe.core", "jefe", "child.protocol"),
     "hexput": ("child.protocol",),
@@ -31,6 +33,8 @@ innermost.
 EXCEPTIONS = {
     # A package's public names are imported when they are first used.
     ("jefe", "jefe.core"),
+    ("jefe", "jefe.aio"),
+    ("jefe", "jefe.sync"),
     # The clients for asyncio and for plain code are another form of that for trio.
     ("hexput.threads", "hexput.client"),
     # The client of an OAF server speaks its messages.

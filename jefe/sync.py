@@ -1,0 +1,150 @@
+"""A supervisor in a plain program: no trio, no asyncio, no server.
+
+Example:
+    with jefe.sync.open_supervisor() as supervisor:
+        supervisor.compile("circumference", "C = 2 * 3.141592653589793 * R;")
+        print(supervisor.run("circumference", {"R": 10}).sandbox["C"])
+
+The supervisor itself runs under trio, in a thread (jefe/bridge.py); this module only hands over and waits.
+What differs from `jefe.Supervisor`:
+
+- Any number of threads may use one supervisor at a time; each call blocks the thread that makes it.
+- The functions that a script calls are served in the thread that called `run`. They may use the supervisor.
+- Ctrl-C in a call drops what was asked; at the end of the block it makes the end faster.
+"""
+
+from collections.abc import Mapping, Sequence
+from types import TracebackType
+from typing import Any, Self
+
+from msgspec import Raw
+
+from jefe.bridge import HostCall, PlainBridge, TrioThread
+from jefe.core.run import ValueOf
+from jefe.core.scripts import Limits, Source
+from jefe.core.supervisor import Supervisor
+from jefe.core.supervisor import open_supervisor as open_under_trio
+from jefe.core.values import Outcome, Sandbox, sandbox_text
+from jefe.errors import Closed
+from jefe.settings import Settings
+
+__all__ = ["HostCall", "SyncSupervisor", "open_supervisor"]
+
+
+class SyncSupervisor:
+    """Scripts that nobody trusts, and the children that run them; made by `open_supervisor`."""
+
+    def __init__(self, settings: Settings, warm: Sequence[str]) -> None:
+        self.settings = settings
+        self._bridge: PlainBridge[Supervisor] = PlainBridge(
+            TrioThread(
+                lambda: open_under_trio(settings, warm=warm),
+                lambda sentence: Closed(advice=sentence),
+                name="jefe-supervisor",
+            )
+        )
+
+    def __enter__(self) -> Self:
+        """Start the children. Raises SandboxMissing."""
+        self._bridge.open()
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        """End the children. What is under way in other threads fails with `Closed`."""
+        self._bridge.close(kind)
+
+    def compile(
+        self,
+        name: str,
+        source: str,
+        *,
+        language: str = "hexput",
+        options: Mapping[str, Any] | None = None,
+        max_time: float | None = None,
+        max_mem: int | None = None,
+        max_mem_percent: float | None = None,
+    ) -> None:
+        """Compile a script under a name. Arguments and errors are those of `jefe.Supervisor.compile`."""
+        self._bridge.ask(
+            lambda supervisor: supervisor.compile(
+                name,
+                source,
+                language=language,
+                options=options,
+                max_time=max_time,
+                max_mem=max_mem,
+                max_mem_percent=max_mem_percent,
+            )
+        )
+
+    def run(
+        self,
+        script: str | Source,
+        sandbox: Sandbox | None = None,
+        *,
+        call: HostCall | None = None,
+        value_of: ValueOf = "return",
+        limits: Limits | None = None,
+        data: bytes | None = None,
+    ) -> Outcome:
+        """Run a script. Arguments and errors are those of `jefe.Supervisor.run`.
+
+        `call(name, arguments)` serves the script's host calls, in this very thread, one at a time. It may use
+        the supervisor. As long as it runs, the run waits, also when the block ends meanwhile.
+        """
+        # Here, since the caller's values may change while we wait.
+        text = None if sandbox is None else sandbox_text(sandbox, self.settings.max_input_size)
+        if call is None:
+            return self._bridge.ask(
+                lambda supervisor: supervisor.run(script, text, value_of=value_of, limits=limits, data=data)
+            )
+        return self._bridge.ask_and_serve(
+            lambda supervisor, serve: supervisor.run(
+                script, text, call=serve, value_of=value_of, limits=limits, data=data
+            ),
+            call,
+        )
+
+    def remove(self, name: str) -> None:
+        """Remove the script of a name. Runs already submitted finish on it. Raises NoSuchScript."""
+        self._bridge.ask(lambda supervisor: supervisor.remove(name))
+
+    def parse(
+        self, source: str, *, language: str = "hexput", options: Mapping[str, Any] | None = None
+    ) -> Raw:
+        """The syntax tree of a source, as JSON text. Errors are those of `jefe.Supervisor.parse`."""
+        return self._bridge.ask(
+            lambda supervisor: supervisor.parse(source, language=language, options=options)
+        )
+
+    def scripts(self) -> list[str]:
+        """The names of the scripts, sorted."""
+
+        async def names(supervisor: Supervisor) -> list[str]:
+            return supervisor.scripts()
+
+        return self._bridge.ask(names)
+
+    def stats(self, script: str | None = None) -> dict[str, Any]:
+        """Figures: of one script, or of everything; see `jefe.Supervisor.stats`. Raises NoSuchScript."""
+
+        async def figures(supervisor: Supervisor) -> dict[str, Any]:
+            return supervisor.stats(script)
+
+        return self._bridge.ask(figures)
+
+
+def open_supervisor(settings: Settings | None = None, *, warm: Sequence[str] = ("hexput",)) -> SyncSupervisor:
+    """A supervisor, for the length of a `with` block. After it nothing is left: no child, no thread, no file
+    descriptor, also when the block is interrupted.
+
+    Args:
+        settings: the limits; all defaults if None.
+        warm: the languages whose children are started at once; others are started when they are first used.
+
+    Raises:
+        SandboxMissing: at the beginning, if the settings require a sandbox, and a part of it is missing.
+    """
+    return SyncSupervisor(settings or Settings(), warm)
