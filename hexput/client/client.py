@@ -1,4 +1,5 @@
-"""A client of a Hexput server, for programs that use trio. For asyncio and for plain code: hexput/threads.py.
+"""A client of a Hexput server, for programs that use trio, and the way to a server of all others: those for
+asyncio and for plain code (hexput/client/aio.py, sync.py) have one of these in a thread.
 
 Source: the Hexput runtime document, and docs/reference/protocols.md section 2. It asks other servers for
 nothing that they do not have, unless it is told to (`compile`, `run`, `remove`), but for one message:
@@ -23,10 +24,11 @@ import json
 import logging
 import random
 import ssl
-from collections.abc import AsyncIterator, Callable, Mapping
+from collections.abc import AsyncIterator, Awaitable, Callable
 from contextlib import AbstractAsyncContextManager, asynccontextmanager
+from functools import partial
 from types import TracebackType
-from typing import Any, Final, Self, TypeVar
+from typing import Any, Final, Self
 
 import msgspec
 import trio
@@ -36,15 +38,32 @@ from trio_websocket import ConnectionClosed, WebSocketConnection
 from child.protocol import StackFrame
 from child.protocol.depth import deeply
 from hexput.client.dial import GOODBYE, Place, bare, dial, failure_of, is_hopeless
-from hexput.client.failures import ClientError, Disconnected, Refused, RequestFailed, RequestTimeout
+from hexput.client.failures import (
+    ClientError,
+    Disconnected,
+    Refused,
+    RequestFailed,
+    RequestTimeout,
+    failed,
+)
+from hexput.client.requests import (
+    Default,
+    Function,
+    H,
+    Handler,
+    Requests,
+    Timeout,
+    checked,
+    encode,
+    text_of,
+    with_id,
+)
 
 __all__ = ["ClientError", "Disconnected", "HexputClient", "Refused", "RequestFailed", "RequestTimeout"]
 
 _log = logging.getLogger(__name__)  # the application's, which knows nothing of how the server logs
 
-Handler = Callable[..., Any]
 Out = trio.MemorySendChannel[str]
-H = TypeVar("H", bound=Handler)
 
 _FIRST_PAUSE: Final = 0.1
 """The pause before the second attempt to connect, in seconds; each further one is twice as long."""
@@ -103,15 +122,14 @@ class _Pending:
         self.ended.set()
 
 
-class HexputClient:
+class HexputClient(Requests):
     """One connection to a Hexput server, which is made again when it is lost.
 
     Args:
         url: such as `ws://127.0.0.1:9001`, or `wss://…` for TLS.
         token: what the server wants to be shown, if it wants that.
         timeout: how long a request may take, in seconds, the functions that it calls included; None: for
-        ever.
-            Each request may say otherwise.
+            ever. Each request may say otherwise.
         connect_timeout: how long entering the block may take, and each attempt to connect, in seconds.
         heartbeat: every so many seconds the client sends a ping; a server that does not answer within as many
             is taken to be gone.
@@ -121,7 +139,8 @@ class HexputClient:
         ssl_context: for `wss://…`, if the system's certificates are not enough.
 
     Raises:
-        ValueError: the URL is not that of a WebSocket server, or does not fit `ssl_context`.
+        ValueError: the URL is not that of a WebSocket server, or does not fit `ssl_context`; the timeout is
+            negative.
 
     Example:
         async with HexputClient("ws://127.0.0.1:9001") as client:
@@ -144,12 +163,15 @@ class HexputClient:
         self._url = url
         self._place = Place.of(url, ssl_context)
         self._headers = [(b"Authorization", b"Bearer " + token.encode())] if token else []
-        self._timeout = timeout
+        self._timeout = checked(timeout)
         self._connect_timeout = connect_timeout
         self._heartbeat = heartbeat
         self._reconnect = reconnect
         self._longest_pause = longest_pause
         self._functions: dict[str, _Function] = {}
+        self._invoke: Callable[[Function], Awaitable[Any]] = (
+            _call  # those who stand on this client have functions called elsewhere
+        )
         self._pending: dict[str, _Pending] = {}
         self._number = 0
         self._out: Out | None = None  # what is put here is sent; None when there is no connection
@@ -216,69 +238,15 @@ class HexputClient:
 
     # ----------------------------------------------------------------------------------------- requests
 
-    async def execute(
-        self,
-        code: str,
-        *,
-        context: Mapping[str, Any] | None = None,
-        options: Mapping[str, bool] | None = None,
-        secret_context: Any = None,
-        timeout: float | None = -1,
-    ) -> Any:
-        """Run a script and return the value that it returned.
+    async def _request(self, action: str, timeout: Timeout, **fields: Any) -> Any:
+        return await self._exchange(action, text_of(action, fields), checked(timeout))
 
-        Args:
-            code: the source.
-            context: the script's variables.
-            options: what the script may not use, such as `{"no_loops": True}`. One that the server's language
-                does not know is a RequestFailed of type OptionError.
-            secret_context: handed to the functions that the script calls, and never to the script.
-            timeout: in seconds; None: for ever; left out: the client's.
-
-        Raises:
-            RequestFailed: the source is not a script, or the script failed, or was not run.
-            RequestTimeout, Disconnected, Refused: see hexput/client/failures.py.
-            ValueError, TypeError, RecursionError: a value cannot be sent as JSON.
-        """
-        return await self._request(
-            "execute", timeout, code=code, context=context, options=options, secret_context=secret_context
-        )
-
-    async def parse(
-        self, code: str, *, options: Mapping[str, bool] | None = None, timeout: float | None = -1
-    ) -> Any:
-        """The syntax tree of a source. Raises what `execute` raises."""
-        return await self._request("parse", timeout, code=code, options=options)
-
-    async def compile(
-        self, name: str, code: str, *, options: Mapping[str, bool] | None = None, timeout: float | None = -1
-    ) -> None:
-        """Give a script a name: it can be `run`, and scripts can call it. Raises what `execute` raises."""
-        await self._request("compile", timeout, name=name, code=code, options=options)
-
-    async def run(
-        self,
-        name: str,
-        context: Mapping[str, Any] | None = None,
-        *,
-        secret_context: Any = None,
-        timeout: float | None = -1,
-    ) -> Any:
-        """Run the script of a name; gives what it returned, or its variables if it returned nothing.
-
-        Raises what `execute` raises.
-        """
-        return await self._request("run", timeout, name=name, context=context, secret_context=secret_context)
-
-    async def remove(self, name: str, *, timeout: float | None = -1) -> None:
-        """Forget the script of a name. Raises what `execute` raises."""
-        await self._request("remove", timeout, name=name)
-
-    async def _request(self, action: str, timeout: float | None, **fields: Any) -> Any:
+    async def _exchange(self, action: str, text: str, timeout: Timeout) -> Any:
+        """Send a request whose text is written but for its id, and give what the server answers."""
         self._number += 1
         request_id = str(self._number)
-        text = _encode({"id": request_id, "action": action} | _given(fields))
-        limit = self._timeout if timeout is not None and timeout < 0 else timeout
+        text = with_id(request_id, text)
+        limit = self._timeout if isinstance(timeout, Default) else timeout
         pending = _Pending()
         out = None
         try:
@@ -301,7 +269,7 @@ class HexputClient:
             message = answer.error or "the server does not say why"
             if answer.details:
                 message += f": {answer.details}"
-            raise RequestFailed(message, answer.error_type, answer.line, answer.column, answer.stack)
+            raise failed(message, answer.error_type, answer.line, answer.column, answer.stack)
         return deeply(json.loads, bytes(answer.result)) if bytes(answer.result) else None
 
     # ---------------------------------------------------------------------------------------- functions
@@ -321,11 +289,6 @@ class HexputClient:
         """Offer it no longer; nothing if there is none of that name."""
         self._functions.pop(name, None)
 
-    async def _invoke(self, handler: Handler, arguments: list[Any], keywords: dict[str, Any]) -> Any:
-        """Call a function of the application; the layers over this client do it elsewhere."""
-        value = handler(*arguments, **keywords)
-        return await value if inspect.isawaitable(value) else value
-
     async def _serve_call(self, out: Out, call: _Received) -> None:
         reply: dict[str, Any] = {"id": call.id, "result": None}
         function = self._functions.get(call.function_name or "")
@@ -337,10 +300,10 @@ class HexputClient:
                 secret = bytes(call.secret_context)
                 keywords["secret_context"] = deeply(json.loads, secret) if secret else None
             arguments = deeply(json.loads, bytes(call.arguments))
-            reply["result"] = await self._invoke(function.handler, arguments, keywords)
-            text = _encode(reply)
+            reply["result"] = await self._invoke(partial(function.handler, *arguments, **keywords))
+            text = encode(reply)
         except Exception as error:  # noqa: BLE001 - it is the script's to know
-            text = _encode({"id": call.id, "result": None, "error": str(error) or type(error).__name__})
+            text = encode({"id": call.id, "result": None, "error": str(error) or type(error).__name__})
         try:
             await self._send(out, text)
         except Disconnected:
@@ -436,7 +399,7 @@ class HexputClient:
 
     async def _try_to_send(self, out: Out, body: dict[str, Any]) -> None:
         try:
-            await self._send(out, _encode(body))
+            await self._send(out, encode(body))
         except Disconnected:
             pass
 
@@ -452,15 +415,7 @@ class HexputClient:
             pending.end(error=error)
 
 
-def _given(fields: dict[str, Any]) -> dict[str, Any]:
-    """The fields of a request that are there. Mappings of any kind become JSON objects."""
-    return {
-        name: dict(value) if isinstance(value, Mapping) else value
-        for name, value in fields.items()
-        if value is not None
-    }
-
-
-def _encode(body: dict[str, Any]) -> str:
-    """JSON text. Raises ValueError, TypeError or RecursionError if a value has none."""
-    return deeply(json.dumps, body, allow_nan=False, separators=(",", ":"))
+async def _call(function: Function) -> Any:
+    """Call a function of the application, a plain or an async one."""
+    value = function()
+    return await value if inspect.isawaitable(value) else value

@@ -1,4 +1,11 @@
-"""What can go wrong for a client of a Hexput server, as types. Base: `ClientError`."""
+"""What can go wrong for a client of a Hexput server, as types. Base: `ClientError`.
+
+A run that broke a limit is told in two ways at once, as a `RequestFailed` and as the very error that a
+supervisor raises: who catches `jefe.KilledByTime` need not know where the script ran.
+"""
+
+from child import protocol
+from jefe.errors import Killed, KilledByMemory, KilledByTime
 
 from child.protocol import StackFrame
 
@@ -32,6 +39,44 @@ class RequestFailed(ClientError):
         self.line = line
         self.column = column
         self.stack = stack
+
+
+class RunKilled(RequestFailed, Killed):
+    """The run, or the reading of the source, broke a limit, and was ended. `reason` says which."""
+
+    def __init__(
+        self,
+        message: str,
+        type: str | None = None,  # noqa: A002 - as of RequestFailed
+        line: int | None = None,
+        column: int | None = None,
+    ) -> None:
+        super().__init__(message, type, line, column)
+        self.reason, _, self.advice = message.partition("; ")
+
+
+class RunKilledByTime(RunKilled, KilledByTime):
+    """It took more time of its own than it may."""
+
+
+class RunKilledByMemory(RunKilled, KilledByMemory):
+    """It took more memory than it may."""
+
+
+def failed(
+    message: str, kind: str | None, line: int | None, column: int | None, stack: tuple[StackFrame, ...] = ()
+) -> RequestFailed:
+    """What a server's answer that a request failed is raised as."""
+    found: type[RequestFailed] = RequestFailed
+    if kind == Killed.type:
+        found = _KILLED.get(message.partition("; ")[0], RunKilled)
+    return found(message, kind, line, column, stack)
+
+
+_KILLED: dict[str, type[RunKilled]] = {
+    protocol.TOO_MUCH_TIME: RunKilledByTime,
+    protocol.TOO_MUCH_MEMORY: RunKilledByMemory,
+}
 
 
 class Refused(ClientError):

@@ -22,6 +22,7 @@ from trio.testing import wait_all_tasks_blocked
 from trio_websocket import ConnectionClosed, serve_websocket
 
 import hexput.client.dial
+from hexput.client import AsyncioHexputClient, SyncHexputClient
 from hexput.client.client import (
     ClientError,
     Disconnected,
@@ -31,7 +32,6 @@ from hexput.client.client import (
     RequestTimeout,
 )
 from hexput.client.dial import GOODBYE
-from hexput.threads import AsyncioHexputClient, SyncHexputClient
 from tests.hexput.server.serving import make_certificate, serving
 
 WELCOME = '{"type":"connection","status":"connected"}'

@@ -1,0 +1,197 @@
+"""The client of a Hexput server for plain code: a thread runs trio and, in it, a `HexputClient`, which does
+everything (jefe/bridge.py).
+"""
+
+import ssl
+from collections.abc import Mapping
+from types import TracebackType
+from typing import Any, Self
+
+from child.protocol import Limits
+from hexput.client.client import HexputClient
+from hexput.client.failures import Disconnected
+from hexput.client.requests import DEFAULT, H, Timeout, checked, text_of
+from jefe.bridge import PlainBridge, TrioThread
+
+
+class SyncHexputClient:
+    """A `HexputClient` for plain code: the same arguments, the same requests, the same errors.
+
+    It may be used by many threads at once. Each call of a function runs in a thread of its own, an async
+    function in an event loop of asyncio that is made for the call. They may make requests. A function that is
+    still running when the block ends is not stopped; its result is thrown away.
+
+    Example:
+        with SyncHexputClient("ws://127.0.0.1:9001") as client:
+            client.register_function("add", lambda a, b: a + b)
+            print(client.execute("return add(1, 2);"))
+    """
+
+    def __init__(
+        self,
+        url: str = "ws://127.0.0.1:9001",
+        *,
+        token: str | None = None,
+        timeout: float | None = 60.0,
+        connect_timeout: float = 10.0,
+        heartbeat: float = 30.0,
+        reconnect: bool = True,
+        longest_pause: float = 30.0,
+        ssl_context: ssl.SSLContext | None = None,
+    ) -> None:
+        self._client = HexputClient(
+            url,
+            token=token,
+            timeout=timeout,
+            connect_timeout=connect_timeout,
+            heartbeat=heartbeat,
+            reconnect=reconnect,
+            longest_pause=longest_pause,
+            ssl_context=ssl_context,
+        )
+        self._bridge: PlainBridge[HexputClient] = PlainBridge(
+            TrioThread(lambda: self._client, Disconnected, name="hexput-client")
+        )
+        self._client._invoke = self._bridge.invoke
+
+    def __enter__(self) -> Self:
+        """Connect. Raises what entering a `HexputClient` raises."""
+        self._bridge.open()
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, traceback: TracebackType | None
+    ) -> None:
+        """Disconnect. Requests that are under way fail."""
+        self._bridge.close(kind)
+
+    @property
+    def is_connected(self) -> bool:
+        """Whether there is a connection now. Requests wait for one."""
+        return self._client.is_connected
+
+    def register_function(self, name: str, handler: H) -> H:
+        """Offer a function to scripts, in place of the one of that name.
+
+        Args:
+            name: what scripts call it.
+            handler: a plain function, or an async one. It is called with the script's arguments; if it has a
+                parameter `secret_context`, with that of the execution as well (None if there is none).
+        """
+        return self._client.register_function(name, handler)
+
+    def unregister_function(self, name: str) -> None:
+        """Offer it no longer; nothing if there is none of that name."""
+        self._client.unregister_function(name)
+
+    def execute(
+        self,
+        code: str,
+        *,
+        context: Mapping[str, Any] | None = None,
+        options: Mapping[str, bool] | None = None,
+        secret_context: Any = None,
+        limits: Limits | None = None,
+        timeout: Timeout = DEFAULT,
+    ) -> Any:
+        """Run a script and return the value that it returned.
+
+        Args:
+            code: the source.
+            context: the script's variables.
+            options: what the script may not use, such as `{"no_loops": True}`. One that the server's language
+                does not know is a RequestFailed of type OptionError.
+            secret_context: handed to the functions that the script calls, and never to the script.
+            limits: what this run may take at most; the server's own limits hold as well.
+            timeout: in seconds, the functions that it calls included; None: for ever.
+        """
+        fields = {"code": code, "context": context, "options": options, "secret_context": secret_context}
+        return self._request("execute", timeout, **fields, limits=limits)
+
+    def run(
+        self,
+        name: str,
+        context: Mapping[str, Any] | None = None,
+        *,
+        secret_context: Any = None,
+        limits: Limits | None = None,
+        timeout: Timeout = DEFAULT,
+    ) -> Any:
+        """Run the script of a name; gives what it returned, or its variables if it returned nothing.
+
+        Args:
+            name: of the script.
+            context: the script's variables.
+            secret_context: as of `execute`.
+            limits: as of `execute`.
+            timeout: as of `execute`.
+        """
+        fields = {"name": name, "context": context, "secret_context": secret_context}
+        return self._request("run", timeout, **fields, limits=limits)
+
+    def compile(
+        self,
+        name: str,
+        code: str,
+        *,
+        options: Mapping[str, bool] | None = None,
+        timeout: Timeout = DEFAULT,
+    ) -> None:
+        """Give a script a name: it can be `run`, and scripts can call it.
+
+        Args:
+            name: any text but the empty one. A script that has it already is replaced.
+            code: the source.
+            options: as of `execute`.
+            timeout: in seconds; None: for ever.
+        """
+        self._request("compile", timeout, name=name, code=code, options=options)
+
+    def remove(self, name: str, *, timeout: Timeout = DEFAULT) -> None:
+        """Forget the script of a name.
+
+        Args:
+            name: of the script.
+            timeout: in seconds; None: for ever.
+        """
+        self._request("remove", timeout, name=name)
+
+    def parse(
+        self,
+        code: str,
+        *,
+        options: Mapping[str, bool] | None = None,
+        timeout: Timeout = DEFAULT,
+    ) -> Any:
+        """The syntax tree of a source.
+
+        Args:
+            code: the source.
+            options: as of `execute`.
+            timeout: in seconds; None: for ever.
+        """
+        return self._request("parse", timeout, code=code, options=options)
+
+    def scripts(self, *, timeout: Timeout = DEFAULT) -> list[str]:
+        """The names of the scripts that `compile` gave one, sorted.
+
+        Args:
+            timeout: in seconds; None: for ever.
+        """
+        names: list[str] = self._request("list", timeout)
+        return names
+
+    def stats(self, name: str | None = None, *, timeout: Timeout = DEFAULT) -> dict[str, Any]:
+        """Figures of a script, or of the whole server, which only a client that showed the token is told.
+
+        Args:
+            name: of the script; None: of everything.
+            timeout: in seconds; None: for ever.
+        """
+        figures: dict[str, Any] = self._request("stats", timeout, name=name)
+        return figures
+
+    def _request(self, action: str, timeout: Timeout, **fields: Any) -> Any:
+        text = text_of(action, fields)  # here, since the caller's values may change while we wait
+        checked(timeout)
+        return self._bridge.ask(lambda client: client._exchange(action, text, timeout))
