@@ -34,13 +34,14 @@ if TYPE_CHECKING:
         ScriptSyntaxError,
         StackFrame,
     )
-    from jefe.oaf_client import ConnectionLost, OafClient, OafError, SyncOafClient
+    from jefe.oaf import AsyncioOafClient, ConnectionLost, OafClient, OafError, SyncOafClient
     from jefe.settings import Settings, SettingsError
 
 __version__ = "0.1.0"
 """The one place where the version is written: the package's metadata are made from here."""
 
 __all__ = [
+    "AsyncioOafClient",
     "ChildDied",
     "Closed",
     "ConnectionLost",
@@ -74,17 +75,18 @@ __all__ = [
 ]
 
 _OTHERS = {
-    "ConnectionLost": "oaf_client",
+    "AsyncioOafClient": "oaf",
+    "ConnectionLost": "oaf",
     "HostCall": "core.supervisor",
     "Limits": "core.scripts",
-    "OafClient": "oaf_client",
-    "OafError": "oaf_client",
+    "OafClient": "oaf",
+    "OafError": "oaf",
     "Outcome": "core.values",
     "Settings": "settings",
     "SettingsError": "settings",
     "Source": "core.scripts",
     "Supervisor": "core.supervisor",
-    "SyncOafClient": "oaf_client",
+    "SyncOafClient": "oaf",
     "open_supervisor": "core.supervisor",
 }
 """The module of each public name that is not in jefe/errors.py."""

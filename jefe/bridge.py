@@ -40,10 +40,10 @@ HostCall = Callable[[str, list[Any]], Any]
 
 AsyncHostCall = Callable[[str, list[Any]], Awaitable[Any]]
 
-NOT_OPEN: Final = "not connected: use it in a block, 'with' or, under asyncio, 'async with'"
+NOT_OPEN: Final = "use it in a block, 'with' or, under asyncio, 'async with'"
 ENDED: Final = "its block has ended"
-ONCE: Final = "it has one block: make another one"
-FORKED: Final = "it was opened before this process was forked: open another one here"
+ONCE: Final = "it has had its one block: make another one"
+FORKED: Final = "it was opened before this process was forked; open another one here"
 
 _CALLS: Final = 1000
 """How many functions that a `PlainBridge` invokes run at once, each in a thread."""

@@ -40,6 +40,11 @@ class JefeError(Exception):
         if advice is not None:
             self.advice = advice
 
+    @property
+    def wire_type(self) -> str:
+        """What it is called on a wire that names types."""
+        return type(self).__name__
+
     def __str__(self) -> str:
         return f"{self.reason}; {self.advice}" if self.advice else self.reason
 
@@ -103,8 +108,11 @@ class Killed(JefeError):
     """The run, or the reading of the source, broke a limit and was ended; the subclass says which limit."""
 
     advice = "give the script less to do, or a larger limit"
-    type: str | None = "Killed"
-    """What it is called on the wires that name types; the reason beside it says which limit."""
+
+    @property
+    def wire_type(self) -> str:
+        """`Killed`, of the subclasses, too: the reason beside it says which limit."""
+        return Killed.__name__
 
 
 class KilledByTime(Killed):

@@ -19,9 +19,18 @@ ROOMS = {
     "jefe": ("child.protocol",),
     "jefe.core": ("jefe", "child.protocol"),
     "jefe.aio": ("jefe.core", "jefe", "child.protocol"),
+    "jefe.oaf": ("jefe", "child.protocol"),
     "jefe.sync": ("jefe.core", "jefe", "child.protocol"),
     "jefe.fronts": ("jefe.core", "jefe", "child.protocol"),
-    "jefe.command": ("hexput.server", "hexput", "jefe.fronts", "jefe.core", "jefe", "child.protocol"),
+    "jefe.command": (
+        "hexput.server",
+        "hexput",
+        "jefe.fronts",
+        "jefe.oaf",
+        "jefe.core",
+        "jefe",
+        "child.protocol",
+    ),
     "hexput": ("child.protocol",),
     "hexput.server": ("hexput", "jefe.fronts", "jefe.core", "jefe", "child.protocol"),
     "hexput.client": ("hexput", "jefe", "child.protocol"),
@@ -37,8 +46,10 @@ EXCEPTIONS = {
     ("jefe", "jefe.sync"),
     # The clients for asyncio and for plain code are another form of that for trio.
     ("hexput.threads", "hexput.client"),
-    # The client of an OAF server speaks its messages.
-    ("jefe.oaf_client", "jefe.fronts.oaf"),
+    ("jefe", "jefe.oaf"),
+    # The clients of an OAF server speak its messages.
+    ("jefe.oaf.messages", "jefe.fronts.oaf.messages"),
+    ("jefe.oaf.client", "jefe.fronts.oaf.messages"),
     # `python -m jefe` is the command; the folder of the package `child` is all that is wanted of it.
     ("jefe.__main__", "jefe.command.main"),
     ("jefe.__main__", "jefe.command.serve"),

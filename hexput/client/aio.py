@@ -7,7 +7,7 @@ from types import TracebackType
 from typing import Any, Self
 
 from hexput.client.client import HexputClient
-from hexput.client.failures import Disconnected
+from hexput.client.failures import not_connected
 from hexput.client.requests import H, Requests, Timeout, checked, text_of
 from jefe.bridge import AsyncioBridge, TrioThread
 
@@ -47,7 +47,7 @@ class AsyncioHexputClient(Requests):
             ssl_context=ssl_context,
         )
         self._bridge: AsyncioBridge[HexputClient] = AsyncioBridge(
-            TrioThread(lambda: self._client, Disconnected, name="hexput-client")
+            TrioThread(lambda: self._client, not_connected, name="hexput-client")
         )
         self._client._invoke = self._bridge.invoke
 

@@ -68,7 +68,7 @@ def failed(
 ) -> RequestFailed:
     """What a server's answer that a request failed is raised as."""
     found: type[RequestFailed] = RequestFailed
-    if kind == Killed.type:
+    if kind == Killed.__name__:
         found = _KILLED.get(message.partition("; ")[0], RunKilled)
     return found(message, kind, line, column, stack)
 
@@ -89,6 +89,11 @@ class Refused(ClientError):
 
 class Disconnected(ClientError):
     """There is no connection, or it was lost before the answer came: the script may have run, or not."""
+
+
+def not_connected(sentence: str) -> Disconnected:
+    """What is raised outside of the block of a client that has a thread."""
+    return Disconnected(f"not connected: {sentence}")
 
 
 class RequestTimeout(ClientError, TimeoutError):

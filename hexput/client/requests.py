@@ -8,6 +8,8 @@ from abc import ABC, abstractmethod
 from collections.abc import Callable, Mapping
 from typing import Any, Final, TypeVar
 
+import msgspec
+
 from child.protocol import Limits
 from child.protocol.depth import deeply
 
@@ -186,5 +188,5 @@ def with_id(request_id: str, text: str) -> str:
 def _plain(value: Any) -> Any:
     """What json knows. Mappings of any kind become JSON objects."""
     if isinstance(value, Limits):
-        return {"maxTime": value.max_time, "maxMem": value.max_mem}
+        return msgspec.to_builtins(value)
     return dict(value) if isinstance(value, Mapping) else value

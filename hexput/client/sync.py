@@ -9,7 +9,7 @@ from typing import Any, Self
 
 from child.protocol import Limits
 from hexput.client.client import HexputClient
-from hexput.client.failures import Disconnected
+from hexput.client.failures import not_connected
 from hexput.client.requests import DEFAULT, H, Timeout, checked, text_of
 from jefe.bridge import PlainBridge, TrioThread
 
@@ -50,7 +50,7 @@ class SyncHexputClient:
             ssl_context=ssl_context,
         )
         self._bridge: PlainBridge[HexputClient] = PlainBridge(
-            TrioThread(lambda: self._client, Disconnected, name="hexput-client")
+            TrioThread(lambda: self._client, not_connected, name="hexput-client")
         )
         self._client._invoke = self._bridge.invoke
 

@@ -322,7 +322,7 @@ class Session:
 
     def _refuse(self, work: Work, refused: Refused) -> None:
         error = refused.error()
-        kind = getattr(error, "type", None) or type(error).__name__
+        kind = getattr(error, "type", None) or error.wire_type
         self._end(
             work,
             messages.failed(work.id, str(error), kind, refused.line, refused.column, detail=refused.detail),

@@ -57,7 +57,7 @@ def oaf_eval(expression: str, timeout: float, tls: bool, ca: str | None) -> int:
     from jefe.errors import JefeError
     from jefe.fronts.access import read_token
     from jefe.fronts.oaf.messages import AUTHENTICATION_ERROR
-    from jefe.oaf_client import OafError, SyncOafClient
+    from jefe.oaf import OafError, SyncOafClient
 
     read_settings()
     encode(expression, "the expression")
