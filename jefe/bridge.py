@@ -21,6 +21,7 @@ import concurrent.futures
 import inspect
 import os
 import queue
+import sys
 import threading
 from collections.abc import Awaitable, Callable
 from contextlib import AbstractAsyncContextManager
@@ -105,8 +106,9 @@ class TrioThread(Generic[R]):
 
     def join(self) -> BaseException | None:
         """Wait until the thread has ended, and return what ended it, if nobody had asked for that."""
-        # A thread whose start was interrupted may have no ident yet. It will end before it does anything.
-        if self._thread.ident is None or not self.is_here:
+        # A thread whose start was interrupted may have no ident yet. It will end before it does anything. An
+        # interpreter that ends has stopped it for good, and a fork has no such thread.
+        if self._thread.ident is None or not self.is_here or sys.is_finalizing():
             return None
         failure = self.ended.result()  # Python 3.11 takes a thread whose `join` was interrupted to have ended
         self._thread.join()
