@@ -1,5 +1,6 @@
 """The real `jefe oaf` over real sockets: the document's examples, hostile clients, many clients, TLS."""
 
+import asyncio
 import json
 import os
 import random
@@ -10,6 +11,7 @@ import ssl
 import subprocess
 import sys
 import threading
+from concurrent.futures import ThreadPoolExecutor
 from contextlib import ExitStack, contextmanager, suppress
 from pathlib import Path
 
@@ -472,6 +474,49 @@ async def test_the_trio_client(server):
             await client.ping()
 
 
+async def test_the_asyncio_client(server):
+    async def work():
+        async with jefe.AsyncioOafClient(TOKEN, port=server.port) as client:
+            await client.set({"a": [1, 2]})
+            await asyncio.gather(*[client.evaluate("a.push(3); a.length()") for _ in range(10)])
+            assert len((await client.get("a"))["a"]) == 12
+            assert await client.ping() > 1700000000000
+            assert (await client.status()).keys() == {"uptimeMs", "version", "busy"}
+            assert (await client.stats())["scripts"] == 0
+            with pytest.raises(jefe.OafError, match="Division by zero"):
+                await client.evaluate("1 / 0")
+            with pytest.raises(TypeError):
+                await client.set({"n": object()})
+        with pytest.raises(jefe.ConnectionLost, match="not connected"):
+            await client.ping()
+        with pytest.raises(jefe.ConnectionLost, match="connection refused"):
+            async with jefe.AsyncioOafClient(TOKEN, port=1):
+                pass
+
+    await trio.to_thread.run_sync(asyncio.run, work())
+
+
+def test_several_threads_may_use_the_plain_client(server):
+    with jefe.SyncOafClient(TOKEN, port=server.port) as client, ThreadPoolExecutor(8) as pool:
+        assert list(pool.map(lambda n: client.evaluate(f"{n} * 2"), range(100))) == [
+            2 * n for n in range(100)
+        ]
+
+
+@pytest.mark.parametrize("form", ["structured", "string"])
+def test_what_breaks_a_limit_is_the_supervisors_own_error(form):
+    with (
+        serving(JEFE_OAF_ERRORS=form, JEFE_MAX_TIME="5000") as process,
+        jefe.SyncOafClient(TOKEN, port=process.port) as client,
+    ):
+        with pytest.raises(jefe.OafError, match="killed: too much time taken; give") as caught:
+            client.evaluate(ENDLESS, limits=jefe.Limits(max_time=20))
+        error = caught.value
+        assert isinstance(error, jefe.KilledByTime)
+        assert (error.type, error.reason) == ("EvaluationError", "killed: too much time taken")
+        assert client.stats()["kills"] == {"killed: too much time taken": 1}
+
+
 @pytest.mark.parametrize(
     ("answer", "error", "words"),
     [
@@ -502,11 +547,18 @@ async def test_clients_understand_servers_that_know_no_ids(answer, error, words)
     async def sync(port):
         return await trio.to_thread.run_sync(plain, port)
 
+    async def under_asyncio(port):
+        async def ask():
+            async with jefe.AsyncioOafClient(TOKEN, port=port) as client:
+                return await client.evaluate("2 + 2")
+
+        return await trio.to_thread.run_sync(asyncio.run, ask())
+
     (listener,) = await trio.open_tcp_listeners(0, host="127.0.0.1")
     port = listener.socket.getsockname()[1]
     async with trio.open_nursery() as nursery:
         nursery.start_soon(trio.serve_listeners, answer_once, [listener])
-        for ask in (under_trio, sync):
+        for ask in (under_trio, sync, under_asyncio):
             if error is None:
                 assert await ask(port) == words
             else:
@@ -530,6 +582,22 @@ async def test_a_call_that_was_left_leaves_no_answer_for_the_next():
             with pytest.raises(jefe.ConnectionLost, match="not connected"):
                 await client.evaluate("1")
         nursery.cancel_scope.cancel()
+
+
+async def test_a_server_that_says_nothing_is_waited_for_as_long_as_the_client_says(autojump_clock):
+    (listener,) = await trio.open_tcp_listeners(0, host="127.0.0.1")
+    port = listener.socket.getsockname()[1]
+    async with listener:
+        for given, seconds in (({}, 30), ({"timeout": 2}, 2)):
+            async with jefe.OafClient(TOKEN, port=port, **given) as client:
+                with pytest.raises(jefe.ConnectionLost, match=f"did not answer within {seconds} seconds"):
+                    await client.ping()
+                with pytest.raises(jefe.ConnectionLost, match="not connected"):
+                    await client.ping()
+        async with jefe.OafClient(TOKEN, port=port, timeout=None) as client:
+            with trio.move_on_after(10_000) as scope:
+                await client.ping()
+            assert scope.cancelled_caught
 
 
 def oaf_eval(*arguments, **environment):

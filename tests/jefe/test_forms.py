@@ -18,7 +18,7 @@ import jefe.aio
 import jefe.sync
 from jefe import Settings, Source
 
-SETTINGS = Settings(max_procs=2)
+SETTINGS = Settings(max_procs=2, max_time=2000)
 ENDLESS = Source("let a = [1, 1]; callback f(n) { loop x in a { if (n < 900) { f(n + 1); } } } f(0);")
 HOARDER = Source("let a = [[1], [2]]; loop i in s { a = a.concat(a.map(callback (x) { return [x]; })); }")
 

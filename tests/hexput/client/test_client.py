@@ -22,7 +22,8 @@ from trio.testing import wait_all_tasks_blocked
 from trio_websocket import ConnectionClosed, serve_websocket
 
 import hexput.client.dial
-from hexput.client import AsyncioHexputClient, SyncHexputClient
+import jefe
+from hexput.client import DEFAULT, AsyncioHexputClient, SyncHexputClient
 from hexput.client.client import (
     ClientError,
     Disconnected,
@@ -80,6 +81,68 @@ async def test_an_error_has_a_type_and_a_place():
         ) as caught:
             await client.execute("loop x in [] {}", options={"no_loop": True})
         assert (caught.value.type, caught.value.line) == ("OptionError", None)
+
+
+async def test_names_and_figures():
+    async with serving() as server, HexputClient(server.url) as client:
+        assert await client.scripts() == []
+        await client.compile("b", "return 1;")
+        await client.compile("a", "return 2;")
+        assert await client.scripts() == ["a", "b"]
+        await client.run("a")
+        assert (await client.stats("a"))["runs"] == 1
+        with pytest.raises(RequestFailed) as caught:
+            await client.stats("c")
+        assert caught.value.type == "NoSuchScript"
+        with pytest.raises(RequestFailed, match="show its token"):
+            await client.stats()
+    async with serving({"token": "sesame"}) as server, HexputClient(server.url, token="sesame") as client:
+        assert (await client.stats())["scripts"] == 0
+
+
+ENDLESS = "let a = [1, 1]; callback f(n) { loop x in a { if (n < 900) { f(n + 1); } } } f(0);"
+HOARDER = "let a = [[1], [2]]; loop i in s { a = a.concat(a.map(callback (x) { return [x]; })); }"
+
+
+async def test_a_limit_of_one_run_and_what_breaks_it_is_the_supervisors_own_error():
+    async with serving(max_time=5000) as server, HexputClient(server.url) as client:
+        await client.compile("endless", ENDLESS)
+        for asked in (
+            client.execute(ENDLESS, limits=jefe.Limits(max_time=20)),
+            client.run("endless", limits=jefe.Limits(max_time=20)),
+        ):
+            with pytest.raises(RequestFailed, match="killed: too much time taken; give") as caught:
+                await asked
+            error = caught.value
+            assert isinstance(error, jefe.KilledByTime)
+            assert (error.type, error.reason) == ("Killed", "killed: too much time taken")
+        with pytest.raises(jefe.KilledByMemory) as caught:
+            await client.execute(HOARDER, context={"s": "x" * 30}, limits=jefe.Limits(max_mem=2048))
+        assert isinstance(caught.value, RequestFailed)
+        with pytest.raises(RequestFailed) as caught:  # what only looks like it
+            await client.execute("killed();")
+        assert not isinstance(caught.value, jefe.Killed)
+
+
+@pytest.mark.parametrize("seconds", [-1, -0.5, math.nan])
+async def test_a_timeout_that_is_none(seconds):
+    with pytest.raises(ValueError, match="a number of seconds from 0"):
+        HexputClient(timeout=seconds)
+    async with serving() as server, HexputClient(server.url) as client:
+        with pytest.raises(ValueError, match="a number of seconds from 0"):
+            await client.execute("1;", timeout=seconds)
+
+
+async def test_a_request_has_the_clients_timeout_unless_it_says_otherwise(autojump_clock):
+    async with trio.open_nursery() as nursery:
+        async with HexputClient(await Puppet(nursery).start(), timeout=5, heartbeat=1000) as client:
+            for given, seconds in (({}, 5), ({"timeout": 2}, 2), ({"timeout": DEFAULT}, 5)):
+                with pytest.raises(RequestTimeout, match=f"within {seconds} seconds"):
+                    await client.execute("silence", **given)
+            with trio.move_on_after(500) as scope:
+                await client.execute("silence", timeout=None)
+            assert scope.cancelled_caught
+        nursery.cancel_scope.cancel()
 
 
 async def test_functions_of_every_kind():
@@ -509,7 +572,11 @@ async def test_under_asyncio():
                 await client.execute("1 / 0;")
             await client.compile("n", "x = 1;")
             assert await client.run("n") == {"x": 1}
+            assert await client.scripts() == ["n"]
+            assert (await client.stats("n"))["runs"] == 1
             await client.remove("n")
+            with pytest.raises(jefe.KilledByTime):
+                await client.execute(ENDLESS, limits=jefe.Limits(max_time=20))
             client.register_function("never", lambda: asyncio.sleep(1000))
             with pytest.raises(TimeoutError):
                 await asyncio.wait_for(client.execute("never();"), 0.05)
@@ -533,7 +600,11 @@ async def test_in_plain_code():
                 client.execute("1 / 0;")
             client.compile("n", "x = 1;")
             assert client.run("n") == {"x": 1}
+            assert client.scripts() == ["n"]
+            assert client.stats("n")["runs"] == 1
             client.remove("n")
+            with pytest.raises(jefe.KilledByTime):
+                client.execute(ENDLESS, limits=jefe.Limits(max_time=20))
             assert client.parse("1;")["type"] == "PROGRAM"
         with pytest.raises(Disconnected):
             client.execute("1;")
