@@ -50,8 +50,9 @@ class RunKilled(RequestFailed, Killed):
         type: str | None = None,  # noqa: A002 - as of RequestFailed
         line: int | None = None,
         column: int | None = None,
+        stack: tuple[StackFrame, ...] = (),
     ) -> None:
-        super().__init__(message, type, line, column)
+        super().__init__(message, type, line, column, stack)
         self.reason, _, self.advice = message.partition("; ")
 
 

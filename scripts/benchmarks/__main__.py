@@ -6,6 +6,7 @@ from collections.abc import Callable, Iterator
 
 import chaos
 import fairness
+import forms
 import hexput_server
 import language
 import many_scripts
@@ -33,6 +34,7 @@ BENCHMARKS: dict[str, Callable[[], Iterator[Figure]]] = {
     "hexput/remote": hexput_server.remote,
     "hexput/memory": hexput_server.memory,
     "fairness/neighbour": fairness.neighbour,
+    "forms/runs": forms.runs,
     "scripts/named": many_scripts.named,
     "scripts/fresh": many_scripts.fresh,
     "scripts/bombs": many_scripts.bombs,

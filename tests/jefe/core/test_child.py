@@ -128,14 +128,6 @@ async def test_a_process_that_cannot_be_started_is_reported(autojump_clock, log)
     assert log.entries[0]["level"] == "error"
 
 
-def test_the_example_in_the_documentation_prints_what_it_says():
-    page = (Path(__file__).parents[3] / "docs" / "reference" / "api.md").read_text()
-    program = page.split("```python\n")[1].split("```")[0]
-    printed = page.split("It prints\n\n```\n")[1].split("```")[0]
-    done = subprocess.run([sys.executable, "-c", program], capture_output=True, text=True)
-    assert (done.stdout, done.stderr) == (printed, "")
-
-
 # ------------------------------------------------------------------------------------------ the pieces
 
 
