@@ -85,6 +85,14 @@ class TrioThread(Generic[R]):
         """Whether the thread is one of this process, which may be a fork of that which started it."""
         return self._process == os.getpid()
 
+    @property
+    def can_be_waited_for(self) -> bool:
+        """Whether there is a thread that will end. One that could not be started has no ident, and one whose
+        start was interrupted may have none yet; it will end before it does anything. A fork has no such
+        thread, and an interpreter that ends has stopped it for good.
+        """
+        return self._thread.ident is not None and self.is_here and not sys.is_finalizing()
+
     def claim(self) -> None:
         """Say that it is about to start; it does so once."""
         if self._process:
@@ -106,9 +114,7 @@ class TrioThread(Generic[R]):
 
     def join(self) -> BaseException | None:
         """Wait until the thread has ended, and return what ended it, if nobody had asked for that."""
-        # A thread whose start was interrupted may have no ident yet. It will end before it does anything. An
-        # interpreter that ends has stopped it for good, and a fork has no such thread.
-        if self._thread.ident is None or not self.is_here or sys.is_finalizing():
+        if not self.can_be_waited_for:
             return None
         failure = self.ended.result()  # Python 3.11 takes a thread whose `join` was interrupted to have ended
         self._thread.join()
@@ -227,9 +233,9 @@ class AsyncioBridge(Generic[R]):
             self._thread.abort()
             self._thread.join()
             return
-        if not self._thread.is_here:
-            return
         self._thread.tell()
+        if not self._thread.can_be_waited_for:
+            return
         cancelled = None
         ended = asyncio.get_running_loop().create_future()
         _when_done(self._thread.ended, ended)

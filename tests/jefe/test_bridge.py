@@ -114,6 +114,17 @@ def test_an_error_while_opening_comes_out_and_leaves_nothing():
         bridge.open()
 
 
+@pytest.mark.parametrize("form", [PlainBridge, AsyncioBridge])
+def test_a_thread_that_cannot_be_started_is_an_error_and_no_wait(form, monkeypatch):
+    def fail(thread):
+        raise RuntimeError("can't start new thread")
+
+    bridge, _ = made(form)
+    monkeypatch.setattr(threading.Thread, "start", fail)
+    with pytest.raises(RuntimeError, match="can't start new thread"):
+        bridge.open() if form is PlainBridge else asyncio.run(bridge.open())
+
+
 def test_control_c_while_opening_ends_it():
     async def never():
         interrupt()
