@@ -5,7 +5,7 @@ Example:
         await supervisor.compile("circumference", "C = 2 * 3.141592653589793 * R;")
         print((await supervisor.run("circumference", {"R": 10})).sandbox["C"])
 
-The supervisor itself runs under trio, in a thread (jefe/bridge.py); this module only hands over and waits. So
+The supervisor itself runs under trio, in a thread (jefe/bridge/); this module only hands over and waits. So
 what the program's event loop does, or is kept from doing, delays no child and ends none. What differs from
 `jefe.Supervisor`:
 
@@ -20,10 +20,10 @@ from typing import Any, Self
 
 from msgspec import Raw
 
-from jefe.bridge import AsyncioBridge, HostCall, TrioThread
+from jefe.bridge import AsyncioBridge, TrioThread
 from jefe.core.run import ValueOf
 from jefe.core.scripts import Limits, Source
-from jefe.core.supervisor import Supervisor
+from jefe.core.supervisor import HostCall, Supervisor
 from jefe.core.supervisor import open_supervisor as open_under_trio
 from jefe.core.values import Outcome, Sandbox, sandbox_text
 from jefe.errors import Closed

@@ -5,7 +5,7 @@ Example:
         supervisor.compile("circumference", "C = 2 * 3.141592653589793 * R;")
         print(supervisor.run("circumference", {"R": 10}).sandbox["C"])
 
-The supervisor itself runs under trio, in a thread (jefe/bridge.py); this module only hands over and waits.
+The supervisor itself runs under trio, in a thread (jefe/bridge/); this module only hands over and waits.
 What differs from `jefe.Supervisor`:
 
 - Any number of threads may use one supervisor at a time; each call blocks the thread that makes it.
@@ -19,10 +19,10 @@ from typing import Any, Self
 
 from msgspec import Raw
 
-from jefe.bridge import HostCall, PlainBridge, TrioThread
+from jefe.bridge import PlainBridge, TrioThread
 from jefe.core.run import ValueOf
 from jefe.core.scripts import Limits, Source
-from jefe.core.supervisor import Supervisor
+from jefe.core.supervisor import HostCall, Supervisor
 from jefe.core.supervisor import open_supervisor as open_under_trio
 from jefe.core.values import Outcome, Sandbox, sandbox_text
 from jefe.errors import Closed

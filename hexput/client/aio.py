@@ -1,5 +1,5 @@
 """The client of a Hexput server for programs that use asyncio: a thread runs trio and, in it, a
-`HexputClient`, which does everything (jefe/bridge.py).
+`HexputClient`, which does everything (jefe/bridge/).
 """
 
 import ssl

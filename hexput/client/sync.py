@@ -1,5 +1,5 @@
 """The client of a Hexput server for plain code: a thread runs trio and, in it, a `HexputClient`, which does
-everything (jefe/bridge.py).
+everything (jefe/bridge/).
 """
 
 import ssl

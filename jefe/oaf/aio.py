@@ -1,5 +1,5 @@
 """The client of an OAF server for programs that use asyncio: a thread runs trio and, in it, an `OafClient`,
-which does everything (jefe/bridge.py).
+which does everything (jefe/bridge/).
 """
 
 import itertools

@@ -1,5 +1,5 @@
 """The client of an OAF server for plain code: a thread runs trio and, in it, an `OafClient`, which does
-everything (jefe/bridge.py).
+everything (jefe/bridge/).
 """
 
 import itertools

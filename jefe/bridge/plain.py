@@ -1,0 +1,102 @@
+"""The way from plain code to the thread that runs trio."""
+
+import asyncio
+import inspect
+import queue
+from collections.abc import Awaitable, Callable
+from typing import Any, Final, Generic, TypeVar
+
+import trio
+
+from jefe.bridge.thread import AsyncHostCall, Call, HostCall, TrioThread, calling, settle
+
+R = TypeVar("R")
+T = TypeVar("T")
+
+_CALLS: Final = 1000
+"""How many functions that a `PlainBridge` invokes run at once, each in a thread."""
+
+
+class PlainBridge(Generic[R]):
+    """The way to a `TrioThread` from plain code. Several threads may use it at once."""
+
+    def __init__(self, thread: TrioThread[R]) -> None:
+        self._thread = thread
+        self._limiter: trio.CapacityLimiter | None = None
+
+    def open(self) -> R:
+        """Open it. Raises what that raises; then nothing is left."""
+        self._thread.claim()
+        try:
+            return self._thread.start().result()
+        except BaseException:
+            self._stop()
+            raise
+
+    def close(self, kind: type[BaseException] | None = None) -> None:
+        """Close it, and wait until the thread has ended. Interrupting this by an exception, such as that of
+        Ctrl-C, only makes it faster.
+
+        Args:
+            kind: what the block ends with.
+        """
+        failure = self._stop()
+        if failure is not None and kind is None:
+            raise failure
+
+    def _stop(self) -> BaseException | None:
+        try:
+            self._thread.tell()
+            return self._thread.join()
+        except BaseException:
+            self._thread.abort()
+            self._thread.join()
+            raise
+
+    def ask(self, work: Callable[[R], Awaitable[T]]) -> T:
+        """Have something done there, and give what it comes to."""
+        future = self._thread.submit(work)
+        try:
+            return future.result()
+        finally:
+            future.cancel()  # Ctrl-C, for one, ends the request as well
+
+    def ask_and_serve(self, work: Callable[[R, AsyncHostCall], Awaitable[T]], serve: HostCall) -> T:
+        """The same for what makes calls meanwhile: they are served here, in the thread that asks, one at a
+        time.
+        """
+        calls: queue.SimpleQueue[Call | None] = queue.SimpleQueue()
+        future = self._thread.submit(lambda thing: work(thing, calling(calls.put)))
+        future.add_done_callback(lambda _: calls.put(None))
+        try:
+            while (call := calls.get()) is not None:
+                name, arguments, outcome = call
+                try:
+                    value = _finished(serve(name, arguments))
+                except Exception as error:  # noqa: BLE001 - who called is told
+                    settle(outcome, error=error)
+                else:
+                    settle(outcome, value)
+            return future.result()
+        finally:
+            future.cancel()
+
+    async def invoke(self, function: Callable[[], Any]) -> Any:
+        """In the thread: have a function called in another thread of its own, since it may block, and may ask
+        for something itself. One that is still running when the block ends is not stopped; what it returns
+        is thrown away.
+        """
+        if self._limiter is None:
+            self._limiter = trio.CapacityLimiter(_CALLS)
+        return await trio.to_thread.run_sync(
+            lambda: _finished(function()), abandon_on_cancel=True, limiter=self._limiter
+        )
+
+
+def _finished(value: Any) -> Any:
+    """What a function gave; of an async one, what it comes to in an event loop that is made for it."""
+    return asyncio.run(_await(value)) if inspect.isawaitable(value) else value
+
+
+async def _await(value: Awaitable[T]) -> T:
+    return await value
