@@ -193,10 +193,8 @@ def test_a_task_that_is_cancelled_drops_its_run():
             task.cancel()
             with pytest.raises(asyncio.CancelledError):
                 await task
-            while "cancelled" not in (await supervisor.stats())["outcomes"]:
-                await asyncio.sleep(0)
-            assert (await supervisor.stats())["pool"]["waiting"] == 0
             assert (await supervisor.run(Source("return 1;"))).result == 1
+            assert (await supervisor.stats())["outcomes"] == {"finished": 1, "cancelled": 1}
 
     asyncio.run(main())
 
@@ -294,7 +292,8 @@ def tell():
 
 @pytest.mark.parametrize("program", PROGRAMS)
 def test_nothing_is_left_of(program):
-    command = [sys.executable, "-c", BEGINNING + PROGRAMS[program]]
+    # From Python 3.12 on, a fork of a process with threads is worth a warning.
+    command = [sys.executable, "-W", "ignore::DeprecationWarning", "-c", BEGINNING + PROGRAMS[program]]
     ended = subprocess.run(command, capture_output=True, text=True, timeout=50, check=False)
     assert (ended.returncode, ended.stderr) == (3, "")
     result, pids = ended.stdout.splitlines()
