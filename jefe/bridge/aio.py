@@ -6,6 +6,7 @@ from collections.abc import Awaitable, Callable
 from typing import Any, Generic, TypeVar
 
 from jefe.bridge.thread import (
+    CANCELLED,
     AsyncHostCall,
     Call,
     Future,
@@ -78,21 +79,24 @@ class AsyncioBridge(Generic[R]):
 
     async def ask(self, work: Callable[[R], Awaitable[T]]) -> T:
         """Have something done there, and give what it comes to."""
-        return await _wait_in_loop(self._thread.submit(work))
+        future: Future[T] = Future()
+        self._thread.submit(work, future)
+        return await _wait_in_loop(future)
 
     async def ask_and_serve(self, work: Callable[[R, AsyncHostCall], Awaitable[T]], serve: HostCall) -> T:
         """The same for what makes calls meanwhile: they are served here, in the task that asks, by a plain or
         an async function, one at a time.
         """
-        loop = asyncio.get_running_loop()
+        loop, task = asyncio.get_running_loop(), asyncio.current_task()
         calls: asyncio.Queue[Call | None] = asyncio.Queue()
 
         def tell(call: Call | None) -> None:
             _soon_in(loop, calls.put_nowait, call)
 
-        future = self._thread.submit(lambda thing: work(thing, calling(tell)))
+        future: Future[T] = Future()
         future.add_done_callback(lambda _: tell(None))
         try:
+            self._thread.submit(lambda thing: work(thing, calling(tell)), future)
             while (call := await calls.get()) is not None:
                 name, arguments, outcome = call
                 try:
@@ -100,6 +104,10 @@ class AsyncioBridge(Generic[R]):
                     value = await value if inspect.isawaitable(value) else value
                 except Exception as error:  # noqa: BLE001 - who called is told
                     settle(outcome, error=error)
+                except asyncio.CancelledError:
+                    if task is None or task.cancelling():
+                        raise
+                    settle(outcome, error=RuntimeError(CANCELLED))  # what it waited for was, and not this
                 else:
                     settle(outcome, value)
             return future.result()
@@ -110,25 +118,39 @@ class AsyncioBridge(Generic[R]):
         """In the thread: have a plain or an async function called in the loop that is home, in a task of its
         own.
         """
-
-        async def call() -> Any:
-            task = asyncio.current_task()
-            assert task is not None
-            self._tasks.add(task)
-            try:
-                value = function()
-                return await value if inspect.isawaitable(value) else value
-            finally:
-                self._tasks.discard(task)
-
+        outcome: Future[Any] = Future()
         assert self._home is not None
-        if self._home.is_closed():
+        if not _soon_in(self._home, self._begin, self._home, function, outcome):
             raise RuntimeError("the event loop is closed")
-        return await wait_in_trio(asyncio.run_coroutine_threadsafe(call(), self._home))
+        return await wait_in_trio(outcome)
+
+    def _begin(
+        self, home: asyncio.AbstractEventLoop, function: Callable[[], Any], outcome: "Future[Any]"
+    ) -> None:
+        if outcome.cancelled():
+            return
+        task = home.create_task(_call(function, outcome))
+        self._tasks.add(task)
+        task.add_done_callback(self._tasks.discard)
+        outcome.add_done_callback(lambda done: done.cancelled() and _soon_in(home, task.cancel))
+
+
+async def _call(function: Callable[[], Any], outcome: "Future[Any]") -> None:
+    """Call a function, and say what it came to."""
+    try:
+        value = function()
+        value = await value if inspect.isawaitable(value) else value
+    except Exception as error:  # noqa: BLE001 - who called is told
+        settle(outcome, error=error)
+    except BaseException:
+        settle(outcome, error=RuntimeError(CANCELLED))
+        raise
+    else:
+        settle(outcome, value)
 
 
 async def _wait_in_loop(future: "Future[T]") -> T:
-    """The same for asyncio."""
+    """Wait for something that happens in another thread; cancelling this cancels that."""
     done = asyncio.get_running_loop().create_future()
     _when_done(future, done)
     try:
@@ -146,9 +168,10 @@ def _when_done(future: "Future[Any]", told: "asyncio.Future[None]") -> None:
     future.add_done_callback(lambda _: _soon_in(told.get_loop(), tell))
 
 
-def _soon_in(loop: asyncio.AbstractEventLoop, function: Callable[..., object], *arguments: object) -> None:
-    """Have a function called in a loop, if there still is one."""
+def _soon_in(loop: asyncio.AbstractEventLoop, function: Callable[..., object], *arguments: object) -> bool:
+    """Have a function called in a loop. Returns whether it can be: in one that is closed nobody waits."""
     try:
         loop.call_soon_threadsafe(function, *arguments)
-    except RuntimeError:  # it is closed: nobody waits there any more
-        pass
+    except RuntimeError:
+        return False
+    return True

@@ -8,7 +8,7 @@ from typing import Any, Final, Generic, TypeVar
 
 import trio
 
-from jefe.bridge.thread import AsyncHostCall, Call, HostCall, TrioThread, calling, settle
+from jefe.bridge.thread import AsyncHostCall, Call, Future, HostCall, TrioThread, calling, settle
 
 R = TypeVar("R")
 T = TypeVar("T")
@@ -55,8 +55,9 @@ class PlainBridge(Generic[R]):
 
     def ask(self, work: Callable[[R], Awaitable[T]]) -> T:
         """Have something done there, and give what it comes to."""
-        future = self._thread.submit(work)
+        future: Future[T] = Future()
         try:
+            self._thread.submit(work, future)
             return future.result()
         finally:
             future.cancel()  # Ctrl-C, for one, ends the request as well
@@ -66,9 +67,10 @@ class PlainBridge(Generic[R]):
         time.
         """
         calls: queue.SimpleQueue[Call | None] = queue.SimpleQueue()
-        future = self._thread.submit(lambda thing: work(thing, calling(calls.put)))
+        future: Future[T] = Future()
         future.add_done_callback(lambda _: calls.put(None))
         try:
+            self._thread.submit(lambda thing: work(thing, calling(calls.put)), future)
             while (call := calls.get()) is not None:
                 name, arguments, outcome = call
                 try:

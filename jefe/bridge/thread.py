@@ -25,6 +25,7 @@ AsyncHostCall = Callable[[str, list[Any]], Awaitable[Any]]
 NOT_OPEN: Final = "use it in a block, 'with' or, under asyncio, 'async with'"
 ENDED: Final = "its block has ended"
 ONCE: Final = "it has had its one block: make another one"
+CANCELLED: Final = "the function was cancelled"
 FORKED: Final = "it was opened before this process was forked; open another one here"
 
 
@@ -98,11 +99,12 @@ class TrioThread(Generic[R]):
         self._thread.join()
         return failure
 
-    def submit(self, work: Callable[[R], Awaitable[T]]) -> "Future[T]":
-        """Have a coroutine function called there with what is open. Cancelling the future cancels it."""
+    def submit(self, work: Callable[[R], Awaitable[T]], future: "Future[T]") -> None:
+        """Have a coroutine function called there with what is open. Cancelling the future cancels it; it is
+        the caller's own, so that an interrupt in the midst of this can do that, too.
+        """
         if not self.is_here:
             raise self._gone(FORKED if self._process else NOT_OPEN)
-        future: Future[T] = Future()
         token = self._token
         if token is None:
             raise self._gone(NOT_OPEN)
@@ -110,7 +112,6 @@ class TrioThread(Generic[R]):
             token.run_sync_soon(self._begin, work, future)
         except trio.RunFinishedError:
             raise self._gone(ENDED) from None
-        return future
 
     def _soon(self, what: Callable[[], object]) -> None:
         if not self.is_here:
@@ -118,10 +119,7 @@ class TrioThread(Generic[R]):
         # The thread looks for the flag after it has set the token: one of the two notices the other.
         self._is_stopped = True
         if self._token is not None:
-            try:
-                self._token.run_sync_soon(what)
-            except trio.RunFinishedError:
-                pass
+            _soon(self._token, what)
 
     # ----------------------------------------------------------------------------------- in the thread
 
@@ -165,14 +163,14 @@ class TrioThread(Generic[R]):
 
             def look(done: "Future[T]") -> None:
                 if done.cancelled():
-                    token.run_sync_soon(scope.cancel)
+                    _soon(token, scope.cancel)
 
             future.add_done_callback(look)
             try:
                 result = await work(thing)
             except Exception as error:  # noqa: BLE001 - it is raised where the future is waited for
                 settle(future, error=error)
-            except trio.Cancelled:
+            except BaseException:  # cancelled, or a group of such
                 settle(future, error=self._gone(ENDED))
                 raise
             else:
@@ -207,18 +205,17 @@ async def wait_in_trio(future: "Future[T]") -> T:
     token = trio.lowlevel.current_trio_token()
     done = trio.Event()
 
-    def tell(_: "Future[T]") -> None:
-        try:
-            token.run_sync_soon(done.set)
-        except trio.RunFinishedError:
-            pass
-
-    future.add_done_callback(tell)
+    future.add_done_callback(lambda _: _soon(token, done.set))
     try:
         await done.wait()
     finally:
         future.cancel()
+    return future.result()
+
+
+def _soon(token: trio.lowlevel.TrioToken, function: Callable[[], object]) -> None:
+    """Have a function called in a thread with trio, if that has not ended."""
     try:
-        return future.result()
-    except concurrent.futures.CancelledError:
-        raise RuntimeError("the function was cancelled") from None
+        token.run_sync_soon(function)
+    except trio.RunFinishedError:
+        pass

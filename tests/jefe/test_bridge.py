@@ -148,6 +148,48 @@ def test_control_c_in_a_request_cancels_it_and_nothing_else():
     bridge.close()
 
 
+def test_control_c_while_a_request_is_handed_over_cancels_it(monkeypatch):
+    def submit(thread, *arguments):
+        original(thread, *arguments)
+        assert thing.began.wait(20)
+        raise KeyboardInterrupt
+
+    original = TrioThread.submit
+    bridge, thing = made(PlainBridge)
+    bridge.open()
+    monkeypatch.setattr(TrioThread, "submit", submit)
+    with pytest.raises(KeyboardInterrupt):
+        bridge.ask(Thing.hang)
+    assert thing.was_cancelled.wait(20)
+    bridge.close()
+
+
+async def fail_together(thing):
+    """Ends, when it is cancelled, with a group instead of a `Cancelled`."""
+    async with trio.open_nursery() as nursery:
+        nursery.start_soon(trio.sleep_forever)
+        await thing.hang()
+
+
+def test_a_request_with_tasks_of_its_own_ends_with_the_block():
+    bridge, thing = made(PlainBridge)
+    bridge.open()
+    errors = []
+
+    def use():
+        try:
+            bridge.ask(fail_together)
+        except Gone as error:
+            errors.append(str(error))
+
+    thread = threading.Thread(target=use)
+    thread.start()
+    assert thing.began.wait(20)
+    bridge.close()
+    thread.join(20)
+    assert errors == ["its block has ended"]
+
+
 def test_control_c_while_closing_makes_it_faster():
     async def never():
         interrupt()
@@ -388,6 +430,31 @@ def test_a_task_that_is_cancelled_in_a_call_cancels_the_call_and_what_asked_for_
     asyncio.run(main())
 
 
+@pytest.mark.parametrize("way", ["serve", "invoke"])
+def test_a_function_whose_own_task_was_cancelled_fails_and_nothing_else(way):
+    async def main():
+        bridge, _ = made(AsyncioBridge)
+        await bridge.open()
+
+        async def function(*_):
+            task = asyncio.ensure_future(asyncio.sleep(1000))
+            asyncio.get_running_loop().call_soon(task.cancel)
+            await task
+
+        async def work(thing, call=None):
+            try:
+                await (bridge.invoke(function) if call is None else call("f", []))
+            except RuntimeError as error:
+                return str(error)
+
+        asked = bridge.ask(work) if way == "invoke" else bridge.ask_and_serve(work, function)
+        assert await asked == "the function was cancelled"
+        assert await bridge.ask(answer) == NAME
+        await bridge.close()
+
+    asyncio.run(main())
+
+
 def test_the_end_of_the_block_cancels_what_was_invoked_and_waits_for_it():
     async def main():
         bridge, _ = made(AsyncioBridge)
@@ -467,16 +534,21 @@ def test_a_block_whose_loop_was_closed_ends_when_it_is_thrown_away():
 
     async def ask_when_open():
         await is_open.wait()
-        await bridge.ask(Thing.hang)
+        await bridge.ask(hang_and_call)
+
+    async def hang_and_call(thing):
+        async with trio.open_nursery() as nursery:
+            nursery.start_soon(bridge.invoke, asyncio.Event().wait)
+            await thing.hang()
 
     is_open = asyncio.Event()
     block = use()
     loop = asyncio.new_event_loop()
-    task = loop.create_task(block)
-    asking = loop.create_task(ask_when_open())
+    tasks = [loop.create_task(block), loop.create_task(ask_when_open())]
     while not thing.began.is_set():
         loop.run_until_complete(asyncio.sleep(0))
-    task._log_destroy_pending = asking._log_destroy_pending = False
+    for each in {*tasks, *asyncio.all_tasks(loop)}:
+        each._log_destroy_pending = False
     loop.close()
     block.close()
     assert not thing.is_open
