@@ -1,8 +1,8 @@
 """Jefe runs code that nobody trusts, in sandboxed child processes.
 
 Example:
-    async with jefe.open_supervisor() as boss:
-        outcome = await boss.run(jefe.Source("return a + b;"), {"a": 1, "b": 2})
+    async with jefe.open_supervisor() as supervisor:
+        outcome = await supervisor.run(jefe.Source("return a + b;"), {"a": 1, "b": 2})
         print(outcome.result)
 
 A name is imported when it is first used: the command, which imports this package for everything that it does,
