@@ -5,9 +5,8 @@ supervisor raises: who catches `jefe.KilledByTime` need not know where the scrip
 """
 
 from child import protocol
-from jefe.errors import Killed, KilledByMemory, KilledByTime
-
 from child.protocol import StackFrame
+from jefe.errors import Killed, KilledByMemory, KilledByTime
 
 
 class ClientError(Exception):
