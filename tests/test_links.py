@@ -1,4 +1,4 @@
-"""Every link between pages, to a heading, or from code to a page leads somewhere. No outside link is tried."""
+"""Every link between pages, to a heading, or from code to a page leads somewhere; none goes outside."""
 
 import re
 from collections import Counter
