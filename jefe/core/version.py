@@ -6,11 +6,11 @@ so once; then it is removed from the children.
 
 import hashlib
 import json
+import os
 from collections.abc import Callable, Mapping, Sequence
 from typing import Any, Final, NamedTuple
 
 import msgspec
-import psutil
 from msgspec import Raw
 
 from child import protocol
@@ -40,8 +40,8 @@ _LONGEST_LABEL: Final = 100
 _WEIGHT: Final = 0.1
 """How much the newest run counts for what is expected of the next."""
 
-_MACHINE: Final = psutil.virtual_memory().total
-"""The machine's memory in bytes, asked for once: it does not change, and asking takes a descriptor."""
+_MACHINE: Final = os.sysconf("SC_PHYS_PAGES") * os.sysconf("SC_PAGE_SIZE")
+"""The machine's memory in bytes. This needs no /proc/meminfo, which hardened services do not have."""
 
 
 class Counters:

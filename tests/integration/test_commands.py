@@ -398,6 +398,26 @@ def test_nothing_runs_where_a_required_sandbox_is_missing() -> None:
         )
 
 
+def test_a_script_runs_where_proc_tells_of_processes_alone() -> None:
+    """In a service that is hardened with `ProcSubset=pid`, there is no /proc/meminfo."""
+    program = """
+import sys, psutil
+def nothing(): raise FileNotFoundError(2, "No such file or directory", "/proc/meminfo")
+psutil.virtual_memory = nothing
+from jefe.command.main import main
+sys.exit(main(sys.argv[1:]))
+"""
+    ended = subprocess.run(
+        [sys.executable, "-P", "-c", program, "eval", "2 + 2"],
+        env=environment(JEFE_MAX_MEM_PERCENT="0.5"),
+        stdin=subprocess.DEVNULL,
+        capture_output=True,
+        text=True,
+        check=False,
+    )
+    assert (ended.returncode, ended.stdout, ended.stderr) == (0, "4\n", "")
+
+
 # The pipe front
 
 
