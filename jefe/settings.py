@@ -66,7 +66,7 @@ class Settings(BaseSettings, frozen=True, kw_only=True, forbid_unknown_fields=Tr
         Meta(
             ge=1,
             le=1024 * _MIB,
-            description="The largest request that is read, at every entrance and again in the child.",
+            description="The largest request accepted, on every way in and again in the child.",
             extra={"unit": "bytes"},
         ),
     ] = 5 * _MIB
@@ -75,7 +75,7 @@ class Settings(BaseSettings, frozen=True, kw_only=True, forbid_unknown_fields=Tr
         Meta(
             ge=1,
             le=1024,
-            description="How many child processes are kept ready, idle or not.",
+            description="The number of child processes kept ready, even when idle.",
             extra={"unit": "processes"},
         ),
     ] = 1
@@ -84,7 +84,7 @@ class Settings(BaseSettings, frozen=True, kw_only=True, forbid_unknown_fields=Tr
         Meta(
             ge=1,
             le=1024,
-            description="How many child processes there may be at once.",
+            description="The largest number of child processes that run scripts, for each language.",
             extra={"unit": "processes"},
         ),
     ] = 4
@@ -93,7 +93,10 @@ class Settings(BaseSettings, frozen=True, kw_only=True, forbid_unknown_fields=Tr
         Meta(
             ge=1,
             le=1024,
-            description="How many child processes of a language compile scripts, beside those that run them.",
+            description=(
+                "The largest number of child processes of a language that compile scripts, beside those "
+                "that run them."
+            ),
             extra={"unit": "processes"},
         ),
     ] = 2
@@ -102,7 +105,7 @@ class Settings(BaseSettings, frozen=True, kw_only=True, forbid_unknown_fields=Tr
         Meta(
             ge=1,
             le=2**31,
-            description="How much CPU time it may take to compile a script, or to make its tree.",
+            description="The CPU time that compiling or parsing one script may take.",
             extra={"unit": "ms"},
         ),
     ] = 5000
@@ -111,7 +114,7 @@ class Settings(BaseSettings, frozen=True, kw_only=True, forbid_unknown_fields=Tr
         Meta(
             ge=1024,
             le=2**31,
-            description="How much memory it may take to compile a script, or to make its tree.",
+            description="The memory that compiling or parsing one script may take.",
             extra={"unit": "KiB"},
         ),
     ] = 256 * 1024
@@ -120,7 +123,7 @@ class Settings(BaseSettings, frozen=True, kw_only=True, forbid_unknown_fields=Tr
         Meta(
             ge=1024,
             le=1024 * _MIB,
-            description="How large what a script is compiled to may be; a larger one is refused.",
+            description="The largest compiled form of a script; a script with a larger one is refused.",
             extra={"unit": "bytes"},
         ),
     ] = 16 * _MIB
@@ -129,8 +132,10 @@ class Settings(BaseSettings, frozen=True, kw_only=True, forbid_unknown_fields=Tr
         Meta(
             ge=0,
             le=2**40,
-            description="How much of what scripts were compiled to is kept, of all languages together; what "
-            "is not kept is compiled again when it is run.",
+            description=(
+                "The memory for compiled scripts, of all languages together; a script whose compiled form "
+                "was dropped is compiled again when it runs."
+            ),
             extra={"unit": "bytes"},
         ),
     ] = 128 * _MIB
@@ -140,8 +145,8 @@ class Settings(BaseSettings, frozen=True, kw_only=True, forbid_unknown_fields=Tr
             ge=0,
             le=2**53,
             description=(
-                "After so many runs a child is replaced by a fresh one, once it is 0.25 s old; "
-                "1: a child for each run; 0: never."
+                "The number of runs after which a child is replaced, once it is 0.25 s old; 1: a child "
+                "for each run; 0: never."
             ),
             extra={"unit": "runs"},
         ),
@@ -151,7 +156,9 @@ class Settings(BaseSettings, frozen=True, kw_only=True, forbid_unknown_fields=Tr
         Meta(
             ge=0,
             le=2**31,
-            description="How long a script may run, not counting its waiting for host calls; 0: unlimited.",
+            description=(
+                "The time that a run may take, not counting its waiting for host calls; 0: unlimited."
+            ),
             extra={"unit": "ms"},
         ),
     ] = 250
@@ -160,7 +167,7 @@ class Settings(BaseSettings, frozen=True, kw_only=True, forbid_unknown_fields=Tr
         Meta(
             ge=0,
             le=2**31,
-            description="How much memory a run may take beside what its child had before; 0: unlimited.",
+            description="The memory that a run may take beyond what its child had before; 0: unlimited.",
             extra={"unit": "KiB"},
         ),
     ] = 10 * 1024
@@ -169,7 +176,9 @@ class Settings(BaseSettings, frozen=True, kw_only=True, forbid_unknown_fields=Tr
         Meta(
             ge=0,
             le=1,
-            description="How much of the machine's memory a child may hold during a run; 0: not watched.",
+            description=(
+                "The share of the machine's memory that a child may hold during a run; 0: not watched."
+            ),
             extra={"unit": "share"},
         ),
     ] = 0.0
@@ -178,15 +187,18 @@ class Settings(BaseSettings, frozen=True, kw_only=True, forbid_unknown_fields=Tr
         Meta(
             ge=1,
             le=1024 * _MIB,
-            description="How large the JSON text of a result, or of a sandbox, may become; a run "
-            "that leaves more behind fails.",
+            description=(
+                "The largest JSON text of a result or of a sandbox; a run that leaves more behind fails."
+            ),
             extra={"unit": "bytes"},
         ),
     ] = 32 * _MIB
     require_sandbox: Annotated[
         bool,
         Meta(
-            description="Refuse to start where a part of the sandbox is missing, instead of warning of it.",
+            description=(
+                "Refuse to start where a part of the confinement is missing, instead of warning about it."
+            ),
             extra={"unit": "yes or no"},
         ),
     ] = False
@@ -195,7 +207,9 @@ class Settings(BaseSettings, frozen=True, kw_only=True, forbid_unknown_fields=Tr
         Meta(
             ge=1,
             le=2**20,
-            description="How many requests of one client are worked on at once; more are not read yet.",
+            description=(
+                "The number of one client's requests handled at once; further ones are not read yet."
+            ),
             extra={"unit": "requests"},
         ),
     ] = 1024
@@ -204,7 +218,7 @@ class Settings(BaseSettings, frozen=True, kw_only=True, forbid_unknown_fields=Tr
         Meta(
             ge=1,
             le=2**24,
-            description="How many requests may wait for a child; further ones are refused.",
+            description="The number of requests that may wait for a child; further ones are refused.",
             extra={"unit": "requests"},
         ),
     ] = 10_000
@@ -213,8 +227,10 @@ class Settings(BaseSettings, frozen=True, kw_only=True, forbid_unknown_fields=Tr
         Meta(
             ge=1024,
             le=2**40,
-            description="How much is held for all clients together: requests, answers, journals, what has "
-            "not been read or sent to its end. Clients that hold more than their share wait, or have to go.",
+            description=(
+                "The memory held for all clients together: requests, answers, journals, unfinished input "
+                "and unsent output. Clients that hold more than their share wait, or are dropped."
+            ),
             extra={"unit": "bytes"},
         ),
     ] = 256 * _MIB
@@ -223,8 +239,10 @@ class Settings(BaseSettings, frozen=True, kw_only=True, forbid_unknown_fields=Tr
         Meta(
             ge=1,
             le=2**20,
-            description="How many clients all network fronts together serve at once; fewer if the system "
-            "allows too few open files. Further ones are refused.",
+            description=(
+                "The number of clients that all network fronts together serve at once; fewer if the "
+                "system allows too few open files. Further ones are refused."
+            ),
             extra={"unit": "connections"},
         ),
     ] = 10_000
@@ -233,8 +251,10 @@ class Settings(BaseSettings, frozen=True, kw_only=True, forbid_unknown_fields=Tr
         Meta(
             ge=1,
             le=2**20,
-            description="How many executions of one connection are under way at once, those that wait for "
-            "the client included; further ones are refused.",
+            description=(
+                "The number of executions of one connection under way at once, including those that wait "
+                "for the client; further ones are refused."
+            ),
             extra={"unit": "executions"},
         ),
     ] = 10_000
@@ -243,7 +263,10 @@ class Settings(BaseSettings, frozen=True, kw_only=True, forbid_unknown_fields=Tr
         Meta(
             ge=1024,
             le=1024 * _MIB,
-            description="How much may wait for a client that does not read before its connection is dropped.",
+            description=(
+                "The output that may wait for a client that does not read; beyond it the connection is "
+                "dropped."
+            ),
             extra={"unit": "bytes"},
         ),
     ] = 32 * _MIB
@@ -252,8 +275,10 @@ class Settings(BaseSettings, frozen=True, kw_only=True, forbid_unknown_fields=Tr
         Meta(
             ge=0,
             le=86400,
-            description="After so much silence a client is asked whether it is still there, and after as "
-            "much again it is dropped; 0: never.",
+            description=(
+                "The silence after which a client is sent a ping; after as much silence again it is "
+                "dropped. 0: never."
+            ),
             extra={"unit": "s"},
         ),
     ] = 30.0
@@ -262,7 +287,10 @@ class Settings(BaseSettings, frozen=True, kw_only=True, forbid_unknown_fields=Tr
         Meta(
             ge=0.001,
             le=86400,
-            description="How long a client may take to say whether it has a function; then it has not.",
+            description=(
+                "How long a client has to say whether it has a function; after that it counts as not "
+                "having it."
+            ),
             extra={"unit": "s"},
         ),
     ] = 3.0
@@ -271,7 +299,7 @@ class Settings(BaseSettings, frozen=True, kw_only=True, forbid_unknown_fields=Tr
         Meta(
             ge=0.001,
             le=86400,
-            description="How long a client's function may take.",
+            description="How long a client's function may take to answer.",
             extra={"unit": "s"},
         ),
     ] = 600.0
@@ -279,7 +307,9 @@ class Settings(BaseSettings, frozen=True, kw_only=True, forbid_unknown_fields=Tr
         str,
         Meta(
             max_length=4096,
-            description="A file with the certificate chain (PEM); then every network front speaks TLS only.",
+            description=(
+                "The file with the certificate chain (PEM); with it, every network front speaks TLS only."
+            ),
             extra={"unit": "file"},
         ),
     ] = ""
@@ -287,15 +317,20 @@ class Settings(BaseSettings, frozen=True, kw_only=True, forbid_unknown_fields=Tr
         str,
         Meta(
             max_length=4096,
-            description="A file with the certificate's private key (PEM); empty: it is in the same file.",
+            description=(
+                "The file with the certificate's private key (PEM); empty: the key is in the "
+                "certificate's file."
+            ),
             extra={"unit": "file"},
         ),
     ] = ""
     insecure: Annotated[
         bool,
         Meta(
-            description="Start a front without a token on an address that other machines reach, with a "
-            "warning instead of a refusal.",
+            description=(
+                "Start a front without a token on an address that other machines reach, with a warning "
+                "instead of a refusal."
+            ),
             extra={"unit": "yes or no"},
         ),
     ] = False
@@ -303,8 +338,10 @@ class Settings(BaseSettings, frozen=True, kw_only=True, forbid_unknown_fields=Tr
         str,
         Meta(
             max_length=255,
-            description="Which user a server that root starts becomes once it listens, a name or a number; "
-            "empty: it stays root.",
+            description=(
+                "The user, by name or number, that a server started by root becomes once it listens; "
+                "empty: it stays root."
+            ),
             extra={"unit": "user"},
         ),
     ] = ""
@@ -313,8 +350,10 @@ class Settings(BaseSettings, frozen=True, kw_only=True, forbid_unknown_fields=Tr
         Meta(
             ge=0,
             le=86400,
-            description="How long what is in flight may still take when Jefe is asked to end by a signal; at "
-            "the end of input, how long it may take between two answers.",
+            description=(
+                "How long requests in flight may take to finish after a signal to end; at the end of "
+                "input, the longest pause between two answers."
+            ),
             extra={"unit": "s"},
         ),
     ] = 5.0
@@ -327,14 +366,12 @@ class Settings(BaseSettings, frozen=True, kw_only=True, forbid_unknown_fields=Tr
     ] = False
     log_level: Annotated[
         Literal["debug", "info", "warning", "error", "critical"],
-        Meta(
-            description="The least important level that is still logged (on stderr).", extra={"unit": "level"}
-        ),
+        Meta(description="The least important level that is logged (on stderr).", extra={"unit": "level"}),
     ] = "warning"
     log_format: Annotated[
         Literal["console", "json"],
         Meta(
-            description="How a log line looks: for a person, or one JSON object a line.",
+            description="The format of a log line: text for people, or one JSON object.",
             extra={"unit": "format"},
         ),
     ] = "console"

@@ -15,20 +15,24 @@ class HexputSettings(FrontSettings, frozen=True, kw_only=True, forbid_unknown_fi
     front = "hexput"
     protocol = "Hexput over WebSocket"
 
-    address: Annotated[Address, Meta(description="Where the Hexput server listens.")] = "127.0.0.1"
+    address: Annotated[Address, Meta(description=("The address on which the Hexput server listens."))] = (
+        "127.0.0.1"
+    )
     port: Annotated[
         Port, Meta(description="The port of the Hexput server; 0: any free one, which is printed.")
     ] = 9001
     token: Annotated[
-        Token, Meta(description="What a client of the Hexput server must show; empty: nothing.")
+        Token, Meta(description="The token that a client of the Hexput server must show; empty: none.")
     ] = ""
     origins: Annotated[
         str,
         Meta(
             max_length=65536,
-            description="Which web pages may connect to the Hexput server, such as https://example.com, "
-            "separated by blanks or commas; *: all that have an origin; empty: those from the server's own "
-            "host.",
+            description=(
+                "The web pages that may connect to the Hexput server, such as https://example.com, "
+                "separated by blanks or commas; *: every page that has an origin; empty: pages from the "
+                "server's own host."
+            ),
             extra={"unit": "origins"},
         ),
     ] = ""

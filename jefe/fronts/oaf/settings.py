@@ -13,22 +13,28 @@ class OafSettings(FrontSettings, frozen=True, kw_only=True, forbid_unknown_field
     front = "oaf"
     protocol = "expressions over TCP"
 
-    address: Annotated[Address, Meta(description="Where the OAF server listens.")] = "127.0.0.1"
+    address: Annotated[Address, Meta(description=("The address on which the OAF server listens."))] = (
+        "127.0.0.1"
+    )
     port: Annotated[
         Port, Meta(description="The port of the OAF server; 0: any free one, which is printed.")
     ] = 2000
     token: Annotated[
         Token,
         Meta(
-            description="What every message to the OAF server must carry; empty: a random one is made at "
-            "the start, and shown once."
+            description=(
+                "The token that every message to the OAF server must carry; empty: a random one is made "
+                "at the start, and shown once."
+            )
         ),
     ] = ""
     errors: Annotated[
         Literal["structured", "string"],
         Meta(
-            description="How the OAF server tells an error: as an object, or as a bare line that begins "
-            "with __OAF__Exception.",
+            description=(
+                "The form of an error of the OAF server: an object, or a bare line that begins with "
+                "__OAF__Exception."
+            ),
             extra={"unit": "form"},
         ),
     ] = "structured"
@@ -43,7 +49,7 @@ class OafSettings(FrontSettings, frozen=True, kw_only=True, forbid_unknown_field
         Meta(
             ge=0.001,
             le=2**31,
-            description="After so much silence a connection to the OAF server is closed.",
+            description="The silence after which a connection to the OAF server is closed.",
             extra={"unit": "s"},
         ),
     ] = 600.0
@@ -52,7 +58,7 @@ class OafSettings(FrontSettings, frozen=True, kw_only=True, forbid_unknown_field
         Meta(
             ge=0,
             le=2**24,
-            description="How many variables the OAF server keeps.",
+            description="The number of variables that the OAF server keeps.",
             extra={"unit": "variables"},
         ),
     ] = 200_000
@@ -61,7 +67,7 @@ class OafSettings(FrontSettings, frozen=True, kw_only=True, forbid_unknown_field
         Meta(
             ge=0,
             le=2**36,
-            description="How large the variables of the OAF server may be together, names and JSON text.",
+            description="The size of the OAF server's variables together, names and JSON text.",
             extra={"unit": "bytes"},
         ),
     ] = 64 * 1024 * 1024
