@@ -38,7 +38,7 @@ class BadSetting(Exception):
 
 
 def size_from(environ: Mapping[str, str], variable: str, default: int) -> int:
-    """A size in bytes, from an environment variable. Raises BadSetting."""
+    """Read a size in bytes from an environment variable. Raises BadSetting."""
     text = environ.get(variable, "").strip()
     if not text:
         return default
@@ -49,10 +49,10 @@ def size_from(environ: Mapping[str, str], variable: str, default: int) -> int:
 
 
 def take_streams() -> tuple[int, int]:
-    """Take the standard streams for the protocol: where to read requests, and where to write answers.
+    """Take the standard streams for the protocol: where requests come from, and where answers go.
 
-    What is left in their places cannot disturb the protocol: standard input is empty, and whatever is
-    written to standard output goes to standard error. Raises OSError if a stream is closed.
+    Their replacements cannot disturb the protocol: standard input is empty, and whatever is written to
+    standard output goes to standard error. Raises OSError if a stream is closed.
     """
     # Above 2, so that the copy of one stream cannot take the place of another that is closed.
     source, sink = (fcntl.fcntl(stream, fcntl.F_DUPFD_CLOEXEC, 3) for stream in (0, 1))
@@ -127,7 +127,7 @@ def _say(sentence: str) -> None:
 
 
 def _leave(status: int) -> NoReturn:
-    """Exit without unwinding the runs that wait: their scripts could take their time over that."""
+    """Exit without unwinding the waiting runs, whose scripts could delay that."""
     try:
         for stream in (sys.stdout, sys.stderr):
             if stream is not None:

@@ -1,16 +1,15 @@
-"""The first line of defence against scripts that take too much: it stands in the child, and ends the run
-alone.
+"""The first line of defence against scripts that take too much, inside the child. It ends the run alone.
 
-A timer that counts the CPU time of this process ticks every few milliseconds, for as long as the child
-lives. A tick that finds a run on the CPU looks at what the run has taken, and raises `TooMuch` in the midst
-of it. So an ordinary run, which is over before the first tick, costs one system call.
+A timer of this process's CPU time ticks every few milliseconds, as long as the child lives. If a run is on
+the CPU at a tick, the guard looks at what the run has taken, and raises `TooMuch` inside it when that is too
+much. So an ordinary run, which ends before the first tick, costs one system call.
 
-What a tick cannot end is left to the second line, which stands outside (jefe/core/watchdog.py): one long
-operation in C, in which Python handles no signals, and a process that the system has stopped. What comes and
-goes between two ticks is left to the limit of the address space (child/room.py).
+The second line, outside (jefe/core/watchdog.py), ends what a tick cannot: one long operation in C, during
+which Python handles no signals, and a process that the system has stopped. Memory that comes and goes between
+two ticks is bounded by the limit of the address space (child/room.py).
 
-Memory is what is resident now, beside what was resident when the run got the CPU. So neither what other runs
-hold that wait for their host counts, nor what this process had at its peak.
+The memory of a run is the resident memory now, compared with that when the run got the CPU. So neither the
+memory of other runs, which wait for their hosts, nor an earlier peak of this process counts.
 """
 
 import ctypes
@@ -59,12 +58,12 @@ class TooMuch(BaseException):
 
 
 class Limits(NamedTuple):
-    """What a run may take.
+    """The limits of a run.
 
     Attributes:
         time: CPU time, in milliseconds; 0 is unlimited. Waiting for host calls does not count.
-        memory: growth of the process while the run has the CPU, in KiB; 0 is unlimited. What it grew by
-            before a host call counts on.
+        memory: growth of the process while the run has the CPU, in KiB; 0 is unlimited. Growth from before a
+            host call still counts after it.
     """
 
     time: float = DEFAULT_MAX_TIME
@@ -75,8 +74,8 @@ class Taken(NamedTuple):
     """What a process takes now, in bytes.
 
     Attributes:
-        size: of its address space; 0 where that is not known.
-        resident: memory. Where that is not known it is the most that the process ever had.
+        size: its address space; 0 where that is not known.
+        resident: its memory; where that is not known, the highest value that the process ever had.
     """
 
     size: int
@@ -84,13 +83,13 @@ class Taken(NamedTuple):
 
 
 class Gauge:
-    """Tells what this process takes. Made before the process gives up opening files.
+    """Measures this process. It must be made before the process gives up opening files.
 
     Args:
-        path: of the file of figures; without one only the peak is known.
+        path: the file of figures; without one only the peak is known.
 
     Attributes:
-        descriptors: what must stay open for it: a file of figures, which can only be read.
+        descriptors: the descriptors that must stay open for it: a file of figures, which can only be read.
     """
 
     __slots__ = ("_figures", "_page", "_taken", "descriptors")
@@ -110,13 +109,13 @@ class Gauge:
             self.close()
 
     def close(self) -> None:
-        """From now on only the peak is known."""
+        """Close the file of figures; from now on only the peak is known."""
         for descriptor in self.descriptors:
             os.close(descriptor)
         self.descriptors = ()
 
     def read(self) -> Taken:
-        """What this process takes now."""
+        """Measure what this process takes now."""
         if not self.descriptors:
             return Taken(0, _peak())
         figures = os.pread(self.descriptors[0], 64, 0)
@@ -128,12 +127,12 @@ class Gauge:
 
 
 class Guard:
-    """Watches over the run that has the CPU. One a process: `start` takes the process's timer and its
+    """Watches the run that has the CPU. There is one in a process: `start` takes the process's timer and its
     signal.
 
     Args:
         gauge: measures this process.
-        room: what the address space of this process is limited to, if it is.
+        room: the limit of the address space of this process, if there is one.
     """
 
     __slots__ = ("_before", "_gauge", "_held", "_is_fresh", "_limits", "_since", "_spent", "room")
@@ -149,27 +148,27 @@ class Guard:
         self._is_fresh = False  # whether `_before` is also what it takes now
 
     def start(self) -> None:
-        """Begin to tick. Without it, or on a system without such a timer, `watch` lets everything pass."""
+        """Start the timer. Before that, and on a system without such a timer, `watch` enforces nothing."""
         if resource is not None and hasattr(signal, "setitimer"):
             signal.signal(signal.SIGPROF, self._tick)
             signal.setitimer(signal.ITIMER_PROF, _TICK, _TICK)
 
     def stop(self) -> None:
-        """Tick no more."""
+        """Stop the timer."""
         if resource is not None and hasattr(signal, "setitimer"):
             signal.setitimer(signal.ITIMER_PROF, 0)
 
     def watch(self, step: Callable[[], _T], limits: Limits, spent: float, held: int = 0) -> _T:
-        """Give a run the CPU, and return what it gives back.
+        """Give a run the CPU, and return what its step returns.
 
         Args:
-            step: goes on with the run.
-            limits: what the run may take.
-            spent: how many milliseconds of CPU time it has taken already.
-            held: how many bytes of memory it grew by already.
+            step: continues the run.
+            limits: the limits of the run.
+            spent: the CPU time that it has already taken, in milliseconds.
+            held: the memory that it has already grown by, in bytes.
 
         Raises:
-            TooMuch: it has taken more than its limits, or there is no room for it.
+            TooMuch: the run exceeded its limits, or there is no room for it.
         """
         if limits.time and spent > limits.time:
             raise TooMuch(protocol.TOO_MUCH_TIME)
@@ -189,17 +188,20 @@ class Guard:
             self.room.widen()
 
     def look_again(self) -> None:
-        """Something other than a run has taken memory; the next run is not to be charged with it."""
+        """Measure again: something other than a run took memory, which must not be charged to the next
+        run.
+        """
         self._is_fresh = False
 
     def taken(self) -> float:
-        """How many milliseconds of CPU time the run took that was watched last; 0 if no tick found it."""
+        """The CPU time of the run that was watched last, in milliseconds; 0 if no tick found it."""
         return 0.0 if self._since == _NEVER else (time.process_time() - self._since) * 1000
 
     def grown(self) -> Taken:
-        """What this process takes more than before the run that was watched last; may be negative.
+        """How much more this process takes than before the run that was watched last, in bytes; may be
+        negative.
 
-        What it takes now is what it takes before the next one.
+        The same measurement is the starting point of the next run.
         """
         before = self._before
         self._before = now = self._gauge.read()
@@ -222,7 +224,7 @@ class Guard:
 
 
 def _peak() -> int:
-    """The most memory that this process ever had, in bytes; 0 where that is not known."""
+    """The highest memory that this process ever had, in bytes; 0 where that is not known."""
     if resource is None:
         return 0
     peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
@@ -230,10 +232,10 @@ def _peak() -> int:
 
 
 def keep_little() -> None:
-    """Have the allocator of the C library give back what is freed, soon, and always alike.
+    """Have the C library's allocator give freed memory back soon, and always alike.
 
-    By itself glibc keeps ever more, up to 64 MiB, the larger the pieces were that it was asked for: then what
-    a run may take would depend on the runs before it.
+    By itself glibc keeps more, up to 64 MiB, the larger the requested pieces were. Then the memory that a run
+    may take would depend on the runs before it.
     """
     mallopt = getattr(ctypes.CDLL(None), "mallopt", None) if sys.platform == "linux" else None
     if mallopt is not None:

@@ -1,16 +1,16 @@
-"""The child's loop: requests in, answers out, synchronous; everything but `serve` works without a process.
+"""The child's loop: requests in, answers out, synchronous. Everything but `serve` works without a process.
 
-- Lines are handled one after the other, and each is answered before the next one is looked at: by a
-  response, or by a host call. (Only a `compile` or `remove` without an id that succeeds is not answered at
-  all.)
-- An answer is written at once, never gathered: the supervisor holds the oldest unanswered line responsible
-  for the CPU and the memory that the child takes, so an answer that is ready must not stand behind a script
-  that runs.
-- A run that may make host calls has a greenlet, its worker. A host call switches back here, and the `resume`
-  with its result switches into the run again; so any number of runs can wait, each on the script that it
-  began with. A worker whose run has ended takes the next one: to make a new one costs more than a short run.
-- Whatever a script does, its request is answered and the child lives on. Whatever breaks the protocol is
-  answered, and ends the child.
+- The loop handles one line after the other, and answers each before it looks at the next one: by a response,
+  or by a host call. (Only a `compile` or `remove` that has no id and succeeds gets no answer.)
+- It writes each answer at once and gathers none. The supervisor holds the oldest unanswered line responsible
+  for the CPU time and the memory that the child takes, so a finished answer must not wait behind a running
+  script.
+- A run that may make host calls has a greenlet, its worker. A host call switches back to the loop, and the
+  `resume` with its result switches into the run again. So any number of runs can wait, each on the script
+  that it began with. A worker whose run has ended takes the next run, because a new greenlet costs more than
+  a short run.
+- Whatever a script does, its request is answered and the child lives on. A message that breaks the protocol
+  is answered, and ends the child.
 """
 
 import json
@@ -42,12 +42,12 @@ from child.guard import DEFAULT_MAX_MEM, DEFAULT_MAX_TIME, Guard, Limits, Taken,
 from child.protocol import Thrown
 
 READ_SIZE: Final = 64 * 1024
-"""How many bytes are read at once. The allocator would map a larger buffer, and unmap it, for each read: that
+"""How many bytes are read at once. The allocator would map and unmap a larger buffer for each read, which
 costs more than a small request."""
 
 _READING: Final = Limits(time=5000, memory=0)
-"""What reading a source text may take: it runs nothing, but a text can be large, and made to be hard to
-read."""
+"""The limits for reading a source. That runs nothing, but a source can be long, and made to be slow to
+parse."""
 
 _COMPILER: Final = "a compiler runs nothing"
 _RUNNER: Final = "a child that runs scripts compiles for nobody else"
@@ -64,11 +64,13 @@ _T = TypeVar("_T")
 
 
 class ProtocolBroken(Exception):
-    """The child was sent what it must not be sent, and has said so: it must quit. The text says why."""
+    """The child got a message that breaks the protocol, and has answered it; it must exit. The text says
+    why.
+    """
 
 
 class _Refused(Exception):
-    """The request that is being handled cannot be carried out, for this reason; `extra` stands beside it."""
+    """The current request cannot be carried out, for this reason; `extra` stands beside the reason."""
 
     def __init__(self, reason: str, **extra: object) -> None:
         self.reason = reason
@@ -76,7 +78,7 @@ class _Refused(Exception):
 
 
 class _Figures:
-    """What `stats` tells about the runs of a script, or of all; a supervisor counts the same
+    """The figures in an answer to `stats`, of one script or of all; a supervisor counts the same
     (jefe/core/version.py, `Counters`).
     """
 
@@ -96,12 +98,12 @@ class _Figures:
             self.longest = time_taken
 
     def kill(self, reason: str) -> None:
-        """Count a run that was ended for this reason."""
+        """Count a run that was killed for this reason."""
         self.runs += 1
         self.kills[reason] = self.kills.get(reason, 0) + 1
 
     def shown(self) -> dict[str, object]:
-        """As they are told."""
+        """The figures as they are sent."""
         return {
             "runs": self.runs,
             "timeTaken": round(self.time_taken, 3),
@@ -111,7 +113,7 @@ class _Figures:
 
 
 class _Script:
-    """What a name stands for, until it is compiled anew or removed."""
+    """A named script, until its name is compiled again or removed."""
 
     __slots__ = ("_contexts", "figures", "limits", "program")
 
@@ -122,7 +124,7 @@ class _Script:
         self._contexts: dict[tuple[HostCall, str], Context] = {}  # of runs without a seed: few differ
 
     def context(self, host: HostCall, value_of: str) -> Context:
-        """What a run without a seed has around it."""
+        """The context of a run without a seed."""
         context = self._contexts.get((host, value_of))
         if context is None:
             limits = self.limits
@@ -147,7 +149,7 @@ class _Run:
 
 
 class _HostCall(NamedTuple):
-    """What a worker switches to the loop with when its run makes one; a `protocol.Resume` resumes it."""
+    """A host call, with which a worker switches to the loop; a `protocol.Resume` resumes the worker."""
 
     name: str
     arguments: bytes
@@ -157,14 +159,15 @@ class Loop:
     """The state of one child: its scripts, its waiting runs, and the line that it is receiving.
 
     Args:
-        engine: the language it knows.
-        max_input_size: the longest line it takes.
-        max_data: how many bytes may be behind one; None: as many.
+        engine: the language that it knows.
+        max_input_size: the longest line that it accepts, in bytes.
+        max_data: the largest payload behind a line, in bytes; None: as large as a line.
         write: is called with each answer, a whole line.
-        guard: watches over the limits of runs; whether it does so is for its owner to say (`Guard.start`).
-        lacking: what the sandbox of this process lacks, a sentence; it is told with `stats`. Empty: nothing.
-        debug: whether the traceback of an engine's own error is shown on stderr.
-        on_role: is called with `runner` or `compiler`, once, when the child becomes the one or the other.
+        guard: enforces the limits of runs, once its owner has started it (`Guard.start`).
+        lacking: what the confinement of this process lacks, a sentence that is part of the figures; empty:
+            nothing.
+        debug: whether the traceback of an engine's own error is printed on stderr.
+        on_role: is called with `runner` or `compiler`, once, when the child becomes one of these.
     """
 
     def __init__(
@@ -222,7 +225,7 @@ class Loop:
 
         Raises:
             ProtocolBroken: a line was malformed or too long. It has been answered, after the lines before it;
-                those after it are lost.
+                the lines after it are lost.
         """
         for line in self._framer.feed(data):
             if line is protocol.OVERSIZED:
@@ -400,7 +403,9 @@ class Loop:
     # What they have in common
 
     def _advance(self, run: _Run, step: Callable[[], Outcome | Exception | _HostCall]) -> None:
-        """Give a run the CPU until it ends or makes a host call; answer that. No script runs but in here."""
+        """Give a run the CPU until it ends or makes a host call, and answer with that. Scripts run nowhere
+        else.
+        """
         started = time.perf_counter()
         try:
             outcome = self._guard.watch(step, run.limits, run.cpu_time, run.held.resident)
@@ -427,7 +432,7 @@ class Loop:
             self._kill(run, protocol.TOO_MUCH_MEMORY)
 
     def _last_line(self, run: _Run, outcome: Outcome | Exception) -> bytes:
-        """What is said of a run that ended; empty if there is no memory for it."""
+        """The answer about a run that ended; empty if there is no memory for it."""
         if _is_memory_error(outcome):
             return b""
         if isinstance(outcome, Exception):
@@ -443,7 +448,7 @@ class Loop:
         return line if outcome.data is None else protocol.with_data(line, outcome.data)
 
     def _park(self, run: _Run, call: _HostCall) -> None:
-        """Have a run wait for its host, unless it holds too much."""
+        """Let a run wait for its host, unless it holds too much memory."""
         run.cpu_time += self._guard.taken()
         grown = self._guard.grown()
         run.held = Taken(max(0, run.held.size + grown.size), max(0, run.held.resident + grown.resident))
@@ -464,9 +469,9 @@ class Loop:
             self._write(line)
 
     def _end_the_largest(self) -> None:
-        """End those of the waiting runs that hold most, until the rest leaves room for others.
+        """End the waiting runs that hold most memory, until the rest leaves room for others.
 
-        They are told so when their host has answered. Which of them is too much nothing else can tell.
+        They are told when their host has answered. Nothing else can tell which of them holds too much.
         """
         while self._parked_size > self._guard.room.headroom:
             largest = max(self._waiting.values(), key=lambda run: run.held.size)
@@ -478,7 +483,7 @@ class Loop:
         self._guard.grown()  # what was freed is not to be the next one's
 
     def _kill(self, run: _Run, reason: str) -> None:
-        """A run was ended because it took too much."""
+        """Answer for a run that was ended because it took too much."""
         run.script.figures.kill(reason)
         self._figures.kill(reason)
         self._write(protocol.refused(run.id, reason))
@@ -496,14 +501,14 @@ class Loop:
         return script
 
     def _speaks(self, language: str) -> Engine:
-        """The engine, if that is its language."""
+        """The engine, if it is that of this language."""
         if language != self._engine.name:
             known = self._engine.name
             raise _Refused(f"{protocol.UNKNOWN_LANGUAGE}'{language[:40]}' (known: {known})")
         return self._engine
 
     def _attempt(self, action: Callable[[], _T], limits: Limits = _READING) -> _T:
-        """Have an engine read a source text; its failure is a refusal of the request."""
+        """Have an engine read a source; its failure refuses the request."""
         try:
             return self._guard.watch(action, limits, 0)
         except TooMuch as broken:
@@ -523,7 +528,7 @@ class Loop:
             raise _Refused(f"{protocol.INTERNAL_ERROR}the language failed on this script") from None
 
     def _thrown(self, error: Exception) -> Thrown:
-        """The failure of a run as the caller is told it."""
+        """The failure of a run, as its caller is told."""
         if isinstance(error, ScriptFault):
             message = error.message[:_LONGEST_MESSAGE]
             return Thrown(
@@ -540,13 +545,13 @@ class Loop:
 
 
 def _built(engine: Engine, source: bytes, options: dict[str, Any]) -> tuple[bytes, Collection[str] | None]:
-    """An artifact, which has been loaded, and the functions that it calls."""
+    """An artifact that has been loaded, and the functions that it calls."""
     artifact = engine.compile(source, options)
     return artifact, _told_calls(engine.load(artifact))
 
 
 def _told_calls(program: Program) -> Collection[str] | None:
-    """The functions that a program may call, if they are known and not too many to be told."""
+    """The functions that a program may call, if they are known and few enough to send."""
     calls = program.calls
     if calls is None or len(calls) > _MOST_CALLS or sum(map(len, calls)) > _LONGEST_CALLS:
         return None
@@ -554,7 +559,7 @@ def _told_calls(program: Program) -> Collection[str] | None:
 
 
 def _work(job: list[Callable[[], Outcome]]) -> NoReturn:
-    """The body of a worker: take a run, switch back with its end, and so on whenever it is switched to."""
+    """The body of a worker: take a run, switch back with its end, and repeat each time it is switched to."""
     loop = getcurrent().parent
     while True:
         loop.switch(_conclude(job.pop()))  # no name here may keep what a run held alive
@@ -569,7 +574,7 @@ def _conclude(job: Callable[[], Outcome]) -> Outcome | Exception:
 
 
 def _is_memory_error(outcome: Outcome | Exception) -> bool:
-    """Whether a run ended because the system, or the limit of this process, had no more memory for it."""
+    """Whether a run ended because the system, or the limit of this process, left no more memory."""
     if isinstance(outcome, SystemError):  # Python 3.11, where it has no memory for the frame of a call
         return str(outcome) == "error return without exception set"
     return isinstance(outcome, MemoryError) or (
@@ -578,7 +583,7 @@ def _is_memory_error(outcome: Outcome | Exception) -> bool:
 
 
 def _log_text(log: Collection[str]) -> bytes:
-    """A log as JSON text, as much of it as is told."""
+    """A log as JSON text, up to the length that is sent."""
     lines, left = [], _LONGEST_LOG
     for line in log:
         left -= len(line)
@@ -590,7 +595,7 @@ def _log_text(log: Collection[str]) -> bytes:
 
 
 def _call_host(name: str, arguments: bytes) -> bytes:
-    """The host call of a run that has a worker: let the loop make it, and wait for the answer."""
+    """Make a host call of a run that has a worker: switch to the loop, and return its answer."""
     if len(name) > _LONGEST_NAME:
         raise HostFunctionNotFound(name)
     answer: protocol.Resume = getcurrent().parent.switch(_HostCall(name, arguments))
@@ -602,7 +607,7 @@ def _call_host(name: str, arguments: bytes) -> bytes:
 
 
 def _refuse_host_call(name: str, arguments: bytes) -> bytes:
-    """The host call of a run that may make none."""
+    """Refuse a host call of a run that may make none."""
     raise HostFunctionNotFound(name)
 
 
@@ -626,14 +631,14 @@ def serve(
         max_data: see `Loop`.
         source: where requests come from, blocking.
         sink: where answers go, blocking.
-        guard: see `Loop`; it is started here.
+        guard: see `Loop`; `serve` starts it.
         lacking: see `Loop`.
         debug: see `Loop`.
         on_role: see `Loop`.
 
     Returns:
-        The exit status of the process: 0 if the input ended, or nobody wants the output any more; 1 if the
-        protocol was broken, after a line on stderr that says how.
+        The exit status of the process: 0 if the input ended, or nobody reads the output any more; 1 if the
+            protocol was broken, after a line on stderr that says how.
     """
 
     def write(line: bytes) -> None:

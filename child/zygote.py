@@ -1,22 +1,22 @@
-"""The fork server: a warm process that has loaded a language's engine, and forks children, one ahead of need.
+"""The fork server: a warm process that has loaded a language's engine and forks children, one ahead of
+demand.
 
 The supervisor starts it with a socket as its standard input, and speaks to it in the packets of
 `child.protocol.births`. What is guaranteed:
 
-- It is single-threaded, and runs no untrusted code: only its children do.
+- It is single-threaded, and runs no untrusted code; only its children do.
 - A child has given up everything (child/confine/layers.py) but its own three pipes before it reads its first
-  request. It never comes back into the code of the zygote: it leaves through `os._exit`.
-- A child is reaped only here, after its pidfd told of its death; nothing is polled for. The supervisor knows
-  a child by its pidfd, which never means another process, whatever becomes of the pid.
+  request. It never returns into the code of the zygote: it leaves through `os._exit`.
+- Only the zygote reaps children, when a pidfd reports the death of one; nothing is polled. The supervisor
+  knows a child by its pidfd, which never means another process, even when the pid is used again.
 - Nothing outlives the supervisor. Its death kills the zygote, whose death kills the children (parent-death
-  signals); and if only the socket ends, the zygote kills and reaps its children, reports their deaths, and
-  leaves.
+  signals). If only the socket ends, the zygote kills and reaps its children, reports their deaths, and exits.
 
-What makes a birth cheap: everything is imported and built beforehand; the garbage collector is off and its
-objects are frozen, so that children share the memory of the zygote until they write to it; and there is a
-spare, a child that has been forked, and has run a trial script, before anybody asks for it. So to be born is
-to be handed over, and the fork of the next spare is nobody's waiting time. A spare that dies is missed only
-when a child is asked for: so children that die at birth make nothing spin.
+A spawn is cheap because everything is imported and built beforehand; because the garbage collector is off and
+its objects are frozen, so that children share the zygote's memory until they write to it; and because of the
+spare, a child that has been forked and has run a trial script before the supervisor asks for one. So spawning
+hands over the spare, and nobody waits for the fork of the next spare. The zygote notices a dead spare only
+when a child is asked for, so children that die at their start do not make it spin.
 """
 
 import ctypes
@@ -45,15 +45,15 @@ _PR_SET_PDEATHSIG: Final = 1  # <linux/prctl.h>
 _INTERNAL_ERROR: Final = 70  # the exit status of a child, or a zygote, that failed by its own fault
 
 _CALM: Final = 2
-"""The next spare is forked when nothing has happened for so long, in milliseconds: so not while its
-predecessor, which somebody waits for, needs the CPU."""
+"""The next spare is forked when nothing has happened for this many milliseconds: so not while the last one,
+which somebody waits for, needs the CPU."""
 
 
 class _Child(NamedTuple):
     """A child that has not been reaped.
 
-    `number` is 0 as long as nobody knows it. `ends` are the other ends of its stdin, stdout and stderr;
-    empty when it has been handed over.
+    `number` is 0 until the supervisor knows the child. `ends` are the other ends of its stdin, stdout and
+    stderr; empty once they have been handed over.
     """
 
     number: int
@@ -68,11 +68,11 @@ class Zygote:
     Args:
         control: the socket to the supervisor, blocking.
         engine: the language of the children.
-        max_input_size: the longest request that a child takes, in bytes.
-        room: the address space of a child, which its engines know.
-        headroom: how much of it a script's own code may add in one go, in bytes; 0 is unlimited.
-        max_data: how many bytes may be behind a request, at most; as many as it may have itself at least.
-        debug: whether children show the traceback of an engine's own error.
+        max_input_size: the longest request of a child, in bytes.
+        room: the address space of a child, which its engine knows.
+        headroom: how much a script's own code may add at once, in bytes; 0 is unlimited.
+        max_data: the largest payload behind a request, in bytes; at least as large as a request.
+        debug: whether children print the traceback of an engine's own error.
     """
 
     def __init__(
@@ -102,7 +102,7 @@ class Zygote:
         self._poll.register(control, select.POLLIN)
 
     def run(self) -> None:
-        """Bear and bury children until the supervisor has gone; then all of them are dead and reaped."""
+        """Spawn and reap children until the supervisor is gone; then all of them are dead and reaped."""
         try:
             birth.send(self._control, Kind.READY)
             self._prepare()
@@ -127,7 +127,7 @@ class Zygote:
             self._kill_all()
 
     def _bear(self, number: int) -> None:
-        """Hand a child over, and with it every descriptor that the zygote has of it but a pidfd."""
+        """Hand over a child, with all descriptors that the zygote has of it but a pidfd."""
         try:
             child = self._spare or self._fork(is_spare=False)
         except OSError as error:
@@ -148,7 +148,7 @@ class Zygote:
             birth.close(child.ends)
 
     def _prepare(self) -> None:
-        """Have a spare, if the system allows it."""
+        """Fork the spare, if the system allows it."""
         if self._spare is None:
             try:
                 self._spare = self._fork(is_spare=True)
@@ -156,7 +156,7 @@ class Zygote:
                 pass
 
     def _bury(self, child: _Child) -> None:
-        """Reap a child that is dead, or dies right now, and report it if anybody knows it."""
+        """Reap a child that is dead, or dies right now, and report it if the supervisor knows it."""
         del self._children[child.pidfd]
         self._poll.unregister(child.pidfd)
         birth.close([child.pidfd, *child.ends])
@@ -177,7 +177,7 @@ class Zygote:
                 pass
 
     def _fork(self, *, is_spare: bool) -> _Child:
-        """A new child. Raises OSError if the system does not allow it."""
+        """Fork a child. Raises OSError if the system does not allow it."""
         own: list[int] = []
         ends: list[int] = []
         pid = 0
@@ -251,7 +251,7 @@ class Zygote:
 
 
 def try_out(engine: Engine) -> None:
-    """Run the engine's trial script: what a first request builds, or copies, is there afterwards."""
+    """Run the engine's trial script, so that everything a first request builds or copies is there."""
     loop = Loop(engine, 2**16, len)
     if engine.trial:
         source = engine.trial.decode()
@@ -265,7 +265,7 @@ _prctl = ctypes.CDLL(None, use_errno=True).prctl if sys.platform == "linux" else
 
 
 def _die_with(parent: int) -> None:
-    """Have the kernel kill this process when its parent dies; leave at once if that has happened already."""
+    """Have the kernel kill this process when its parent dies; exit at once if the parent is already dead."""
     if _prctl is None or _prctl(_PR_SET_PDEATHSIG, signal.SIGKILL, 0, 0, 0) != 0:
         raise OSError(ctypes.get_errno(), "cannot be tied to the life of the parent process")
     if os.getppid() != parent:
@@ -273,7 +273,7 @@ def _die_with(parent: int) -> None:
 
 
 def _settle() -> None:
-    """Give back what the start used up, and have children share what is left."""
+    """Give back what the start used up, and let children share the rest."""
     stretch()
     keep_little()
     gc.collect()
@@ -288,8 +288,8 @@ def main(arguments: list[str]) -> int:
     """Be a zygote on the socket that is standard input; return the exit status.
 
     Args:
-        arguments: the pid of the supervisor; the longest request, the largest output, the headroom of a
-            child and the largest artifact, in bytes; the language; and `debug` or nothing.
+        arguments: the pid of the supervisor; the longest request, the largest output, the headroom of a child
+            and the largest artifact, in bytes; the language; and `debug` or nothing.
     """
     supervisor, max_input_size, max_output_size, headroom, max_artifact, language, *more = arguments
     _die_with(int(supervisor))
