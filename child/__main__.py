@@ -22,10 +22,9 @@ usage: python -m child [--language NAME]
 Compiles and runs untrusted scripts. Reads requests from standard input and writes answers to standard
 output, one JSON object a line, each ended by CRLF: {"cmd":"compile","scriptName":NAME,"script":SOURCE},
 {"cmd":"run", "scriptName":NAME,"sandbox":{...}}, {"cmd":"remove","scriptName":NAME};
-docs/reference/protocols.md describes them all. Quits with status 0 when its input ends, and with status 1
-and a reason on standard
-error when a request is malformed or longer than JEFE_MAX_INPUT_SIZE bytes (5 MiB unless set). Usually a
-supervisor starts it, not a person.
+docs/reference/protocols.md describes them all. Exits with status 0 when its input ends, and with status 1
+and a reason on standard error when a request is malformed or longer than JEFE_MAX_INPUT_SIZE bytes (5 MiB
+unless set). Usually a supervisor starts it, not a person.
 """
 
 DEFAULT_MAX_INPUT_SIZE: Final = 5 * 1024 * 1024  # bytes

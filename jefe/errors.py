@@ -12,7 +12,7 @@ function of that name.
 from child import protocol
 from child.protocol import StackFrame as StackFrame
 
-SANDBOX_MISSING = "a part of the sandbox is missing"
+SANDBOX_MISSING = "a part of the confinement is missing"
 CLOSED = "closed"
 NO_CHILD = "no child could be started"
 CANCELLED = "cancelled"

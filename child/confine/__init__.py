@@ -1,1 +1,1 @@
-"""What a child gives up before it touches untrusted code, and how that is tried."""
+"""The confinement: what a child gives up before it touches untrusted code, and how that is tested."""

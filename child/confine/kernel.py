@@ -1,7 +1,7 @@
 """Raw system calls, for those that Python has no function for.
 
-What is looked up, is looked up when this module is imported, so that a call after a fork costs microseconds.
-On a system without these calls the module can be imported all the same, and `machine` says what is lacking.
+Everything is looked up when this module is imported, so that a call after a fork costs microseconds. On a
+system without these calls the module can still be imported, and `machine` says what is lacking.
 
 The numbers are the kernel's: arch/x86/entry/syscalls/syscall_64.tbl and include/uapi/asm-generic/unistd.h.
 """
@@ -17,12 +17,12 @@ class Unavailable(Exception):
 
 
 class Machine(NamedTuple):
-    """What differs between the processors that are known.
+    """What differs between the known processors.
 
     Attributes:
-        name: as `uname` gives it.
-        audit: the kernel's name for the way in which its programs call it, `AUDIT_ARCH_*` of linux/audit.h.
-        calls: system call numbers, by name: those that a child may use, and those that put it in its place.
+        name: the processor as `uname` names it.
+        audit: the kernel's name for the calling convention, `AUDIT_ARCH_*` of linux/audit.h.
+        calls: system call numbers by name: those that a child may use, and those that confine it.
     """
 
     name: str

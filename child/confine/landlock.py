@@ -1,8 +1,8 @@
 """Landlock: no file, no connection and no signal, whatever system call asks for it.
 
-The ruleset has no rule, so all that the kernel can refuse is refused. Which rights a kernel knows is found by
-asking it (a right that it does not know is an error), not from a table of versions: a kernel that learns more
-refuses more, without a change here.
+The ruleset has no rule, so the kernel refuses all that it can. The module asks the kernel which rights it
+knows (an unknown right is an error) instead of keeping a table of versions: a kernel that learns to refuse
+more refuses more, without a change here.
 
 Source: the kernel's userspace-api/landlock, linux/landlock.h.
 """
@@ -64,7 +64,7 @@ class Ruleset:
         return ", ".join(words for field, words in parts.items() if getattr(self._attributes, field))
 
     def enforce(self) -> None:
-        """Put it in force for this thread, for ever. Raises OSError."""
+        """Put it in force for this thread, permanently. Raises OSError."""
         descriptor = self._create()
         try:
             kernel.invoke("landlock_restrict_self", descriptor)

@@ -3,15 +3,14 @@
     prepare()                      in the zygote, when all is loaded: gives up what it can do without
     report = give_up((0, 1, 2))    in each child, before its first request: gives up the rest, for good
 
-What is given up is a table of layers, `_LAYERS`; each is a function that either puts its layer in force, or
-says why it cannot. They stand one behind the other: most of what the last one refuses, another one refuses as
-well, so that a hole in one is not a hole in the child. docs/explanation/confinement.md tells what each is
-for.
+The layers are a table, `_LAYERS`; each is a function that either puts its layer in force, or says why it
+cannot. They back each other up: most of what the last one refuses, another one refuses as well, so a hole in
+one is not a hole in the child. docs/explanation/confinement.md says what each is for.
 
 - A layer that fails stops neither the others nor the child. The report says so, and the caller decides.
-- What the zygote has given up, its children have not got: that costs them nothing.
+- Children inherit what the zygote has given up, at no cost.
 - After `prepare`, `give_up` imports nothing, and opens nothing but the ruleset of Landlock, which it closes.
-- On a system without a layer the module works, and that layer is reported as missing.
+- On a system without a layer the module works, and reports that layer as missing.
 """
 
 import ctypes
@@ -59,7 +58,7 @@ _SPECULATION: Final = {
     "store bypass": 0,  # PR_SPEC_STORE_BYPASS
     "indirect branches": 1,  # PR_SPEC_INDIRECT_BRANCH
 }
-"""What a processor guesses, and may have a switch for."""
+"""Kinds of speculation that a processor may have a switch for."""
 
 _NO_DESCRIPTOR: Final = 2**31  # one more than the last
 
@@ -72,7 +71,7 @@ class Layer(msgspec.Struct, frozen=True):
     name: str
     in_force: bool
     why: str
-    """What it does to this child; if it is not in force, what is missing."""
+    """Its effect on this child; if it is not in force, what is missing."""
 
 
 class Report(msgspec.Struct, frozen=True):
@@ -87,16 +86,18 @@ class Report(msgspec.Struct, frozen=True):
 
     @property
     def lack(self) -> str:
-        """The same sentence, if a layer is missing; else empty."""
+        """`sentence`, if a layer is missing; else empty."""
         return self.sentence if self.missing else ""
 
     @property
     def sentence(self) -> str:
         """The report as one sentence for a person."""
         if not self.missing:
-            return "every layer of the sandbox is in force"
+            return "every layer of the confinement is in force"
         said = "; ".join(f"{layer.name}: {layer.why}" for layer in self.missing)
-        return f"scripts run with less protection than they should, parts of the sandbox are missing: {said}"
+        return (
+            f"scripts run with less protection than they should, parts of the confinement are missing: {said}"
+        )
 
 
 class _Request(NamedTuple):
@@ -109,14 +110,14 @@ class _Request(NamedTuple):
 
 @functools.cache
 def prepare(profile: str = "strict") -> tuple[Layer, ...]:
-    """Give up what neither a zygote nor a child needs, and make ready what `give_up` needs; once a process.
+    """Give up what neither a zygote nor a child needs, and prepare what `give_up` needs; once in a process.
 
     Afterwards this process is in an empty directory that no longer has a name, with no environment and no
-    privileges (root becomes nobody). It can still open files, as far as nobody may, and fork. The signal that
+    privileges (root becomes nobody). It can still fork, and open files as far as nobody may. The signal that
     it gets when its parent dies stays as it was set.
 
     Args:
-        profile: the name of that of its children.
+        profile: the name of its children's profile.
 
     Returns:
         The layers that are in force from now on, here and in all children. Nothing is raised.
@@ -155,9 +156,9 @@ class _Entry(NamedTuple):
 
     name: str
     enforce: Callable[[_Request], str]
-    """Puts it in force, and says what it does. Raises Unavailable or OSError if it cannot."""
+    """Put it in force, and say what it does. Raises Unavailable or OSError if that fails."""
     is_inherited: bool
-    """Whether it can be put in force in the zygote already."""
+    """Whether the zygote puts it in force for its children."""
 
 
 def _apply(layer: _Entry, request: _Request) -> Layer:
@@ -173,7 +174,7 @@ def _apply(layer: _Entry, request: _Request) -> Layer:
 
 
 def _directory(_: _Request) -> str:
-    """Relative names lead nowhere. Nothing can be made in a directory that is gone; nothing is left over."""
+    """Relative names lead nowhere. Nothing can be created in a removed directory; nothing is left behind."""
     try:
         path = Path(tempfile.mkdtemp(prefix="jefe-"))
         os.chdir(path)
@@ -186,7 +187,7 @@ def _directory(_: _Request) -> str:
 
 
 def _environment(_: _Request) -> str:
-    """No variable is left, nor the memory in which the kernel had put them."""
+    """Neither the variables are left, nor the memory where the kernel stored them."""
     os.environ.clear()
     start, end = environment_block()
     ctypes.memset(start, 0, end - start)
@@ -194,9 +195,9 @@ def _environment(_: _Request) -> str:
 
 
 def environment_block() -> tuple[int, int]:
-    """Where the environment stands that this process was started with: an address, and that of its end.
+    """The addresses at which the environment that this process was started with begins and ends.
 
-    Raises Unavailable if the system does not tell.
+    Raises Unavailable if the system does not say.
     """
     if sys.platform != "linux":
         raise Unavailable(f"its memory cannot be overwritten: not on this system ({sys.platform})")
@@ -212,13 +213,13 @@ def environment_block() -> tuple[int, int]:
 
 
 def _privileges(_: _Request) -> str:
-    """No program that it could start would have more rights than it; and the last two layers depend on it."""
+    """No program that it could start would have more rights. The last two layers depend on this one."""
     kernel.invoke("prctl", _PR_SET_NO_NEW_PRIVS, 1)
     return "no program can give it new privileges (no_new_privs)"
 
 
 def _user(_: _Request) -> str:
-    """Root has exceptions everywhere, from limits too; nobody has none."""
+    """Root is exempt from many checks, limits included; nobody is exempt from none."""
     if not _UNIX:
         raise Unavailable(f"not on this system ({sys.platform})")
     if os.geteuid() != 0:
@@ -244,7 +245,7 @@ def _user(_: _Request) -> str:
 
 
 def _capabilities(_: _Request) -> str:
-    """Nothing of what root may do and others may not, however this process came by it."""
+    """No privilege of root, however this process got it."""
     header = (ctypes.c_uint32 * 2)(0x20080522, 0)  # _LINUX_CAPABILITY_VERSION_3, this process
     nothing = (ctypes.c_uint32 * 6)()
     kernel.invoke("capset", ctypes.addressof(header), ctypes.addressof(nothing))
@@ -252,15 +253,15 @@ def _capabilities(_: _Request) -> str:
 
 
 def _secrecy(_: _Request) -> str:
-    """No other process of the same user can look into this one, and it leaves no picture of itself behind."""
+    """No other process of the same user can inspect this one, and it leaves no core dump."""
     kernel.invoke("prctl", _PR_SET_DUMPABLE, 0)
     return "other processes of its user cannot look into it (not dumpable)"
 
 
 def _speculation(_: _Request) -> str:
-    """What the processor guesses from the past of others tells nothing, where it has a switch for that.
+    """Speculation does not leak what other processes did, if the processor has a switch for that.
 
-    A processor or a kernel without a switch is no layer that is missing: there is nothing that could be done.
+    A processor or a kernel without a switch does not count as a missing layer: nothing could be done.
     """
     return "; ".join(f"{name}: {_stop_guessing(which)}" for name, which in _SPECULATION.items())
 
@@ -299,7 +300,7 @@ def speculates_freely() -> list[str]:
 
 
 def _descriptors(request: _Request) -> str:
-    """What the parent had opened is out of reach."""
+    """Descriptors of the parent are closed."""
     start = 0
     for end in (*request.keep, _NO_DESCRIPTOR):
         if start < end:
@@ -327,7 +328,7 @@ def _landlock(request: _Request) -> str:
 
 
 def _limits(request: _Request) -> str:
-    """No descriptor, file, process or memory beyond what it has; hard limits, never to be raised again."""
+    """No further descriptor, file, process or memory; hard limits, which nothing can raise again."""
     wanted = dict(_made(_kit(request.profile).limits))
     files = [descriptor for descriptor in request.keep if _is_file_for_writing(descriptor)]
     if files:  # it would stop the answers of a child whose output was directed into a file
@@ -392,7 +393,7 @@ LAYERS: Final = tuple(layer.name for layer in _LAYERS)
 
 
 class _Kit(NamedTuple):
-    """What the layers of a child need. A text in the place of a thing says why there is none."""
+    """What the layers of a child need. A text instead of an object says why there is none."""
 
     limits: dict[int, tuple[int, int]] | str
     ruleset: Ruleset | str
@@ -409,7 +410,7 @@ def _kit(profile: str) -> _Kit:
 
 
 def _none_of_each() -> dict[int, tuple[int, int]]:
-    """The limits that are set to nothing, by number; those that this system knows."""
+    """The limits that are set to zero, by number; those that this system knows."""
     if not _UNIX:
         raise Unavailable(f"not on this system ({sys.platform})")
     names = ("NOFILE", "NPROC", "FSIZE", "CORE", "MEMLOCK", "MSGQUEUE")
@@ -418,7 +419,7 @@ def _none_of_each() -> dict[int, tuple[int, int]]:
 
 
 def _measure() -> bool:
-    """Whether a child can measure itself, which decides over its limit of memory, and that of a run."""
+    """Whether a child can measure itself. Its limit of memory, and that of a run, depend on it."""
     gauge = Gauge(STATM)
     try:
         if not gauge.descriptors:

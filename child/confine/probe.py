@@ -1,13 +1,14 @@
 """`python -m child.confine.probe`: give up everything, try to get it back, and print as JSON how that went.
 
-Each layer of the sandbox is tried by itself, in a process of its own, by something that it refuses and
-that would work without it; then all of them together. What succeeds does no harm and leaves nothing behind.
+The probe tries each layer of the confinement alone, in a process of its own, by something that the layer
+refuses and that would work without it; then all layers together. An attempt that succeeds does no harm and
+leaves nothing behind.
 
     {"layers": [{"name":…,"in_force":…,"why":…,"tried":…,"refused":…,"how":…}, …],
      "attempts": [{"tried":…,"refused":…,"how":…}, …],
      "warnings": [{"name":…,"text":…}, …]}
 
-The warnings are about the system around a child: what would make a hole in it easier to use.
+The warnings are about the system around a child: weaknesses that would make a hole in it easier to use.
 """
 
 import ctypes
@@ -24,23 +25,23 @@ from typing import Final, Literal
 import msgspec
 
 from child.confine import kernel
-from child.confine import layers as sandbox
+from child.confine import layers as confinement
 from child.confine.kernel import Unavailable
 
 _libc: Final = ctypes.CDLL(None, use_errno=True)
 
 
 class Attempt(msgspec.Struct, frozen=True):
-    """Something that was tried after giving up."""
+    """One attempt after giving up."""
 
     tried: str
     refused: bool
     how: str
-    """What the attempt met with."""
+    """How the attempt ended."""
 
 
 class Trial(msgspec.Struct, frozen=True):
-    """A layer, and what came of an attempt against it alone."""
+    """A layer, and the result of an attempt against it alone."""
 
     name: str
     in_force: bool
@@ -51,7 +52,7 @@ class Trial(msgspec.Struct, frozen=True):
 
 
 class Weakness(msgspec.Struct, frozen=True):
-    """Something about this system that is not as it should be, although no layer is missing for it."""
+    """A weakness of this system, although no layer is missing."""
 
     name: str
     text: str
@@ -67,11 +68,11 @@ class Findings(msgspec.Struct, frozen=True):
 
 
 class _Refused(Exception):
-    """There is nothing to be had; the text says what there is instead."""
+    """The attempt was refused; the text says how."""
 
 
 def _secret() -> int:
-    """A descriptor that stands for what a parent had opened."""
+    """A descriptor like one that the parent had opened."""
     source, sink = os.pipe()
     os.write(sink, b"secret")
     os.close(sink)
@@ -80,7 +81,7 @@ def _secret() -> int:
 
 def _environment() -> tuple[int, int]:
     try:
-        return sandbox.environment_block()
+        return confinement.environment_block()
     except Unavailable:
         return 0, 0
 
@@ -123,7 +124,7 @@ def _be_looked_into() -> None:
 
 
 def _speculate_freely() -> None:
-    if not sandbox.speculates_freely():
+    if not confinement.speculates_freely():
         raise _Refused("nothing is left that could be switched off")
 
 
@@ -218,13 +219,13 @@ _AGAINST: Final[Mapping[str, tuple[str, Callable[[], None]]]] = {
     "limits": ("open a descriptor", _open_a_descriptor),
     "seccomp": ("make a socket", _make_a_socket),
 }
-"""What is tried against each layer alone."""
+"""The attempt against each layer alone."""
 
 _QUESTIONS: Final = ("privileges", "secrecy", "speculation")
-"""The layers against which a question to the kernel is all that there is to try."""
+"""The layers that can be tried only by asking the kernel."""
 
 _TOGETHER: Final[Mapping[str, Callable[[], None]]] = {
-    **dict(_AGAINST[name] for name in sandbox.LAYERS if name not in _QUESTIONS),
+    **dict(_AGAINST[name] for name in confinement.LAYERS if name not in _QUESTIONS),
     "read a file": _read_a_file,
     "make a file": _make_a_file,
     "make a file of memory": _make_a_file_of_memory,
@@ -238,7 +239,7 @@ _TOGETHER: Final[Mapping[str, Callable[[], None]]] = {
     "make a namespace": _make_a_namespace,
     "use io_uring": _make_a_ring,
 }
-"""What is tried against all of them. Left out are the questions: the kernel would not answer."""
+"""The attempts against all layers together, without the questions, which the kernel would not answer."""
 
 
 # What is looked at: an address that an attacker need not guess is half of his work.
@@ -251,12 +252,11 @@ _ET_EXEC: Final = 2
 def warnings(
     executable: str = sys.executable, kernel_settings: str = "/proc/sys", *, system: str = sys.platform
 ) -> tuple[Weakness, ...]:
-    """What there is to warn of.
+    """The weaknesses of this system.
 
     Args:
         executable: the interpreter that children run.
-        kernel_settings: the folder in which the kernel shows its settings. What it does not show is no reason
-            to warn.
+        kernel_settings: the folder with the kernel's settings. A missing setting causes no warning.
         system: as `sys.platform` gives it.
     """
     found = []
@@ -331,7 +331,7 @@ def _attempt(tried: str, action: Callable[[], None]) -> Attempt:
 
 
 def _in_a_fork(action: Callable[[int], bytes]) -> bytes:
-    """What an action yields in a forked process; it is given the one descriptor that it needs to keep."""
+    """Run an action in a forked process, with the one descriptor that it must keep, and return its result."""
     source, sink = os.pipe()
     pid = os.fork()
     if pid == 0:
@@ -351,7 +351,7 @@ def _try_alone(name: str) -> bytes:
     tried, action = _AGAINST[name]
 
     def act(sink: int) -> bytes:
-        report = sandbox.give_up((sink,), only=(name, "privileges"))
+        report = confinement.give_up((sink,), only=(name, "privileges"))
         layer = next(layer for layer in report.layers if layer.name == name)
         attempt = _attempt(tried, action)
         return msgspec.json.encode(
@@ -362,13 +362,13 @@ def _try_alone(name: str) -> bytes:
 
 
 def _try_together(sink: int) -> bytes:
-    sandbox.give_up((sink,))
+    confinement.give_up((sink,))
     return msgspec.json.encode([_attempt(*item) for item in _TOGETHER.items()])
 
 
 def main() -> int:
     """Print the findings; return the exit status, 0."""
-    layers = (msgspec.json.decode(_try_alone(name), type=Trial) for name in sandbox.LAYERS)
+    layers = (msgspec.json.decode(_try_alone(name), type=Trial) for name in confinement.LAYERS)
     attempts = msgspec.json.decode(_in_a_fork(_try_together), type=tuple[Attempt, ...])
     sys.stdout.buffer.write(msgspec.json.encode(Findings(tuple(layers), attempts, warnings())) + b"\n")
     return 0

@@ -1,7 +1,7 @@
 """Confinement profiles: what the processes of a language may do, as data.
 
 Every layer of child/confine/layers.py is in force under each of them; they differ in the system calls that
-are left.
+they allow.
 """
 
 from collections.abc import Mapping

@@ -1,15 +1,15 @@
 """The system calls that a child may make: a table, and the filter that is made of it.
 
-Everything that is not in the table fails with EPERM and has no effect: a library that tries for something
-better gets an error that it understands, and a script that got that far gets a Python exception. Only calls
-in the manner of another processor (on x86_64: 32-bit calls, and x32) kill the child at once. Nothing of ours
-makes them, and their numbers mean other calls, so that the table says nothing about them.
+A call that is not in the table fails with EPERM and has no effect: a library that tries something better
+gets an error that it understands, and a script that got that far gets a Python exception. Only calls
+by another architecture's numbers (on x86_64: 32-bit calls, and x32) kill the child at once. Jefe makes none,
+and their numbers mean other calls, so the table says nothing about them.
 
-Why killing is not the answer to ptrace and its like: whoever runs here may quit whenever he likes, so a
-death takes nothing from him; and there are probes for features among the programs that do no harm.
+Calls such as ptrace do not kill the child either: an attacker can exit at any time, so killing gains nothing;
+and harmless programs probe for features.
 
-What is allowed was found by tracing a child through the whole protocol (it needs read, write, brk, mmap,
-munmap, mremap and exit_group), with what other C libraries and timers need beside it. No call in the table
+Tracing a child through the whole protocol showed what it needs (read, write, brk, mmap, munmap, mremap and
+exit_group); other C libraries and timers need the rest. No call in the table
 makes a descriptor, a process, a thread or executable memory, names a file, or touches another process.
 
 Sources: the kernel's userspace-api/seccomp_filter, linux/seccomp.h, linux/filter.h, linux/bpf_common.h.
@@ -53,7 +53,7 @@ class Check(NamedTuple):
 
 
 class Rule(NamedTuple):
-    """A call that is allowed if every check holds. Several rules for one call: one of them must hold."""
+    """A call that is allowed if every check holds. Of several rules for one call, one must hold."""
 
     call: str
     checks: tuple[Check, ...] = ()
@@ -120,11 +120,11 @@ RULES: Final = (
     # The one limit that scripts run below and native code does not: up to its hard limit, which stays.
     Rule("prlimit64", (Check(0, _INT, 0), Check(1, _INT, _RLIMIT_AS))),
 )
-"""What a child may do."""
+"""The system calls that a child may make."""
 
 
 def assemble(machine: Machine, rules: Iterable[Rule] = RULES) -> bytes:
-    """The filter for a processor that lets these calls pass, as an array of the kernel's `sock_filter`."""
+    """The filter for a processor that allows these calls, as an array of the kernel's `sock_filter`."""
     number = (_LOAD, 0, 0, _NUMBER)
     program = [(_LOAD, 0, 0, _ARCHITECTURE), (_IF_EQUAL, 1, 0, machine.audit), (_RETURN, 0, 0, KILL), number]
     if machine.name == "x86_64":
@@ -171,7 +171,7 @@ class Filter:
         self._program = _Program(len(code) // _INSTRUCTION.size, ctypes.addressof(self._code))
 
     def enforce(self) -> None:
-        """Put it in force for the whole process, for ever. Raises OSError."""
+        """Put it in force for the whole process, permanently. Raises OSError."""
         set_mode_filter, for_every_thread = 1, 1  # SECCOMP_SET_MODE_FILTER, SECCOMP_FILTER_FLAG_TSYNC
         if kernel.invoke("seccomp", set_mode_filter, for_every_thread, ctypes.addressof(self._program)):
             raise OSError("a thread of this process already has another filter")

@@ -1,9 +1,9 @@
-"""What a language must offer to be run in a child, and how its engine is made.
+"""The interface of a language that runs in children, and how its engine is made.
 
-An engine compiles a source into an artifact (bytes), and loads an artifact as a `Program`; a program is run
-as often as one likes. Engines are synchronous and know neither the protocol nor each other. Everything that
-an engine will ever import or open, it imports and opens when it is made or warmed up: later the child may not
-open anything any more. Which languages there are, says the table of child/protocol/languages.py.
+An engine compiles a source into an artifact (bytes), and loads an artifact as a `Program`; a program can
+run any number of times. Engines are synchronous and know neither the protocol nor each other. An engine
+imports and opens everything when it is made or warmed up, because later the child can no longer open
+anything. The table of languages is in child/protocol/languages.py.
 
 While a source is compiled, or a script's own code runs, an engine makes the room narrow (child/room.py).
 Native code that does not expect an allocation to fail must not run then.
@@ -91,7 +91,7 @@ class ScriptFault(Exception):
 
 
 class Payload(NamedTuple):
-    """What goes into a run.
+    """The input of a run.
 
     Attributes:
         sandbox: JSON text of an object, the variables given to the script; None is none.
@@ -103,13 +103,13 @@ class Payload(NamedTuple):
 
 
 class Context(NamedTuple):
-    """What a run has around it.
+    """The surroundings of a run.
 
     Attributes:
         host: the host call.
         options: the language's own options for this run, such as `{"valueOf": "expression"}`.
-        max_time: how much CPU time it may take, in milliseconds; 0 is unlimited. The child sees to that; an
-            engine that meters itself does so beside it.
+        max_time: how much CPU time it may take, in milliseconds; 0 is unlimited. The child enforces it; an
+            engine that meters itself does, too.
         max_mem: how much it may grow, in KiB; 0 is unlimited.
         seed: what randomness comes from, the same when the run is replayed; None unless the engine is seeded.
         started_at: when the run first began, in seconds since 1970; None unless the engine is seeded.
@@ -124,7 +124,7 @@ class Context(NamedTuple):
 
 
 class Outcome(Protocol):
-    """What a run yields.
+    """The outcome of a run.
 
     Attributes:
         result: the value that it returned, JSON text; None if it returned none.
@@ -181,7 +181,7 @@ class Engine(Protocol):
     trial: bytes
 
     def warm_up(self) -> None:
-        """Do, in the zygote, all that can be done once for all children."""
+        """Do, in the zygote, everything that can be done once for all children."""
         ...
 
     def compile(self, source: bytes, options: dict[str, Any]) -> bytes:
@@ -195,7 +195,7 @@ class Engine(Protocol):
 
 @runtime_checkable
 class Parser(Protocol):
-    """What an engine offers besides, if its language has trees."""
+    """An engine whose language has syntax trees."""
 
     def parse(self, source: bytes, options: dict[str, Any]) -> bytes:
         """The syntax tree of a source, as JSON text. Raises ScriptFault if it is no program."""

@@ -1,7 +1,7 @@
 """The Hexput language as an engine: an adapter over `hexput.lang`.
 
-Nothing is kept from one `compile` to the next: whoever compiles what somebody else has compiled must not be
-able to tell so by the time that it takes.
+The engine keeps nothing from one `compile` to the next: the time that it takes must not tell a client that
+somebody else has compiled the same source.
 """
 
 import hashlib
@@ -31,7 +31,7 @@ from hexput.lang.script import Outcome, Script, compile_script, load_script
 
 
 def _version() -> str:
-    """What an artifact, which is code of this Python, depends on: the interpreter, and this language."""
+    """The version of artifacts, which depend on the interpreter and on this language."""
     sources = hashlib.sha256()
     for module in ("hexput.lang", "child.engines.hexput"):
         file = Path(sys.modules[module].__file__ or "")
@@ -97,7 +97,7 @@ class HexputEngine:
         self._room = room
 
     def warm_up(self) -> None:
-        """Have Python's limits as scripts need them, and what the language's libraries put off done now."""
+        """Set Python's limits as scripts need them, and do now what the language's libraries postpone."""
         sys.setrecursionlimit(max(sys.getrecursionlimit(), RECURSION_LIMIT))
         lang_room.use(self._room.narrow, self._room.widen)
         self.parse(b"1;", {})
@@ -147,7 +147,7 @@ def _no_host(name: str, arguments: bytes) -> bytes:
 
 
 def _text(source: bytes) -> str:
-    """The text of a source; unpaired surrogates, which JSON may hold, stay what they are."""
+    """The text of a source; unpaired surrogates, which JSON may hold, stay as they are."""
     try:
         return source.decode("utf-8", "surrogatepass")
     except UnicodeDecodeError as error:

@@ -1,13 +1,14 @@
-"""What a supervisor and its zygote say to each other: small packets, some of which carry file descriptors.
+"""The packets between a supervisor and its zygote; some carry file descriptors.
 
 They travel on a Unix socket that keeps the boundaries of packets. The supervisor sends `ASK`; the zygote
-sends the rest. A birth has a number, which the supervisor chooses; every packet about the child carries it.
+sends the rest. The supervisor chooses a number for each child that it asks for; every packet about that child
+carries the number.
 
-    ASK      number                a child, please
+    ASK      number                spawn a child
     READY                          the zygote is warm (once, before anything else)
     BORN     number, pid           with four descriptors: the child's pidfd, and the other ends of its stdin,
                                    stdout and stderr
-    REFUSED  number, errno         there is no child: the system does not allow another one
+    REFUSED  number, errno         no child: the system does not allow another one
     DIED     number, exit status   negative for a signal; the child has been reaped, its pid is free
 
 Each `ASK` is answered by `BORN` or `REFUSED`; each `BORN` is followed by `DIED`, later. Both ends are
@@ -26,7 +27,7 @@ _PACKET: Final = struct.Struct("=Bqq")
 _DESCRIPTOR: Final = array.array("i").itemsize
 
 DESCRIPTORS: Final = 4
-"""How many descriptors a packet carries, at most; and how many `BORN` carries."""
+"""The largest number of descriptors in a packet, which `BORN` carries."""
 
 
 class Kind(enum.IntEnum):
@@ -44,7 +45,7 @@ class Packet(NamedTuple):
 
     Attributes:
         kind: what it says.
-        number: the birth that it is about; 0 if none.
+        number: of the child that it is about; 0 if none.
         value: a pid, an errno or an exit status.
         descriptors: those that came with it, close-on-exec. They belong to the receiver. There are fewer than
             were sent if the receiver may not open more.

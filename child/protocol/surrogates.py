@@ -1,11 +1,11 @@
-r"""JSON with unpaired surrogates (`"\ud800"`), the slow way. A part of `wire`: no I/O, nothing else of ours.
+r"""JSON with unpaired surrogates (`"\ud800"`), the slow way. No I/O.
 
 Such an escape is legal JSON, and legal in the text of a script, but it has no UTF-8, so the fast codec
 refuses it. This one, on the standard library's, takes over for just the messages in question. It keeps the
-promises of `wire`: raw members keep their exact text, and what it reads or writes is JSON in UTF-8.
+promises of the fast one: raw members keep their exact text, and what it reads or writes is JSON in UTF-8.
 
-It costs a microsecond or two for each member, so a message, whose members are known and few, may have
-`MOST_MEMBERS`: else one of a few megabytes would keep everybody else waiting.
+It costs a microsecond or two for each member, so a message may have at most `MOST_MEMBERS`: a message with
+megabytes of members would delay everybody else.
 """
 
 import json

@@ -394,7 +394,7 @@ def test_nothing_runs_where_a_required_sandbox_is_missing() -> None:
         )
         assert (ended.returncode, ended.stdout) == (2, "")
         assert re.fullmatch(
-            r"jefe: a part of the sandbox is missing; .*landlock: an older kernel.*\n", ended.stderr
+            r"jefe: a part of the confinement is missing; .*landlock: an older kernel.*\n", ended.stderr
         )
 
 

@@ -233,7 +233,7 @@ def _raising(error: BaseException) -> click.Command:
         (endings.Misuse("no such thing"), 2, "jefe: no such thing\n"),
         (click.UsageError("Use it  well."), 2, "jefe: use it well\nTry 'jefe --help'.\n"),
         (ExceptionGroup("", [ExceptionGroup("", [endings.Misuse("no")])]), 2, "jefe: no\n"),
-        (SandboxMissing(advice="no luck"), 2, "jefe: a part of the sandbox is missing; no luck\n"),
+        (SandboxMissing(advice="no luck"), 2, "jefe: a part of the confinement is missing; no luck\n"),
         (ChildDied(), 1, f"jefe: {ChildDied()}\n"),
         (KeyboardInterrupt(), 130, ""),
         (SystemExit(143), 143, ""),
