@@ -1,12 +1,11 @@
-"""What can go wrong with a request, as types.
+"""The errors of a request, as types.
 
 Every `JefeError` has a `reason`, the short text that goes over the wires (docs/reference/protocols.md,
-section 1); its `str()` says what happened, and what to do about it if there is more to say. One table,
-`_BY_REASON`, ties the
-reasons to the types; `from_answer` turns a refusal on a wire into its type.
+section 1); its `str()` says what happened, and what to do about it. One table, `_BY_REASON`, maps the reasons
+to the types; `from_answer` turns a refusal on a wire into its type.
 
-`FunctionNotFound` is the odd one out: an application raises it, in its own host call, to say that it knows no
-function of that name.
+`FunctionNotFound` is different: an application raises it in its own host call, to say that it has no function
+of that name.
 """
 
 from child import protocol
@@ -21,7 +20,7 @@ NOT_THE_OPERATOR = "the figures of the whole server are told to those who show i
 
 
 class Misuse(Exception):
-    """Something impossible was asked of the command, or set; the text is a sentence for the user."""
+    """The command was used wrongly, or a setting cannot be used; the text is a sentence for the user."""
 
 
 class JefeError(Exception):
@@ -105,7 +104,7 @@ class NoSuchScript(JefeError):
 
 
 class Killed(JefeError):
-    """The run, or the reading of the source, broke a limit and was ended; the subclass says which limit."""
+    """The run, or the compilation of the source, broke a limit and was ended; the subclass says which."""
 
     advice = "give the script less to do, or a larger limit"
 
@@ -116,22 +115,22 @@ class Killed(JefeError):
 
 
 class KilledByTime(Killed):
-    """The run, or the reading of the source, took more time of its own than it may."""
+    """The run, or the compilation of the source, exceeded its limit of time."""
 
     def __init__(self, reason: str = protocol.TOO_MUCH_TIME, advice: str | None = None) -> None:
         super().__init__(reason, advice)
 
 
 class KilledByMemory(Killed):
-    """The run, or the reading of the source, took more memory than it may."""
+    """The run, or the compilation of the source, exceeded its limit of memory."""
 
     def __init__(self, reason: str = protocol.TOO_MUCH_MEMORY, advice: str | None = None) -> None:
         super().__init__(reason, advice)
 
 
 class ChildDied(JefeError):
-    """Two children died while they were at this script, or one died and the run cannot be repeated; or no
-    child could be started.
+    """Two children died while they ran this script, or one died and the run cannot be replayed; or no child
+    could be started.
     """
 
     advice = "try again; if it happens again, this script kills the child"
@@ -150,8 +149,8 @@ class InputTooLarge(JefeError):
 
 
 class MalformedRequest(JefeError):
-    """An argument cannot be what it should be: a wrong type, an empty name, a limit below 0, a sandbox that
-    is not an object. No child has seen it.
+    """An argument is invalid: a wrong type, an empty name, a limit below 0, a sandbox that is not an object.
+    No child has seen it.
     """
 
     def __init__(self, reason: str = protocol.MALFORMED_REQUEST, advice: str | None = None) -> None:
@@ -168,7 +167,9 @@ class Overloaded(JefeError):
 
 
 class SandboxMissing(JefeError):
-    """The settings require a sandbox, and this system lacks a part of it. `open_supervisor` raises it."""
+    """The settings require the whole confinement, and this system lacks a part of it. `open_supervisor`
+    raises this.
+    """
 
     advice = "`jefe doctor` says which; start Jefe elsewhere, or without JEFE_REQUIRE_SANDBOX"
 
@@ -186,7 +187,7 @@ class Closed(JefeError):
 
 
 class FunctionNotFound(Exception):
-    """To be raised by a host call: the application knows no function of that name."""
+    """Raise this in a host call, to say that the application has no function of that name."""
 
 
 _BY_REASON: dict[str, type[JefeError]] = {

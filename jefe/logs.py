@@ -1,14 +1,14 @@
 """Where the log goes and how a line looks.
 
 The command sends it to stderr (`configure`), never to stdout, which is protocol. In somebody else's program
-nothing is set up: lines go wherever the program had structlog send them, else to the standard library's
-logger `jefe`, and so nowhere unless the program wants them.
+nothing is set up: if the program uses structlog, lines go where it sends them, else to the standard library's
+logger `jefe`.
 
-An event is logged by its name (jefe/events.py), and its sentence is added here.
+An event is logged by its name (jefe/events.py); its sentence is added here.
 
-What is logged may come from a script or a client, so control characters are escaped: nobody
-forges a log line, and nobody reaches the terminal behind it. Nobody fills a disk either: of one kind, so
-many lines a minute are logged, and the rest are counted (`Few`).
+Values may come from a script or a client, so control characters are escaped: nobody can forge a log line or
+control the terminal that shows it. Nobody can fill a disk either: only some lines of each kind are logged in
+a minute, and the rest are counted (`Few`).
 """
 
 import logging
@@ -37,7 +37,7 @@ WINDOW: Final = 60.0
 """In seconds."""
 
 _KINDS: Final = 1000
-"""Of how many kinds a count is kept."""
+"""The number of kinds that are counted."""
 
 
 def configure(settings: Settings, stream: TextIO | None = None) -> None:
@@ -71,12 +71,12 @@ def configure(settings: Settings, stream: TextIO | None = None) -> None:
 
 
 class Logger:
-    """A module's logger: what it says goes where the log goes at that time."""
+    """A module's logger. Each line goes where the log goes when the line is written."""
 
     __slots__ = ()
 
     def bind(self, **values: object) -> "FilteringBoundLogger":
-        """A logger that says these values in each line; where it says them is settled now."""
+        """A logger that adds these values to each line. Where its lines go is decided now."""
         import structlog  # here: as above
 
         if structlog.is_configured():
@@ -90,19 +90,19 @@ class Logger:
         return cast("FilteringBoundLogger", plain.bind(**values))
 
     def debug(self, event: str, **values: object) -> None:
-        """Say something for who looks for a mistake."""
+        """Log something that helps to find a mistake."""
         self.bind().debug(event, **values)
 
     def info(self, event: str, **values: object) -> None:
-        """Say something that is as it should be."""
+        """Log something normal."""
         self.bind().info(event, **values)
 
     def warning(self, event: str, **values: object) -> None:
-        """Say something that somebody should look at, some time."""
+        """Log something that somebody should look at some time."""
         self.bind().warning(event, **values)
 
     def error(self, event: str, **values: object) -> None:
-        """Say something that somebody should look at."""
+        """Log something that somebody should look at."""
         self.bind().error(event, **values)
 
 
@@ -134,13 +134,13 @@ def _as_text(
 
 
 class Few:
-    """A processor of structlog that lets few lines of a kind pass: `FEW` or `MANY` in a `WINDOW`.
+    """A structlog processor that passes few lines of a kind: `FEW` or `MANY` in a `WINDOW`.
 
-    A kind is an event, whatever is told beside it. The last line that passes says so (`more`);
-    the first of a later window tells how many did not pass (`left_out`).
+    A kind is an event, whatever its values. The last line that passes has `more`; the first line
+    of a later window says how many did not pass (`left_out`).
 
     Args:
-        clock: gives seconds; whose are not important.
+        clock: returns seconds since any moment.
     """
 
     def __init__(self, clock: Callable[[], float] = time.monotonic) -> None:
@@ -171,7 +171,7 @@ class Few:
 
 
 class _Forgiving:
-    """A stream whose reader may go: that the log is lost must not stop the work."""
+    """A stream whose reader may disappear: a lost log must not stop the work."""
 
     def __init__(self, stream: TextIO | None) -> None:
         self._given = stream
@@ -194,7 +194,7 @@ class _Forgiving:
 
 
 def wants_colour(stream: TextIO, environ: Mapping[str, str] | None = None) -> bool:
-    """Whether colour is welcome: on a terminal, unless NO_COLOR or TERM=dumb says otherwise."""
+    """Whether to use colour: on a terminal, unless NO_COLOR or TERM=dumb says otherwise."""
     environ = os.environ if environ is None else environ
     return stream.isatty() and not environ.get("NO_COLOR") and environ.get("TERM") != "dumb"
 
@@ -210,7 +210,7 @@ def harmless(text: str, *, keep: str = "") -> str:
 
 
 def is_control(char: str) -> bool:
-    """Whether a character steers the terminal or the reader's eye instead of showing something.
+    """Whether a character controls the terminal or the order of the text instead of showing something.
 
     These are the control characters and lone surrogates, the separators of lines and paragraphs, and the
     marks that turn the direction of the text that follows.

@@ -1,7 +1,7 @@
 """The origin of a web page, as a browser sends it in `Origin` and as the settings name it. No I/O.
 
 Source: RFC 6454, section 6 and 7. An origin is `scheme://host` or `scheme://host:port`, and nothing else:
-no path, no user, no list. `null`, which browsers send for pages that have no origin, is none.
+no path, no user, no list. `null`, which browsers send for pages without an origin, is not one.
 """
 
 import re
@@ -35,7 +35,7 @@ class Origin(NamedTuple):
 
 
 def parse_origin(text: str) -> Origin | None:
-    """The origin that a text is; None if it is not one."""
+    """Parse a text as an origin; None if it is not one."""
     found = _ORIGIN.fullmatch(text)
     if found is None:
         return None
@@ -59,8 +59,8 @@ def parse_origin(text: str) -> Origin | None:
 def read_origins(text: str) -> "frozenset[Origin] | None":
     """The origins that a setting lists, separated by blanks or commas; None for `*`, which means all.
 
-    A slash at the end of one is forgiven: so it stands in the address bar. Raises ValueError, with a
-    sentence, if one of them is no origin.
+    A slash at the end is accepted, because the address bar shows one. Raises ValueError, with a
+    sentence, if one of them is not an origin.
     """
     words = text.replace(",", " ").split()
     origins = frozenset(_read(words))

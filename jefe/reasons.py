@@ -1,4 +1,4 @@
-"""Why the system would not do something, in words that fit into a sentence."""
+"""Why the system refused something, in words that fit into a sentence."""
 
 import os
 import ssl
@@ -16,7 +16,7 @@ def cause_of(error: BaseException) -> BaseException:
 
 
 def reason_of(error: BaseException) -> str:
-    """What stands at the bottom of an error, such as `connection refused`."""
+    """The reason at the bottom of an error, such as `connection refused`."""
     error = cause_of(error)
     if isinstance(error, ssl.SSLCertVerificationError):
         return f"the certificate is not trusted: {error.verify_message}"

@@ -1,12 +1,11 @@
 """`JEFE_*` variables: what a setting is, and those that the supervisor and all fronts share.
 
 A setting is a field of a struct derived from `BaseSettings`: the field `max_time` of `Settings` is the
-variable `JEFE_MAX_TIME`. Its annotation says what it means, in which unit, and which values are accepted;
-nothing about a setting is written down anywhere else. `table` makes rows of any number of such structs, which
-the code, the tests and docs/reference/settings.md read.
+variable `JEFE_MAX_TIME`. Its annotation has its meaning, its unit and its bounds, which stand nowhere
+else. `table` makes rows of such structs; the code, the tests and docs/reference/settings.md read the rows.
 
-`Settings` has what is said to the supervisor, or to all fronts. What is said to one front is in its own
-struct (jefe/fronts/settings.py); no front is known here.
+`Settings` has the settings of the supervisor and of all fronts. Each front has a struct of its own
+(jefe/fronts/settings.py); this module knows no front.
 
 Rules: a value that does not parse, or is out of its bounds, is an error that names the variable, the value
 and what is accepted; a setting is never silently corrected. A variable that is set but empty counts as not
@@ -59,7 +58,7 @@ class BaseSettings(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fie
 
 
 class Settings(BaseSettings, frozen=True, kw_only=True, forbid_unknown_fields=True):
-    """What the supervisor and all fronts are told at their start; see `BaseSettings`."""
+    """The settings of the supervisor and of all fronts; see `BaseSettings`."""
 
     max_input_size: Annotated[
         int,
@@ -387,7 +386,7 @@ class Settings(BaseSettings, frozen=True, kw_only=True, forbid_unknown_fields=Tr
 
 
 class Setting(msgspec.Struct, frozen=True):
-    """One row of the table: what a struct of settings says about one of its fields."""
+    """One row of the table: one field of a struct of settings."""
 
     variable: str
     """The environment variable, for instance `JEFE_MAX_TIME`."""
@@ -400,7 +399,7 @@ class Setting(msgspec.Struct, frozen=True):
     least: int | float | None = None
     most: int | float | None = None
     is_secret: bool = False
-    """Whether its value is never shown."""
+    """Whether its value must never be shown."""
 
     @property
     def accepted(self) -> str:
@@ -434,7 +433,7 @@ class Setting(msgspec.Struct, frozen=True):
 
 
 def table(*kinds: type[BaseSettings]) -> tuple[Setting, ...]:
-    """Every setting of these structs, in the order in which they stand there."""
+    """Every setting of these structs, in order."""
     return tuple(row for kind in kinds for row in _rows(kind))
 
 

@@ -683,9 +683,9 @@ async def open_supervisor(
         SandboxMissing: at the beginning, if the settings require a sandbox, and a part of it is missing.
 
     Example:
-        async with jefe.open_supervisor() as boss:
-            await boss.compile("circumference", "C = 2 * 3.141592653589793 * R;")
-            print((await boss.run("circumference", {"R": 10})).sandbox["C"])
+        async with jefe.open_supervisor() as supervisor:
+            await supervisor.compile("circumference", "C = 2 * 3.141592653589793 * R;")
+            print((await supervisor.run("circumference", {"R": 10})).sandbox["C"])
     """
     settings = settings or Settings()
     failure: BaseException | None = None

@@ -1,9 +1,9 @@
-"""Who may use a network front: the token that its clients show, and what is risky about where it listens.
+"""Who may use a network front: the token that its clients show, and the risks of where it listens.
 
-No I/O but the reading of a token's file, and nothing here is about one front: a front states its own risks
-(`jefe.fronts.front.Front`), and `usual_risks` is what most of them say.
+The only I/O is reading a token's file. Nothing here is about one front: each front states its own risks
+(`jefe.fronts.front.Front`), and `usual_risks` are those of most fronts.
 
-Invariants: a token is compared in constant time, its length included, and is in no log and in no error.
+Invariants: a token is compared in constant time, length included, and appears in no log and in no error.
 """
 
 import enum
@@ -23,7 +23,7 @@ _LONGEST: Final = 4096
 
 
 class Token:
-    """What the clients of a front must show. It may change while the front serves.
+    """The token of a front, which its clients must show. It may change while the front serves.
 
     Args:
         text: the token; empty if clients need show nothing.
@@ -38,21 +38,21 @@ class Token:
         return self._is_set
 
     def change(self, text: str) -> None:
-        """From now on this is the token."""
+        """Replace the token."""
         self._is_set = bool(text)
         self._digest = _digest(text)
 
     def admits(self, shown: str | None) -> bool:
-        """Whether this is the token; it takes the same time whatever is right or wrong with it."""
+        """Whether this is the token, decided in constant time."""
         return bool(self.proof(shown))
 
     def proof(self, shown: str | None, earlier: bytes = b"") -> bytes:
-        """What proves that a client has shown the token; empty if it has not.
+        """The proof that a client has shown the token; empty if it has not.
 
         Args:
             shown: what it has shown; None for nothing.
-            earlier: the proof that it gave before, if any. So a connection goes on with the token that it has
-                shown, when there is another token for those that come.
+            earlier: the proof that it got before, if any. So an open connection stays valid when the token is
+                replaced.
         """
         digest = _digest(shown or "")
         is_it = hmac.compare_digest(digest, self._digest) | hmac.compare_digest(digest, earlier)
@@ -65,7 +65,7 @@ def _digest(text: str) -> bytes:
 
 
 def read_token(settings: FrontSettings) -> str:
-    """The token of a front: `JEFE_<FRONT>_TOKEN`, or what stands in the file `JEFE_<FRONT>_TOKEN_FILE`.
+    """Read the token of a front: `JEFE_<FRONT>_TOKEN`, or the content of the file `JEFE_<FRONT>_TOKEN_FILE`.
 
     Empty if neither is set. Raises Misuse: the file cannot be read, or holds no token.
     """
@@ -87,12 +87,12 @@ def read_token(settings: FrontSettings) -> str:
 
 
 class Weight(enum.Enum):
-    """What is done about a risk."""
+    """The consequence of a risk."""
 
     TOLD = enum.auto()
-    """It is said where the front tells where it listens."""
+    """It is printed with the address on which the front listens."""
     WARNED = enum.auto()
-    """It is a warning in the log."""
+    """It is logged as a warning."""
     REFUSED = enum.auto()
     """The front does not start, unless JEFE_INSECURE is set; then it is a warning."""
 
@@ -101,8 +101,8 @@ class Risk(NamedTuple):
     """Something that is risky about a front.
 
     Attributes:
-        weight: what is done about it.
-        sentence: what it is.
+        weight: its consequence.
+        sentence: the risk in words.
         remedy: what to set.
     """
 
@@ -112,11 +112,11 @@ class Risk(NamedTuple):
 
 
 class Exposure(NamedTuple):
-    """Where a front listens, and behind what.
+    """Where a front listens, and how it is protected.
 
     Attributes:
         settings: the front's.
-        addresses: the IP addresses that the address in them stands for.
+        addresses: the IP addresses of the address in the settings.
         has_token: whether clients must show one.
         has_tls: whether what they send is encrypted.
     """
@@ -128,12 +128,12 @@ class Exposure(NamedTuple):
 
     @property
     def is_local(self) -> bool:
-        """Whether only this machine reaches it: that takes all of its addresses."""
+        """Whether only this machine can reach it, by all of its addresses."""
         return all(map(_is_loopback, self.addresses))
 
 
 def usual_risks(exposure: Exposure) -> Iterator[Risk]:
-    """The risks of a front whose clients may do everything once they have shown the token."""
+    """The risks of a front whose clients may do everything after they have shown the token."""
     variable = exposure.settings.variable
     if not exposure.has_token:
         if exposure.is_local:

@@ -1,4 +1,4 @@
-"""Closing a connection so that the last words arrive."""
+"""Closing a connection so that the last answers arrive."""
 
 from typing import Final
 
@@ -7,14 +7,14 @@ import trio
 from jefe.core.outbox import receive
 
 GOODBYE: Final = 2.0
-"""How long what a client still sends is read after the last answer, in seconds."""
+"""How long a client is still read after its last answer, in seconds."""
 
 
 async def linger(stream: trio.abc.Stream) -> None:
     """End our side of a connection, and read for a moment what the client still sends.
 
-    A socket that is closed with unread bytes in it takes back what it has sent: the answer that says why. TLS
-    cannot end one side, so there only the reading is done.
+    Closing a socket with unread bytes makes the system discard what was sent last: the answer that says why.
+    TLS cannot end one side only, so there the client is only read.
     """
     with trio.move_on_after(GOODBYE):
         if isinstance(stream, trio.abc.HalfCloseableStream):

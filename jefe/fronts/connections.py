@@ -1,23 +1,23 @@
-"""How many connections there are, over all network fronts together, and how many there may be.
+"""The bound on connections, over all network fronts together.
 
-A connection is an open file, and so is each end of a child's pipes. A process has only so many, and one that
-has none left can neither start a child nor read its own TLS files. So connections get what is left when
+A connection is an open file, and so is each end of a child's pipes. A process may have only so many, and one
+that has none left can neither start a child nor read its own TLS files. So connections get what is left after
 everything else has its share (`share_of`).
 
-A connection is *unproven* until its client has shown what the front wants to see: the right token, or, where
-none is wanted, one whole handshake. Anybody can make such connections, so they have a small pool of their
-own, and little time. Guarantees:
+A connection is *unproven* until its client has shown what the front requires: the right token, or, where none
+is required, a complete handshake. Anybody can open such connections, so they have a small pool of their own,
+and little time. Guarantees:
 
-- Unproven connections take no place of those that are served, however many come.
-- Each is proven within `PROVING` seconds, the handshake of TLS included, or ends.
-- No more than `FEW` of one address are talked to. Further ones wait, unread, and the newest is next, for its
-  client is the likeliest to be there still. While some wait, those that are talked to have `CHANCE` seconds
-  each. So a thousand honest clients that come together through one proxy all get in, a few milliseconds
-  each, and a thousand silent ones keep nobody of their own address out for long.
-- When the pool is full, a newcomer takes the place of the oldest one of the address that has most. Only if
-  that is its own address, and the oldest has not had `CHANCE` seconds, the newcomer is refused instead: else
+- Unproven connections never take the place of clients that are served, however many come.
+- Each is proven within `PROVING` seconds, the handshake of TLS included, or is closed.
+- At most `FEW` of one address are served at once. Further ones wait, unread, and the newest is next, because
+  its client is the most likely to be still there. While some wait, those that are served have `CHANCE`
+  seconds each. So a thousand honest clients that come together through one proxy all get in, a few
+  milliseconds each, and a thousand silent ones do not keep others of their address out for long.
+- When the pool is full, a newcomer replaces the oldest connection of the address that has most. If that is
+  its own address, and the oldest has not yet had `CHANCE` seconds, the newcomer is refused instead: otherwise
   honest clients that come together would drive each other out.
-- A client that proves itself when as many are served as may be is told so, by its front, and ends.
+- A client that proves itself when the bound is reached is told so by its front, and disconnected.
 """
 
 import math
@@ -35,25 +35,25 @@ PROVING: Final = 10.0
 """How long a connection may stay unproven, in seconds."""
 
 CHANCE: Final = 1.0
-"""How much of that it has, from its turn on, while others of its own address wait."""
+"""How much of that time it has, from its turn on, while others of its address wait."""
 
 FEW: Final = 16
-"""How many unproven connections of one address are talked to at once."""
+"""How many unproven connections of one address are served at once."""
 
 UNPROVEN: Final = 1024
-"""How many connections may be unproven at once, at most. As many wait in the kernel to be accepted."""
+"""The largest number of unproven connections. As many may wait in the kernel to be accepted."""
 
 _OF_A_CHILD: Final = 4
-"""How many descriptors the supervisor holds of a child: three pipes, and one that means the process."""
+"""How many descriptors the supervisor holds for a child: three pipes and a pidfd."""
 
 _STARTING: Final = 2
-"""How many children more there are while some are replaced."""
+"""How many additional children there are while some are replaced."""
 
 _OWN: Final = 32
-"""How many descriptors are kept free for what is opened for a moment: a zygote's start, files, names."""
+"""How many descriptors are kept free for short uses: a zygote's start, files, names."""
 
 _UNKNOWN: Final = 16
-"""How many descriptors are taken to be open where the system does not tell."""
+"""How many descriptors are assumed to be open where the system does not say."""
 
 _LARGEST: Final = 10_240
 """How many files a process may open on systems whose hard limit is higher than what they allow (macOS)."""

@@ -25,22 +25,22 @@ from typing import Final
 import trio
 
 COST: Final = 1.0
-"""What a wrong token costs, in seconds."""
+"""The delay that a wrong token adds, in seconds."""
 
 FREE: Final = 5
 """How many wrong tokens an address may show at once."""
 
 PAUSE: Final = 0.5
-"""How long the first token of a connection may be left unread, in seconds."""
+"""The longest delay before the first token of a connection is looked at, in seconds."""
 
 MOST: Final = 60.0
-"""How much an address may owe, in seconds: so long after the last guess it has all patience again."""
+"""The longest delay of an address, in seconds; after that time without a wrong token it has none."""
 
 _ADDRESSES: Final = 10_000
 
 
 class Guard:
-    """Remembers who showed wrong tokens."""
+    """Remembers which addresses showed wrong tokens."""
 
     def __init__(self) -> None:
         self._debts: OrderedDict[str, float] = OrderedDict()  # when an address will owe nothing any more
@@ -54,7 +54,7 @@ class Guard:
             self._debts.popitem(last=False)
 
     def must_wait(self, address: str) -> bool:
-        """Whether the next token of an address is not looked at yet."""
+        """Whether the next token of an address must wait."""
         return address in self._debts and trio.current_time() < self._turn_at(address)
 
     def _turn_at(self, address: str) -> float:
@@ -64,8 +64,8 @@ class Guard:
         """Wait until the next token of an address may be looked at.
 
         Args:
-            address: whose it is.
-            is_first: whether the connection that shows it has shown none before.
+            address: where the connection comes from.
+            is_first: whether it is the first token on its connection.
         """
         latest = trio.current_time() + PAUSE
         while self.must_wait(address):  # whoever's turn was earlier may have failed again
@@ -78,7 +78,7 @@ class Guard:
 
 @lru_cache(maxsize=1024)
 def address_of(host: str) -> str:
-    """What counts as one address, of the host that a connection comes from."""
+    """The address that the host of a connection counts as."""
     try:
         address = ipaddress.ip_address(host.partition("%")[0])
     except ValueError:

@@ -1,22 +1,22 @@
 """The doors of the network fronts: TCP listeners, with TLS if there is a certificate, and a token.
 
-Every front listens here, so that all of them take a free port for 0, speak TLS by the same two settings, have
-a token of the same kind, share one bound of connections, and say where they listen in the same words, one
+Every front listens here. So all of them take a free port for 0, use the same two settings for TLS, have
+a token of the same kind, share one bound on connections, and print where they listen in the same words, one
 line on stderr:
 
     hexput listens on 127.0.0.1:9001
 
-That line is for people and for programs that asked for port 0. What goes wrong is a `Misuse`, a sentence for
-the person who set the address, the port, the token or the certificate.
+That line is for people, and for programs that asked for port 0. A failure is a `Misuse`, a sentence for the
+person who set the address, the port, the token or the certificate.
 
 Invariants:
 
-- Either every door is open, or none is, and the start has failed. A door that is open loses no client:
-  the system keeps those that come before the front serves.
-- A connection that fails ends alone. When the system has no file left for another one, the door waits.
-- A connection whose client has not proven itself in time ends, whatever its front is doing for it.
-- Tokens and certificate can be read anew (`Doors.reload`) while clients are served. Connections that are open
-  go on; what cannot be read leaves the old in force.
+- Either every door is open, or the start has failed and none is. An open door loses no client: the system
+  queues clients that come before the front serves.
+- A failing connection ends alone. When the system has no file left for another one, the door waits.
+- A connection whose client has not proven itself in time is closed, whatever its front is doing.
+- Tokens and certificate can be read again (`Doors.reload`) while clients are served. Open connections go on.
+  If a file cannot be read, the old value stays in force.
 """
 
 import errno
@@ -46,10 +46,10 @@ _BACKLOG: Final = 1024
 """How many connections the kernel completes and keeps until they are accepted."""
 
 _EXHAUSTED: Final = frozenset({errno.EMFILE, errno.ENFILE, errno.ENOMEM, errno.ENOBUFS})
-"""Why a connection cannot be accepted now, but can when others have gone."""
+"""Why a connection cannot be accepted now, but can be when others have closed."""
 
 _PAUSE: Final = 0.1
-"""How long to wait then, in seconds."""
+"""The pause then, in seconds."""
 
 _GONE: Final = "a client that has gone"
 
@@ -61,11 +61,11 @@ _log = Logger()
 
 
 class CannotListen(Misuse):
-    """A front cannot be offered where the settings want it; the text is a sentence for the user."""
+    """A front cannot listen as the settings ask; the text is a sentence for the user."""
 
 
 class Tls:
-    """What all doors speak TLS with.
+    """The TLS context of all doors.
 
     Args:
         settings: `tls_cert` and `tls_key` count here.
@@ -80,7 +80,7 @@ class Tls:
         """For the next handshake; None: no TLS."""
 
     async def reload(self) -> None:
-        """Read the files anew. Raises CannotListen; then all stays as it was."""
+        """Read the files again. Raises CannotListen; then the old context stays in force."""
         self.context = await trio.to_thread.run_sync(tls_context, self._settings, abandon_on_cancel=True)
 
 
@@ -108,15 +108,15 @@ def tls_context(settings: Settings) -> ssl.SSLContext | None:
 
 
 class Door(Generic[Own]):
-    """Where one front listens: see `open_doors`.
+    """The listeners of one front: see `open_doors`.
 
     Args:
-        front: whose door it is.
+        front: the front that listens.
         settings: the front's own.
-        exposure: where it listens, and behind what.
-        token: what clients must show, for the front to look at.
-        made: the token, if it was made for this start; else empty.
-        tls: what it speaks TLS with.
+        exposure: where it listens, and how it is protected.
+        token: what clients must show; the front checks it.
+        made: the token, if it was generated at this start; else empty.
+        tls: the TLS context of all doors.
         connections: those of all fronts.
     """
 
@@ -160,14 +160,14 @@ class Door(Generic[Own]):
             raise CannotListen(_explain(error, self.settings, port)) from None
 
     def close(self) -> None:
-        """Listen no more."""
+        """Stop listening."""
         for listener in self.listeners:
             listener.socket.close()
         self.listeners.clear()
 
     def announcement(self) -> Iterator[str]:
-        """Where it listens, one line for each address, and what is risky about that: lines for whoever
-        started it, one after the other. Risks that are warnings are logged in between.
+        """Lines for the person who started it: where it listens, one line for each address, and its risks.
+        Risks that are warnings are logged in between.
         """
         for place in self.places:
             yield f"{self.name} listens on {place}"
@@ -193,11 +193,11 @@ class Door(Generic[Own]):
         nursery: trio.Nursery,
         shutdown: Shutdown,
     ) -> None:
-        """Let clients in, until the end is asked for; then close the door.
+        """Accept clients until the end is asked for; then close the door.
 
         Args:
-            serve: serves a connection; when it is done, or fails, the connection is closed, and no other one
-                is harmed. As soon as the client has shown what the front wants to see, it calls
+            serve: serves a connection. When it returns or raises, the connection is closed, and no other one
+                is harmed. As soon as the client has shown what the front requires, it must call
                 `Visit.prove`; until then it may be cancelled at any time.
             nursery: in which it is called, in a task for each connection.
             shutdown: asks for the end.
@@ -298,7 +298,9 @@ class Doors:
             door.close()
 
     def bound_connections(self) -> None:
-        """Serve no more clients than this process may open files. Raises CannotListen if that is none."""
+        """Bound the number of clients by the open files of this process. Raises CannotListen if none is
+        left.
+        """
         files, wanted = file_limit(), self.connections.most
         if files is None:
             return
@@ -319,18 +321,18 @@ class Doors:
             )
 
     def reload_soon(self) -> None:
-        """Have tokens and certificate read anew."""
+        """Ask for tokens and certificate to be read again."""
         self._asked.set()
 
     async def keep_fresh(self) -> None:
-        """Read them anew whenever that is asked for, for ever."""
+        """Read them again whenever that is asked for."""
         while True:
             await self._asked.wait()
             self._asked = trio.Event()
             await self.reload()
 
     async def reload(self) -> None:
-        """Read tokens and certificate anew. What cannot be read stays as it was, which is logged."""
+        """Read tokens and certificate again. What cannot be read stays in force as it was, and is logged."""
         attempts = [self._tls.reload] if self._tls.context is not None else []
         attempts += [partial(_reload_token, door) for door in self._doors if door.settings.token_file]
         failed = 0
@@ -355,10 +357,10 @@ async def open_doors(fronts: Mapping[Front, FrontSettings], settings: Settings) 
         fronts: each front, with its own settings: where it listens, and the token.
         settings: those that all fronts share; the supervisor that they serve has the same.
 
-    An address is an IP address, or a name that stands for some, such as `localhost`. Nobody is served yet:
-    that is for the fronts to do, with their doors.
+    An address is an IP address, or a name of some, such as `localhost`. Nobody is served yet: the fronts do
+    that with their doors.
 
-    Raises Misuse. Nothing is left open then.
+    Raises Misuse, and then leaves nothing open.
     """
     doors = Doors(settings)
     try:
@@ -377,8 +379,8 @@ def peer_of(stream: Stream) -> str:
 
 
 def host_of(stream: Stream) -> str:
-    """Which host a connection comes from, for example `127.0.0.1`. All that have gone come from one, and so
-    do all that have no IP address.
+    """The host of a connection, for example `127.0.0.1`. All that have closed count as one host, and so do
+    all without an IP address.
     """
     try:
         name = socket_of(stream).getpeername()
@@ -393,7 +395,7 @@ def socket_of(stream: Stream) -> trio.socket.SocketType:
 
 
 def _kinds(error: BaseException) -> str:
-    """What went wrong, by type alone: the text of an error may hold what a client keeps secret."""
+    """The types of an error and its causes, without texts: these may hold a client's secrets."""
     if isinstance(error, BaseExceptionGroup):
         return ", ".join(_kinds(each) for each in error.exceptions)
     return type(error).__name__

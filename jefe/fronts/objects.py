@@ -7,7 +7,7 @@ from jefe.core.answers import Answer, Finished, Parsed, Refused, Threw
 
 
 def line_of(answer: Answer, request_id: bytes = b"") -> bytes:
-    """The line that tells an answer, with the id of its request if that had one."""
+    """The line of an answer, with the id of its request if that had one."""
     if type(answer) is Finished:
         return protocol.finished(
             request_id, answer.sandbox, answer.result, answer.time_taken, log=answer.log, fuel=answer.fuel

@@ -1,21 +1,21 @@
-"""Answers that leave in the order of their requests, however they come up."""
+"""Answers that are sent in the order of their requests, whenever they are known."""
 
 from collections import deque
 from collections.abc import Callable
 from typing import Final
 
 PLACE: Final = 100
-"""What the place of an answer costs, in bytes, besides the answer."""
+"""The memory of a place, in bytes, besides its answer."""
 
 
 class Place:
-    """Where an answer stands among the others: behind those to earlier requests."""
+    """The place of an answer: behind the answers to earlier requests."""
 
     __slots__ = ("text",)
 
     def __init__(self) -> None:
         self.text: bytes | None = None
-        """The answer, empty if nothing is to be said; None as long as it is not known."""
+        """The answer; empty if there is nothing to send; None until it is known."""
 
 
 class Ordered:
@@ -33,16 +33,16 @@ class Ordered:
         self._on_held = on_held
         self._places: deque[Place] = deque()
         self.held = 0
-        """What the answers cost that wait for an earlier one, in bytes."""
+        """The memory of the answers that wait for an earlier one, in bytes."""
 
     def place(self) -> Place:
-        """A place behind all others."""
+        """Add a place behind all others."""
         place = Place()
         self._places.append(place)
         return place
 
     def fill(self, place: Place, text: bytes) -> None:
-        """The answer of a place is known; it leaves, with those behind it, if nothing stands before it."""
+        """Set the answer of a place, and send it and those behind it if no earlier answer is missing."""
         places = self._places
         if places[0] is place:
             places.popleft()

@@ -1,19 +1,19 @@
 """The pipe front: the child protocol between an application and the supervisor
 (docs/reference/protocols.md, section 1).
 
-One task reads chunks of requests and hands them on, one sends what does not leave at once; answers come by
+One task reads chunks of requests and submits them; one sends what cannot be sent at once. Answers arrive by
 function calls. Invariants:
 
-- Every request is answered exactly once, but for `compile` and `remove` without an id, which succeed in
-  silence.
-- Answers to requests without an id leave in the order of the requests; a request with an id is answered
-  when it has been carried out.
+- Every request is answered exactly once, except `compile` and `remove` without an id, which are silent when
+  they succeed.
+- Requests without an id are answered in their order; a request with an id is answered when it has been
+  carried out.
 - Whatever a client sends, it gets an answer, and the next request works.
-- Memory is bounded by flow control (jefe/fronts/flow.py). Runs that wait for the client's own answer to a
-  host call do not count there; of them there are at most `max_queue`.
-- It ends at the end of input, or when it is asked to (`jefe.fronts.shutdown.Shutdown`): what is in flight is
-  finished and answered, within the grace time, or else refused. From a signal to then the client is still
-  listened to, for its answers to host calls; new requests are refused.
+- Memory is bounded by flow control (jefe/fronts/flow.py). Runs that wait for the client's answer to a host
+  call do not count there; there are at most `max_queue` of them.
+- It ends at the end of input, or when it is asked to (`jefe.fronts.shutdown.Shutdown`). Requests in flight
+  are finished and answered within the grace time, or refused. After a signal the client is still read, for
+  its answers to host calls; new requests are refused.
 """
 
 from collections.abc import Callable
@@ -40,8 +40,7 @@ from jefe.settings import Settings
 _log = Logger()
 
 _PARKED: Final = 64 * 1024 * 1024
-"""How large the requests of all runs that wait for the client may be together, in bytes, before another one
-is refused."""
+"""The largest size of all requests whose runs wait for the client, in bytes; then another one is refused."""
 
 _TURN: Final = 256
 """How many requests are handled in one batch."""
@@ -60,14 +59,14 @@ async def serve_pipe(
     settings: Settings,
     shutdown: Shutdown | None = None,
 ) -> bool:
-    """Serve one client until its input ends and every request is answered, or until it takes no more answers.
+    """Serve one client until its input ends and every request is answered, or until it stops reading answers.
 
     Args:
         supervisor: carries the requests out.
         receive: the client's requests.
-        send: takes the answers, and nothing else.
+        send: takes the answers.
         settings: `max_input_size`, `max_in_flight`, `max_queue` and `grace` count here.
-        shutdown: asks for the end, and is told what had to be cancelled. None: nobody asks.
+        shutdown: asks for the end, and counts what had to be cancelled. None: nobody asks.
 
     Returns whether the client took every answer.
     """
@@ -99,7 +98,7 @@ class _Request:
 
 
 class _Front:
-    """What is known about the one client."""
+    """The state of the one client."""
 
     def __init__(
         self, supervisor: Supervisor, send: SendStream, settings: Settings, shutdown: Shutdown
@@ -151,7 +150,7 @@ class _Front:
         self._batch.run(self._end_input, framer.unfinished)
 
     def _handle_some(self, lines: list[bytes | protocol.Oversized], start: int) -> int:
-        """Handle lines, as many as one turn may have; returns how many."""
+        """Handle the lines of one turn; returns how many."""
         flow = self._flow
         end = min(len(lines), start + _TURN)
         for number in range(start, end):
@@ -168,14 +167,14 @@ class _Front:
                 self._give_up(run, END_OF_INPUT)
 
     async def _receive(self, stream: ReceiveStream) -> bytes:
-        """The next bytes; empty when there are none, or none are wanted any more."""
+        """The next bytes; empty at the end of input, or when no more are wanted."""
         if not self._is_done:
             with trio.CancelScope() as self._reading:
                 return await outbox.receive(stream)
         return b""
 
     async def finish(self) -> None:
-        """Wait until everything is answered, and every answer has left."""
+        """Wait until everything is answered, and every answer is sent."""
         with trio.CancelScope(deadline=self._late()) as self._patience:
             await self._flow.until(lambda: not self._flow.working)
         if self._patience.cancelled_caught:
@@ -183,11 +182,11 @@ class _Front:
         await self._flow.until(lambda: not self._out.size)
 
     def wind_up(self) -> None:
-        """Take nothing new on, and end when everything is answered; see `jefe.fronts.shutdown.Client`."""
+        """Refuse new requests, and end when everything is answered; see `jefe.fronts.shutdown.Client`."""
         self._check()
 
     def abandon(self, reason: str = CANCELLED) -> int:
-        """Refuse everything that is in flight, and end. Returns how many requests that are."""
+        """Refuse everything in flight, and end. Returns how many requests that were."""
         count = len(self._runs) + len(self._questions)
         if count:
             _log.warning("requests.cancelled", count=count, why=reason)
@@ -202,7 +201,7 @@ class _Front:
 
     @property
     def is_heard(self) -> bool:
-        """Whether the client still takes answers."""
+        """Whether the client still reads answers."""
         return not self._out.broken
 
     @property
@@ -214,13 +213,13 @@ class _Front:
         return trio.current_time() + self._settings.grace
 
     async def send(self, scope: trio.CancelScope) -> None:
-        """Send answers for ever; a client that takes none any more has ended the conversation."""
+        """Send answers until the client stops reading, which ends the conversation."""
         await self._out.send()
         self._flow.break_off()
         scope.cancel()
 
     def drop(self) -> None:
-        """Let go of everything that is under way."""
+        """Cancel everything in flight."""
         if self._shutdown.over.is_set():
             self._shutdown.cancelled += len(self._runs) + len(self._questions) + bool(self._out.size)
         self._out.break_off()
@@ -232,7 +231,7 @@ class _Front:
             run.cancel()
 
     def _sent(self) -> None:
-        """Answers have left, or cannot."""
+        """Answers were sent, or cannot be sent any more."""
         self._hold()
         if self._out.broken:
             self._flow.break_off()
@@ -249,8 +248,8 @@ class _Front:
     # ----------------------------------------------------------------------------------------- answers
 
     def _end(self, request: _Request, text: bytes) -> None:
-        """A request that was being carried out has been; its answer is a line, or empty. It may have waited
-        for the client: its run ends then, too, if its child dies, and it cannot be begun again.
+        """A request has been carried out; its answer is a line, or empty. Its run may still have waited for
+        the client, if its child died and it could not be replayed.
         """
         flow = self._flow
         if request.is_parked:
@@ -266,13 +265,13 @@ class _Front:
             self._check()
 
     def _answer(self, request: _Request, answer: Answer) -> None:
-        """The same, for what is no run; what was refused meanwhile has been answered."""
+        """The same, for a request that is not a run; one that was refused meanwhile has been answered."""
         if request in self._questions:
             self._questions.remove(request)
             self._end(request, line_of(answer, request.id))
 
     def _answer_change(self, request: _Request, answer: Answer) -> None:
-        """The same, for `compile` and `remove`: they do not speak of success unless they are asked to."""
+        """The same, for `compile` and `remove`, which report success only if the request has an id."""
         if request.id or not isinstance(answer, Accepted):
             self._answer(request, answer)
         elif request in self._questions:
@@ -312,7 +311,7 @@ class _Front:
         self._handlers[type(message)](message, request)
 
     def _refuse_line(self, detail: str, request_id: bytes, reason: str = protocol.MALFORMED_REQUEST) -> None:
-        """Answer what is no request."""
+        """Answer a line that is not a request."""
         self._complain(detail, reason)
         request = _Request(request_id, 0)
         if not request_id:
@@ -369,7 +368,7 @@ class _Front:
             self._calling[request.id] = run
 
     def _may_call(self, request: _Request) -> bool:
-        """Whether a run may make host calls; if not, that has been answered."""
+        """Whether a run may make host calls; if not, the request has been refused."""
         if not request.id:
             detail = 'a run with "calls" needs an "id"'
             self._complain(detail)
@@ -391,7 +390,7 @@ class _Front:
         self._end(request, line_of(run.answer, request.id))
 
     def _call(self, run: Run, name: str, arguments: bytes) -> None:
-        """A run asks the client something, and is not counted among the requests until it is answered."""
+        """Send a host call to the client. Until it answers, the run does not count among the requests."""
         request: _Request = run.tag
         if self._is_at_end:
             self._give_up(self._calling[request.id], END_OF_INPUT)
@@ -414,7 +413,7 @@ class _Front:
         run.resume(message.result, error=message.error, not_found=message.type == protocol.FUNCTION_NOT_FOUND)
 
     def _asking(self, request_id: bytes) -> Run | None:
-        """The run of that id, or a script that it called by name, if it waits for the client."""
+        """The run of that id, or the run of a script that it called by name, if it waits for the client."""
         run = self._calling.get(request_id)
         return None if run is None else run.asking()
 
@@ -425,5 +424,5 @@ class _Front:
             self._flow.resumed(request.size)
 
     def _give_up(self, run: Run, reason: str) -> None:
-        """End a run here, for a reason that is none of its own."""
+        """End a run for a reason outside of it."""
         run.fail(Refused(reason))

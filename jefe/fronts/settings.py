@@ -1,4 +1,4 @@
-"""What every network front is set by: where it listens, and the token that its clients show.
+"""The settings that every network front has: where it listens, and the token that its clients show.
 
 A front declares a struct of its own, derived from `FrontSettings`, in a module that imports nothing heavy:
 every command reads the settings of all fronts, to refuse a wrong value and to know which variables there are.

@@ -1,6 +1,6 @@
-"""The end of what serves: whether it is wanted, and how soon; and who has to be told.
+"""The orderly end of a server: whether it is asked for, how soon, and which clients are told.
 
-Those that serve heed it, whoever asks for it: the command does when a signal comes (jefe/command/endings.py).
+The fronts obey it, whoever asks: the command does when a signal comes (jefe/command/endings.py).
 """
 
 from collections.abc import Callable, Iterator
@@ -10,36 +10,35 @@ from typing import Final, Protocol
 import trio
 
 SHUTTING_DOWN: Final = "shutting down"
-"""Why a request is refused that came after the end was asked for."""
+"""The reason for refusing a request that came after the end was asked for."""
 
 CANCELLED: Final = "cancelled: shutting down"
-"""Why a request is refused that was taken on, and could not be finished in time."""
+"""The reason for refusing a request that was accepted, and could not be finished in time."""
 
 
 class Client(Protocol):
-    """A client that is served, as far as the end matters: it is told, and brings it about."""
+    """A client as the shutdown sees it."""
 
     def wind_up(self) -> None:
-        """Take nothing new on (`SHUTTING_DOWN`), and end when what is in flight is finished and answered."""
+        """Refuse new requests (`SHUTTING_DOWN`), and end when those in flight are answered."""
 
     def abandon(self) -> int:
-        """Refuse what is in flight (`CANCELLED`), and end. Returns how many requests that are."""
+        """Refuse the requests in flight (`CANCELLED`), and end. Returns how many those are."""
 
 
 class Shutdown:
-    """The end of what serves.
+    """The orderly end of a server.
 
-    Those that serve do so between `client` and its end; they need no task for this. It belongs to one run of
-    trio.
+    A front serves a client inside the block of `client`, and needs no task for that. A shutdown belongs to
+    one run of trio.
 
     Attributes:
-        asked: set when the end is wanted.
-        over: set when there is no more time for what is in flight.
-        cancelled: how many requests were not carried out, or not answered, after all; whoever gives them up
-            by itself adds to it.
-        signal: the signal that asked for the end; 0 if it is not wanted, or comes by itself.
-        heeded: what is called when a signal comes that does not ask for the end; a signal that is not in here
-            has no effect.
+        asked: set when the end is asked for.
+        over: set when the grace time is over.
+        cancelled: the number of requests that were refused or not answered because of the end; a front that
+            gives some up by itself adds them.
+        signal: the signal that asked for the end; 0 if none did.
+        heeded: what to call for a signal that does not ask for the end; other signals have no effect.
     """
 
     def __init__(self) -> None:
@@ -53,7 +52,7 @@ class Shutdown:
 
     @contextmanager
     def client(self, client: Client) -> Iterator[None]:
-        """Have a client told, for the length of a block."""
+        """Register a client for the length of a block."""
         self._clients.add(client)
         try:
             if self.asked.is_set():
@@ -66,7 +65,7 @@ class Shutdown:
             self._left.set()
 
     def ask(self, number: int) -> None:
-        """A signal asks for the end."""
+        """Ask for the end, because of a signal."""
         self.signal = number
         self.asked.set()
         for client in list(self._clients):
@@ -79,7 +78,7 @@ class Shutdown:
             self.cancelled += client.abandon()
 
     async def all_gone(self) -> None:
-        """Wait until the end has been asked for, and no client is there."""
+        """Wait until the end has been asked for and no client is left."""
         await self.asked.wait()
         while self._clients:
             self._left = trio.Event()

@@ -1,9 +1,9 @@
 """Standard input and output as trio streams, for the pipe front.
 
-Both ends may be shared with other processes (a terminal with the shell) or with stderr (`2>&1`), and whether
-a file blocks belongs to all who share it. So that is never changed. A pipe is opened once more, where the
-system allows it, and only our own opening of it does not block; anything else is waited for until it is
-ready, and then no more is moved than is sure not to block.
+Both ends may be shared with other processes (a terminal with the shell) or with stderr (`2>&1`), and the
+blocking mode of a file belongs to all who share it. So that mode is never changed. Where the system allows
+it, a pipe is opened a second time, and only this second opening does not block. For anything else the stream
+waits until it is ready, and then moves only as much as certainly does not block.
 """
 
 import os
@@ -18,7 +18,9 @@ CHUNK = 64 * 1024
 
 
 def standard_input(fd: int = 0) -> trio.abc.ReceiveStream:
-    """A stream that reads `fd`, of any kind; a line typed at a terminal ends as the protocol's do."""
+    """A stream that reads `fd`, of any kind; a line typed at a terminal ends with CRLF, as the protocol's
+    do.
+    """
     return _own_pipe(fd, os.O_RDONLY) or StandardInput(fd, typed=os.isatty(fd))
 
 
