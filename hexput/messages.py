@@ -6,9 +6,9 @@ the client what it has in common with the server. A message is the text of one f
 What is guaranteed:
 
 - `decode` returns a message of a known shape, or raises `Unreadable`, which holds the answer.
-- Raw parts (`id`, `context`, `secret_context`, `result`) are well-formed JSON that nobody has looked into,
-  and own their bytes: they keep no message alive.
-- No error here repeats what a message holds, but for the name of an unknown action: a secret may be in it.
+- Raw parts (`id`, `context`, `secret_context`, `result`) are well-formed JSON, not decoded. They own their
+  bytes, so they keep no message in memory.
+- No error quotes a message, except the name of an unknown action: a message may hold a secret.
 """
 
 from typing import Annotated, Any, Final, TypeVar
@@ -28,7 +28,7 @@ _LOGGED: Final = 100  # bytes of an id
 
 
 Options = Annotated[dict[str, Any], msgspec.Meta(max_length=64)]
-"""The `options` of a request. Which options there are, only the language knows; see `Message.choices`."""
+"""The `options` of a request. Only the language knows which options exist; see `Message.choices`."""
 
 
 class Message(msgspec.Struct, frozen=True):
@@ -71,7 +71,7 @@ class Message(msgspec.Struct, frozen=True):
 
 
 class Unreadable(Exception):
-    """A message that is none. The text says what is wrong with it, and repeats nothing of it.
+    """A message that cannot be decoded. The text says why and never quotes it.
 
     Attributes:
         answer: what the client is told.
@@ -104,7 +104,7 @@ _NEEDED: Final = {
 
 
 def decode(text: str | bytes) -> Message:
-    """Read the text of a frame; a binary one, which comes as `bytes`, is no message. Raises Unreadable."""
+    """Decode the text of a frame; a binary frame (`bytes`) is not a message. Raises Unreadable."""
     if isinstance(text, bytes):
         raise _unparsable("a binary frame; messages are text frames")
     try:
@@ -134,7 +134,7 @@ def _read(decoder: msgspec.json.Decoder[_T], text: str) -> _T:
 
 
 def _fault(message: Message) -> str | None:
-    """What is wrong with a message of the right types; None if nothing is."""
+    """Why a message with fields of the right types is wrong; None if it is not."""
     request_id = bytes(message.id)
     if not request_id:
         return "Object missing required field `id`"
@@ -160,12 +160,12 @@ def is_null(value: Raw) -> bool:
 
 
 def shown(message_id: Raw) -> str:
-    """As much of an id as is logged."""
+    """An id, shortened for the log."""
     return bytes(message_id)[:_LOGGED].decode(errors="replace")
 
 
 def own(value: Raw) -> Raw:
-    """A raw part without the message around it."""
+    """A copy of a raw part, so that the message can be freed."""
     return Raw(bytes(value))
 
 

@@ -1,8 +1,7 @@
-"""Timeouts for many things at a time, with one task and no timer each.
+"""Timeouts for many things, with one task for all of them.
 
-All that is put into one `Deadlines` has the same time to happen, so the order in which it is put in is the
-order in which it runs out. Putting in and taking out cost the same however many there are, and what is
-taken out leaves nothing behind.
+All things in one `Deadlines` have the same timeout, so they expire in the order in which they were added.
+The cost of adding and removing does not depend on their number, and a removed thing leaves nothing behind.
 """
 
 from collections.abc import Callable
@@ -14,12 +13,12 @@ T = TypeVar("T")
 
 
 class Deadlines(Generic[T]):
-    """Things that have a fixed time to happen.
+    """Things with the same timeout.
 
     Args:
-        seconds: how much.
-        expired: called with each thing whose time ran out; it is no longer in here then.
-        settle: called after a batch of those.
+        seconds: the timeout.
+        expired: called with each thing that expired, after its removal.
+        settle: called after a batch of expiries.
     """
 
     def __init__(self, seconds: float, expired: Callable[[T], None], settle: Callable[[], None]) -> None:
@@ -34,16 +33,16 @@ class Deadlines(Generic[T]):
         return len(self._deadlines)
 
     def add(self, thing: T) -> None:
-        """Its time begins now."""
+        """Add a thing; its time begins now."""
         self._deadlines[thing] = trio.current_time() + self.seconds
         self._filled.set()
 
     def remove(self, thing: T) -> None:
-        """It happened; nothing if it is not in here."""
+        """Remove a thing, if it is here."""
         self._deadlines.pop(thing, None)
 
     async def run(self) -> None:
-        """Watch the time, for ever."""
+        """Watch the time, until cancelled."""
         while True:
             if not self._deadlines:
                 self._filled = trio.Event()

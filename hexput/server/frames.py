@@ -5,16 +5,16 @@ No I/O: bytes go in by `receive`, events come out by `next_event`. Source: RFC 6
 
 Guarantees of the decoder:
 
-- Whatever comes in, nothing is raised. What breaks the protocol is a `Failure`, the last event, as a `Close`
-  is; nothing that comes behind either is looked at, or kept.
-- It holds no more than one message of the largest size, and what it was given and has not been asked for.
-  What is too large is found in the head of a frame, before its payload has come. What has been handed out
-  is not held.
+- Nothing is raised, whatever arrives. A violation of the protocol is a `Failure`, which is the last event, as
+  a `Close` is. Whatever follows either is neither parsed nor kept.
+- It holds at most one message of the largest size, and the input that has not been taken as events. A message
+  that is too large is detected in a frame's head, before its payload arrives. Events that were taken are not
+  held.
 - The cost is linear in the number of bytes, however they are cut into frames and pieces: a payload is
   unmasked piece by piece as it comes, and only a frame's head, or a whole control frame, is waited for
   together.
-- Every frame is an event, so whoever counts events knows how much was done: thousands of empty frames fit in
-  what is received at once.
+- Every frame is an event, so counting events measures the work: thousands of empty frames fit into one piece
+  of input.
 """
 
 import struct
@@ -59,14 +59,14 @@ TOO_LARGE: Final = 1009
 
 @dataclass(frozen=True, slots=True)
 class Ping:
-    """The client asks for a pong with the same payload."""
+    """A request for a pong with the same payload."""
 
     payload: bytes
 
 
 @dataclass(frozen=True, slots=True)
 class Nothing:
-    """A frame that asks for nothing, or not yet: a pong, or one that does not end its message."""
+    """A frame without an effect yet: a pong, or a frame that does not end its message."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -92,7 +92,7 @@ _NOTHING: Final = Nothing()
 
 
 class Decoder:
-    """Turns what one client sends, from the first byte behind its request for the upgrade on, into events.
+    """Turns the input of one client, from the first byte after its upgrade request, into events.
 
     Args:
         largest: how large a message may be, in bytes.
@@ -104,31 +104,30 @@ class Decoder:
         self._put_back: str | bytes | None = None
 
     def receive(self, data: bytes) -> None:
-        """More bytes of the client. Take all events first: what waits is copied each time that more comes."""
+        """Add bytes of the client. Take all events first, because waiting input is copied each time."""
         if not self._inbox.is_shut:
             self._inbox.data += data
 
     @property
     def held(self) -> int:
-        """How many bytes are held of a message that has not ended, or was put back."""
+        """The number of bytes held of a message that has not ended, or was put back."""
         return len(self._inbox.message) + len(self._put_back or "")
 
     def next_event(self) -> Event | None:
-        """The next event; None: there is none before more bytes have come, or ever."""
+        """The next event; None if more bytes are needed, or there will be none."""
         if self._put_back is not None:
             event, self._put_back = self._put_back, None
             return event
         return next(self._events, None)
 
     def put_back(self, message: str | bytes) -> None:
-        """Make the message that was just taken the next event again: it is not its time yet."""
+        """Put the message just taken back, so that it is the next event again."""
         self._put_back = message
 
 
 class _Inbox:
-    """What was received and nobody has looked at, and the message that is under way. It stands apart from the
-    decoder so that nothing here is part of a reference cycle: what a client that has gone has sent is freed
-    at once.
+    """The input that is not parsed yet, and the message under way. It is separate from the decoder so that it
+    is not part of a reference cycle: the input of a closed connection is freed at once.
     """
 
     __slots__ = ("data", "is_shut", "message")

@@ -1,24 +1,24 @@
 """The Hexput server: a front that speaks Hexput over WebSocket.
 
 Source: the Hexput runtime document, and docs/reference/protocols.md section 2. This module has the
-connections: who may come in, how each is read and written, and how it ends. What messages mean is said in
-sessions.py; where it
-listens, and how many connections there may be, in jefe/fronts/listen.py.
+connections: who may connect, how each is read and written, and how it ends. sessions.py has the meaning of
+messages; jefe/fronts/listen.py, where the server listens; jefe/fronts/connections.py, how many connections
+there may be.
 
 Invariants:
 
-- A connection is one task, which reads, and one that writes what does not leave at once; whatever goes wrong
-  in them, in the library that shakes hands too, ends this connection and no other. When it ends, so does all
-  that its client asked for, in the children as well.
-- What comes in one piece is handled in one batch, in turns with what others send; messages only while the
-  session is not heavy, and then the client is not read from.
-- A client that is not read from, too, is asked whether it is still there, and found out if it has ended.
-- What is held for clients is bounded for all of them together, too (jefe/core/clients.py).
-- A client is answered a bounded number of bytes that it has not read (`max_outbox`, and one answer), pongs
-  included. Then, or when it reads nothing for two heartbeats, or is silent for two, it is dropped.
-- When the end is asked for (`jefe.fronts.shutdown.Shutdown`), clients that have nothing in flight are told
-  (1001) and go; the others when they have their answers. When the server is cancelled, every client is told
-  and none is waited for.
+- A connection is one task that reads, and one that writes what cannot be sent at once. A failure in them, or
+  in the library that does the handshake, ends this connection and no other. When the connection ends, so does
+  all that its client asked for, in the children as well.
+- What arrives in one piece is handled in one batch, in turns with other clients. While the session is heavy,
+  its messages are not handled, and then the client is not read.
+- Heartbeats reach a client that is not read as well, and its closing is noticed.
+- The memory for all clients together is bounded, too (jefe/core/clients.py).
+- The output that a client has not read is bounded (`max_outbox`, and one answer), pongs included. Beyond
+  that, or when it reads nothing for two heartbeats, or is silent for two, it is dropped.
+- When the end is asked for (`jefe.fronts.shutdown.Shutdown`), clients with nothing in flight are told (1001)
+  and disconnected; the others when they have their answers. When the server is cancelled, every client is
+  told and none is waited for.
 
 Settings: its own (settings.py), and of those that all fronts share `max_executions`, `max_in_flight`,
 `max_input_size`, `max_outbox`, `heartbeat` and the two timeouts of functions.
@@ -53,7 +53,7 @@ from jefe.logs import Logger
 _log = Logger()
 
 _GOODBYE: Final = 1.0
-"""How long a client may take to take the last frame, in seconds."""
+"""How long a client has to read the last frame, in seconds."""
 
 _TOO_MANY: Final = "This server has as many connections as it may have (JEFE_MAX_CONNECTIONS)."
 
@@ -69,9 +69,9 @@ async def serve_hexput(
     shutdown: Shutdown | None = None,
     task_status: trio.TaskStatus[None] = trio.TASK_STATUS_IGNORED,
 ) -> None:
-    """Serve the clients that come through a door, until cancelled.
+    """Serve the clients of a door, until cancelled.
 
-    `shutdown` asks for the end; None: nobody does.
+    `shutdown` asks for the end; None: nothing does.
     """
     shutdown = shutdown or Shutdown()
     server = Server(supervisor, door.settings, door.token, shutdown)
@@ -82,7 +82,7 @@ async def serve_hexput(
 
 
 FRONT: Final = Front(HexputSettings, serve_hexput)
-"""What it is to those who start it."""
+"""The row of this front."""
 
 
 class Server:
@@ -113,7 +113,7 @@ class Server:
         self._numbers = itertools.count(1)
 
     async def run(self) -> None:
-        """Watch the time, for ever: for functions, and for clients that are no longer there."""
+        """Watch the timeouts of functions and the heartbeats of clients, until cancelled."""
         async with trio.open_nursery() as nursery:
             nursery.start_soon(self._timers.exists.run)
             nursery.start_soon(self._timers.call.run)
@@ -142,9 +142,9 @@ class Server:
             nursery.cancel_scope.cancel()
 
     async def _shake_hands(self, connection: "_Connection", visit: Visit) -> bool:
-        """Let a client in that asks for a WebSocket, and may come in. Says whether it was let in.
+        """Do the handshake with a client; returns whether it succeeded.
 
-        How long that may take is for the visit to say.
+        The visit limits its time.
         """
         request: WebSocketRequest | None = None
         is_in = False
@@ -164,7 +164,7 @@ class Server:
         return is_in
 
     async def _admit(self, request: WebSocketRequest, connection: "_Connection", visit: Visit) -> bool:
-        """Let a client in; if it may not come in, it is told why."""
+        """Accept a client, or refuse it with the reason."""
         if self._token and self._guard.must_wait(visit.address):
             await self._guard.turn(visit.address, is_first=True)
         no = refusal(request.headers, request.path, connection.local, self._own, self._token)
@@ -183,7 +183,7 @@ class Server:
         return False
 
     async def _talk(self, connection: "_Connection") -> None:
-        """A client that was let in."""
+        """Serve a client after its handshake."""
         transport = connection.transport
         session = Session(
             connection.client,
@@ -217,7 +217,7 @@ class Server:
             await transport.linger()
 
     async def _converse(self, connection: "_Connection", session: Session) -> Close | Failure:
-        """Handle messages until the client closes, or has gone, or breaks the protocol."""
+        """Handle messages until the client closes, disappears, or breaks the protocol."""
         transport = connection.transport
         batch = self._supervisor.batch
         decoder = Decoder(self._settings.max_input_size)
@@ -241,7 +241,7 @@ class Server:
     def _handle_some(
         self, connection: "_Connection", session: Session, decoder: Decoder
     ) -> Close | Failure | None:
-        """Handle what has come, as much as one turn may have, or until there is too much in flight.
+        """Handle the messages of one turn, or until there is too much in flight.
 
         Returns the end of the conversation, `_ALL` if nothing is left, `_FULL` if the next message has to
         wait, and None if there is more.
@@ -264,7 +264,7 @@ class Server:
         return None
 
     async def _beat(self) -> None:
-        """Ask the silent whether they are still there, and drop those that are not."""
+        """Send pings to silent clients, and drop those that stay silent."""
         pause = self._settings.heartbeat
         while True:
             await trio.sleep(pause / 2)
@@ -274,7 +274,7 @@ class Server:
 
 
 class _Connection:
-    """What the server knows about one connection."""
+    """The state of one connection."""
 
     def __init__(
         self,
@@ -297,12 +297,12 @@ class _Connection:
         self.transport = Transport(stream, supervisor.batch.soon, self._sent, end)
 
     def say(self, text: bytes) -> None:
-        """A message for the client; if it has not read too many, that is the end of it."""
+        """Send a message to the client; drop the client if it has too much unread output."""
         self.transport.send_text(text)
         self._look_at_outbox(len(text))
 
     def answer_ping(self, payload: bytes) -> None:
-        """A pong, for which the same holds."""
+        """Send a pong; the same holds."""
         self.transport.send_pong(payload)
         self._look_at_outbox(len(payload))
 
@@ -311,7 +311,7 @@ class _Connection:
             self.drop("it did not read what it was sent (JEFE_MAX_OUTBOX)")
 
     def drop(self, why: str) -> None:
-        """End the connection without a word: who does not read cannot be told."""
+        """End the connection without a close frame, because a client that does not read cannot be told."""
         if self.dropped_for is None:
             self.dropped_for = why
             self.log.warning("client.dropped", why=why)
@@ -322,19 +322,19 @@ class _Connection:
         self.drop("too much is held for all clients (JEFE_MAX_BUFFERED)")
 
     def wind_up(self) -> None:
-        """The end is asked for; see `jefe.fronts.shutdown.Client`."""
+        """Wind up; see `jefe.fronts.shutdown.Client`."""
         assert self.session is not None
         self.session.wind_up(self._leave)
 
     def abandon(self) -> int:
-        """There is no more time."""
+        """The grace time is over."""
         assert self.session is not None
         count = self.session.abandon()
         self._leave()
         return count
 
     def _leave(self) -> None:
-        """The connection ends when all that was said has left."""
+        """End the connection when all output is sent."""
         self._is_leaving = True
         if not self.transport.size:
             self._end()

@@ -1,14 +1,14 @@
-"""A session: what one client of the Hexput server has asked for, and what it is told. No I/O.
+"""A session: the requests of one client of the Hexput server, and their answers. No I/O.
 
-Messages come in by `handle`, answers go out by a function call, whenever they are there. Invariants:
+Messages come in by `handle`; answers go out by a function call, as soon as they are known. Invariants:
 
 - Every request that has an id is answered exactly once, unless the session is closed before.
-- Whatever a client sends, it gets an answer, and its next message counts.
-- What it has asked for is bounded: in number and size, those that wait for the client included. Further
-  requests are refused. Its messages need not be read while the session `is_heavy`: then as many executions
-  are worked on as may be, or the client is slow to take answers. Executions that wait for the client do
-  not make it so, or the client's replies would never be read.
-- After `close` nothing is sent, and nothing that it asked for is worked on.
+- Whatever a client sends, it gets an answer, and its next message is handled.
+- Its requests are bounded in number and size, including those that wait for the client. Further requests are
+  refused. While the session `is_heavy`, its messages should not be read: then as many executions as allowed
+  are under way, or the client is slow to read answers. Executions that wait for the client do not count,
+  because otherwise its replies would never be read.
+- After `close` nothing is sent, and its requests are cancelled.
 """
 
 from collections.abc import Callable
@@ -42,7 +42,7 @@ _COMPLAINTS: Final = 20
 
 
 class Work:
-    """What a client has asked for, and has not been answered."""
+    """A request of a client without its answer yet."""
 
     __slots__ = ("asked", "id", "is_sandbox_wanted", "question", "run", "secret", "session", "size")
 
@@ -57,11 +57,11 @@ class Work:
         self.question: Question | None = None
 
     def secret_for(self, run: Run) -> bytes:
-        """What is secret to this execution, as far as the script that makes a host call may send it along."""
+        """The secret of this execution, if the script that makes the host call may send it."""
         return self.secret if self.session.client.namespace.hears(run.namespace) else b""
 
     def resumed(self) -> None:
-        """It waited for the client, and goes on."""
+        """It waited for the client, and continues."""
         self.session.resumed(self)
 
 
@@ -69,8 +69,8 @@ class Session:
     """One client.
 
     Args:
-        client: on whose account, and in whose namespace, things are done.
-        log: where what is logged says which connection it is about.
+        client: its account and its namespace.
+        log: a logger that names the connection.
         supervisor: carries the requests out.
         timers: the timeouts of remote functions.
         settings: the limits.
@@ -91,7 +91,7 @@ class Session:
     ) -> None:
         self.client = client
         self.flow = Flow(client, settings.max_in_flight, waiting)
-        """How much is in flight: while it is heavy, no messages should be read."""
+        """The load in flight: while it is heavy, no messages should be read."""
         self._supervisor = supervisor
         self._settings = settings
         self._send = send
@@ -117,7 +117,7 @@ class Session:
     # -------------------------------------------------------------------------------------- what comes in
 
     def handle(self, text: str | bytes) -> None:
-        """A message of the client."""
+        """Handle a message of the client."""
         try:
             message = messages.decode(text)
         except messages.Unreadable as error:
@@ -143,7 +143,7 @@ class Session:
         action(message, len(text))
 
     def close(self) -> None:
-        """The client has gone: drop everything."""
+        """The client is gone: cancel everything."""
         self._is_closed = True
         works = [work for same in self._works.values() for work in same]
         for work in works:
@@ -155,17 +155,17 @@ class Session:
 
     @property
     def count(self) -> int:
-        """How many requests have been taken on and not been answered."""
+        """The number of accepted requests without an answer yet."""
         return self._count
 
     def wind_up(self, on_idle: Callable[[], None]) -> None:
-        """Take nothing new on; `on_idle` is called when everything is answered."""
+        """Refuse new requests; `on_idle` is called when everything is answered."""
         self._on_idle = on_idle
         if not self._count:
             on_idle()
 
     def abandon(self) -> int:
-        """Answer everything: it is not going to be carried out. Returns how much that was."""
+        """Refuse everything in flight. Returns the number of requests."""
         works = [work for same in self._works.values() for work in same]
         for work in works:
             self._drop(work)
@@ -174,7 +174,7 @@ class Session:
         return len(works)
 
     def resumed(self, work: Work) -> None:
-        """It waited for the client, and is worked on again."""
+        """An execution that waited for the client continues."""
         self.flow.resumed(work.size)
 
     # ----------------------------------------------------------------------------------------- requests
@@ -186,7 +186,7 @@ class Session:
             work.asked = self._supervisor.submit_parse(self.client, request, partial(self._answered, work))
 
     def _answered(self, work: Work, answer: Answer) -> None:
-        """A request that is no run has been carried out, or not."""
+        """Answer a request that is not a run."""
         if isinstance(answer, Parsed):
             self._succeed(work, answer.tree)
         elif isinstance(answer, Accepted):
@@ -243,7 +243,7 @@ class Session:
             self._refuse(work, answer)
 
     def _call(self, run: Run, name: str, arguments: bytes) -> None:
-        """The script, or a named script that it called, makes a host call."""
+        """Handle a host call of the script, or of a named script that it called."""
         work: Work = run.tag
         self._withdraw(work)
         self.flow.paused(work.size)
@@ -269,7 +269,9 @@ class Session:
             self._succeed(work, encode(self._supervisor.script_names(self.client.namespace)))
 
     def _stats(self, message: Message, size: int) -> None:
-        """Figures of a script that the client sees; those of the whole server are the operator's."""
+        """Answer the figures of a script that the client sees; those of the whole server are the
+        operator's.
+        """
         work = self._admit(message, size)
         if work is None:
             return
@@ -285,7 +287,7 @@ class Session:
             self._succeed(work, encode(figures))
 
     def _cancel(self, message: Message, size: int) -> None:
-        """The executions of that id end here, and are answered so."""
+        """Cancel the executions of that id, and answer them."""
         works = [work for work in self._works.get(bytes(message.id), []) if work.run or work.asked]
         for work in works:
             self._drop(work)
@@ -296,7 +298,7 @@ class Session:
     # ------------------------------------------------------------------------------------------ answers
 
     def _admit(self, message: Message, size: int) -> Work | None:
-        """Take a request on; if there are too many, or this is the end, it is refused."""
+        """Accept a request, or refuse it if there are too many or the server is ending."""
         if self._on_idle is not None:
             sentence = f"The request was refused: {SHUTTING_DOWN}"
             self._send(messages.failed(message.id, sentence, "ShuttingDown"))
@@ -345,7 +347,7 @@ class Session:
             self._on_idle()
 
     def _drop(self, work: Work) -> None:
-        """Nobody wants it any more, neither the children nor the client is to go on with it."""
+        """Cancel it, in the children and at the client."""
         self._withdraw(work)
         if work.run is not None:
             work.run.cancel()
@@ -354,8 +356,8 @@ class Session:
             work.asked.cancel()
 
     def _withdraw(self, work: Work) -> None:
-        """It does not wait for the client any more. A run can end while it does: with a child that died, if
-        its journal is too long to begin it again.
+        """Stop waiting for the client. A run can end while it waits, if its child died and its journal is too
+        long for a replay.
         """
         if work.question is not None:
             self._bridge.withdraw(work.question)

@@ -10,7 +10,7 @@ from jefe.settings import SettingsError
 
 
 class HexputSettings(FrontSettings, frozen=True, kw_only=True, forbid_unknown_fields=True):
-    """What the Hexput server alone is told; see `jefe.settings.BaseSettings`."""
+    """The Hexput server's own settings; see `jefe.settings.BaseSettings`."""
 
     front = "hexput"
     protocol = "Hexput over WebSocket"

@@ -1,14 +1,14 @@
 """The bytes of one WebSocket connection, under trio-websocket at first, and then without it.
 
-trio-websocket shakes hands: until then this is its stream. Behind the end of the request for the upgrade it
-gets no byte more; from there on the connection's own task receives. What the server has to say comes by plain
-function calls, and there may be many of them at once: each becomes a frame in the outbox, and all that came
-up in one batch leaves in one system call, without a task switch. Guarantees:
+trio-websocket does the handshake; until then this is its stream. It gets no byte after the end of the upgrade
+request; from there on the connection's own task receives. The server sends by plain function calls: each
+message becomes a frame in the outbox, and all frames of one batch leave in one system call, without a task
+switch. Guarantees:
 
 - Only whole frames are appended, so no two ever mix.
 - `heard_at` and `moved_at` tell when the peer last sent, and last took, something.
-- Of a request for the upgrade no more is read than `LONGEST_REQUEST` bytes and what comes with the last.
-- After a close frame, and when the peer has ended its side, nothing is written, whoever tries.
+- At most `LONGEST_REQUEST` bytes of an upgrade request are read, and what arrives with the last of them.
+- After a close frame, and when the peer has ended its side, nothing is written.
 """
 
 import re
@@ -30,10 +30,10 @@ NO_WEBSOCKET: Final = (
     b"HTTP/1.1 400 Bad Request\r\nConnection: close\r\nContent-Type: text/plain; charset=utf-8\r\n"
     b"Content-Length: %d\r\n\r\n%b" % (len(_SENTENCE), _SENTENCE)
 )
-"""What a request is answered that is none for an upgrade."""
+"""The answer to a request that does not ask for an upgrade."""
 
 LONGEST_REQUEST: Final = 16 * 1024
-"""How long a request for the upgrade may be, in bytes."""
+"""The longest upgrade request, in bytes."""
 
 _TOO_LONG: Final = b"A request for the upgrade has at most %d bytes.\n" % LONGEST_REQUEST
 
@@ -41,7 +41,7 @@ TOO_LONG: Final = (
     b"HTTP/1.1 431 Request Header Fields Too Large\r\nConnection: close\r\n"
     b"Content-Type: text/plain; charset=utf-8\r\nContent-Length: %d\r\n\r\n%b" % (len(_TOO_LONG), _TOO_LONG)
 )
-"""What a longer one is answered."""
+"""The answer to a longer one."""
 
 _LINGER: Final = 2.0
 """How long, in seconds, a peer's last bytes are waited for, so that the kernel does not take our last ones
@@ -49,7 +49,7 @@ back."""
 
 
 class Transport(trio.abc.Stream):
-    """One connection: the stream that trio-websocket shakes hands on, and what follows.
+    """One connection: the stream of trio-websocket's handshake, and what follows.
 
     Args:
         stream: the socket, or TLS on it.
@@ -114,7 +114,7 @@ class Transport(trio.abc.Stream):
         return data
 
     def has_peer_ended(self) -> bool:
-        """Whether the peer has ended its side, or has gone, however much of what it sent is unread."""
+        """Whether the peer has ended its side, or is gone, even if some of its input is unread."""
         stream = self._stream.transport_stream if isinstance(self._stream, trio.SSLStream) else self._stream
         fd = descriptor(stream)
         if fd is None:
@@ -133,8 +133,8 @@ class Transport(trio.abc.Stream):
     async def linger(self) -> None:
         """End our side, and read for a moment what the peer still sends.
 
-        A socket that is closed with unread bytes in it takes back what it has sent: the frame that says why.
-        A peer that has not taken all of that is not waited for.
+        Closing a socket with unread bytes makes the system discard what was sent last: the frame that says
+        why. A peer that has not read all of that is not waited for.
         """
         if self._outbox.size:
             return
@@ -148,8 +148,8 @@ class Transport(trio.abc.Stream):
                 pass
 
     def break_off(self) -> None:
-        """Throw away what has not left, and what comes: the socket is about to be closed, and another one may
-        get its number.
+        """Discard unsent output and further input: the socket is about to be closed, and another one may get
+        its number.
         """
         self._outbox.break_off()
 

@@ -3,17 +3,16 @@
 Invariants:
 
 - Every message gets one answer, and answers leave in the order of the messages.
-- The messages of one client take effect in their order: an evaluation or an access to variables begins when
-  those before it that name something that it names, too, have ended. Evaluations that have no name in common
-  are worked on at a time.
-- Nothing of a message is looked at before its token. Until the first right one, a line has 4 KiB at most, and
-  the first that is no message ends the connection; one that looks like HTTP does so without an answer, so
-  that no web page can have its browser say something here. How long that may take, and how many such
-  connections there are, is not said here (jefe/fronts/connections.py).
-- When the end is asked for (`jefe.fronts.shutdown.Shutdown`), nothing more is read, what was asked for is
-  answered, and the connection ends.
-- Memory is bounded: a client that sends faster than it is answered, or does not take its answers, is not read
-  from, and one that is silent for too long is dropped. The unfinished lines of all clients are bounded
+- The messages of one client take effect in their order: an evaluation, or an access to variables, begins when
+  all earlier ones that name one of its names have ended. Evaluations without a common name run concurrently.
+- The token of a message is checked before anything else of it. Until the first right token, a line has at
+  most 4 KiB, and the first line that is not a message ends the connection; one that looks like HTTP ends it
+  without an answer, so that no web page can have its browser say something here. The time limit for that, and
+  the bound on such connections, are in jefe/fronts/connections.py.
+- When the end is asked for (`jefe.fronts.shutdown.Shutdown`), the server stops reading, answers what was
+  asked for, and closes the connection.
+- Memory is bounded: the server stops reading a client that sends faster than it is answered, or does not read
+  its answers, and drops one that is silent for too long. The unfinished lines of all clients are bounded
   together (`Shared.hold`).
 """
 
@@ -60,7 +59,7 @@ _COMPLAINTS: Final = 20
 """How many malformed messages of one client are logged one by one."""
 
 _HTTP: Final = re.compile(rb"[A-Za-z-]+ +[^ ]+ +HTTP/[0-9]")
-"""How a request of HTTP begins."""
+"""The beginning of an HTTP request."""
 
 _TLS: Final = 0x16
 """The first byte that a client of TLS sends; no message begins with it."""
@@ -69,12 +68,12 @@ Stream = trio.SocketStream | trio.SSLStream[trio.SocketStream] | trio.StapledStr
 
 
 class Reply:
-    """An answer that is not known yet; for an evaluation also what it was given.
+    """An answer that is not known yet; for an evaluation also its input.
 
     Attributes:
         id: JSON text of the message's id; empty if it has none.
         place: of the answer among the others.
-        taken: the variables that the evaluation was given.
+        taken: the variables given to the evaluation.
         sandbox: the same as JSON text.
         size: of its expression, in characters.
         run: the evaluation, while it is under way.
@@ -95,11 +94,11 @@ class Connection:
     """A client.
 
     Args:
-        shared: what it has in common with the others.
+        shared: the state that all clients share.
         stream: the client's; it is not closed here.
         host: where it comes from.
-        prove: called when the client has shown the right token for the first time; says whether there is a
-            place for it (`jefe.fronts.connections.Visit.prove`).
+        prove: called when the client has shown the right token for the first time; returns whether there is
+            a place for it (`jefe.fronts.connections.Visit.prove`).
     """
 
     def __init__(
@@ -140,9 +139,9 @@ class Connection:
         self._malformed = 0
 
     async def converse(self, shutdown: Shutdown | None = None) -> None:
-        """Serve the client until it ends, or stays silent; everything that it asked for is answered.
+        """Serve the client until it closes, or stays silent; answer everything that it asked for.
 
-        `shutdown` asks for the end; None: nobody does.
+        `shutdown` asks for the end; None: nothing does.
         """
         shutdown = shutdown or Shutdown()
         self._shared.connections.add(self)
@@ -165,13 +164,13 @@ class Connection:
             self._drop()
 
     def wind_up(self) -> None:
-        """The end is asked for; see `jefe.fronts.shutdown.Client`."""
+        """Wind up; see `jefe.fronts.shutdown.Client`."""
         self._no = SHUTTING_DOWN
         if self._is_listening:
             self._listening.cancel()
 
     def abandon(self) -> int:
-        """There is no more time."""
+        """The grace time is over."""
         self._no = CANCELLED
         runs = list(self._runs)
         for run in runs:
@@ -198,7 +197,7 @@ class Connection:
             await self._take([rest])
 
     async def _read_unproven(self, data: bytes) -> bytes:
-        """Read line by line until the token has been shown; what is left then, of which lines may be long."""
+        """Read line by line until the token has been shown; returns the rest, whose lines may be long."""
         if not self._has_spoken and not self._lines.held and data[0] == _TLS:
             self._refuse_line(ProtocolError("this is TLS, which this server does not speak (JEFE_TLS_CERT)"))
         while data and not self._proof and not self._is_over:
@@ -213,7 +212,7 @@ class Connection:
         await self._take(lines)
 
     async def _take(self, lines: list[bytes | Oversized]) -> None:
-        """Handle lines, in turns with what others send."""
+        """Handle lines, in turns with other clients."""
         done = 0
         while done < len(lines) and not self._is_over:
             if self._flow.is_heavy:
@@ -226,7 +225,7 @@ class Connection:
                 await trio.lowlevel.checkpoint()
 
     def _handle_some(self, lines: list[bytes | Oversized], start: int) -> int:
-        """Handle lines, as many as one turn may have, or until one has to wait; returns how many."""
+        """Handle the lines of one turn, or until one must wait; returns how many."""
         end = self._batch.end_of_turn()
         for number in range(start, len(lines)):
             if number > start and (self._flow.is_busy or perf_counter() > end):
@@ -237,7 +236,7 @@ class Connection:
         return len(lines) - start
 
     async def _receive(self) -> bytes:
-        """The next bytes; empty when there are none to come."""
+        """The next bytes; empty at the end of input."""
         if self._is_over or self._no or self._out.broken:
             return b""
         self._is_listening = True
@@ -247,7 +246,7 @@ class Connection:
         return data
 
     def drop_if_silent(self, now: float) -> None:
-        """Drop the client if it has been silent for too long, and nothing is being done for it."""
+        """Drop the client if it has been silent for too long, and no evaluation of it is under way."""
         if self._runs or not self._is_listening:
             self._heard_at = now
             return
@@ -257,7 +256,7 @@ class Connection:
             self._listening.cancel()
 
     def _make_room(self) -> None:
-        """Too much is held for all clients, and this one is the one to go."""
+        """Drop this client, because too much is held for all clients."""
         _log.warning(
             "client.dropped", peer=self._host, why="too much is held for all clients (JEFE_MAX_BUFFERED)"
         )
@@ -278,7 +277,7 @@ class Connection:
         return trio.current_time() - self._answered_at < GOODBYE
 
     def _drop(self) -> None:
-        """Let go of everything that is under way."""
+        """Cancel everything in flight."""
         self._shared.connections.discard(self)
         self._out.break_off()
         self._batch.run(self._cancel_all)
@@ -293,7 +292,7 @@ class Connection:
         self._runs.clear()
 
     async def _until(self, condition: Callable[[], bool]) -> None:
-        """Wait for something that answers bring about, or the client; one that does nothing is dropped."""
+        """Wait for an event that answers or the client cause; drop a client that does nothing."""
         while not condition() and not self._out.broken:
             with trio.move_on_after(self._own.idle_timeout) as patience:
                 await self._flow.until(condition)
@@ -303,7 +302,7 @@ class Connection:
                 self._flow.break_off()
 
     def _sent(self) -> None:
-        """Answers have left, or cannot."""
+        """Answers were sent, or cannot be sent any more."""
         self._answered_at = trio.current_time()
         self._hold()
         if self._out.broken:
@@ -316,7 +315,7 @@ class Connection:
     # ---------------------------------------------------------------------------------------- messages
 
     def _handle(self, line: bytes | Oversized) -> None:
-        """Handle one line; if the server is to answer one only, that was it."""
+        """Handle one line; with `oneshot` it is the only one."""
         try:
             if isinstance(line, Oversized):
                 raise ProtocolError(self._too_long())
@@ -349,7 +348,7 @@ class Connection:
         self._fail(error.id, PROTOCOL_ERROR, error.detail)
 
     def _admit(self, message: messages.Message) -> None:
-        """Look at the token of a message, and then at the rest. Raises ProtocolError."""
+        """Check the token of a message, and then the rest. Raises ProtocolError."""
         if not self.is_proven and self._shared.guard.must_wait(self._address):
             self._later = partial(self._wait_for_turn, message)
             return
@@ -375,7 +374,9 @@ class Connection:
         )
 
     def _enter(self, message: messages.Message) -> bool:
-        """Have the client served, which has shown the token. False: there are too many, which it is told."""
+        """Count the client, which has shown the token, as served. False: there are too many, and it is told
+        so.
+        """
         if not self._prove():
             _log.warning(
                 "client.refused", peer=self._host, reason="there are too many (JEFE_MAX_CONNECTIONS)"
@@ -392,12 +393,12 @@ class Connection:
         return True
 
     async def _wait_for_turn(self, message: messages.Message) -> None:
-        """Its address has shown too many wrong tokens: wait until the next one may be looked at."""
+        """Wait until the next token of this address may be checked, after too many wrong ones."""
         await self._shared.guard.turn(self._address, is_first=not self._has_failed)
         await self._again(partial(self._look_at_token, message))
 
     async def _again(self, handle: Callable[[], None]) -> None:
-        """Go on with a message that had to wait."""
+        """Continue with a message that had to wait."""
 
         def work() -> None:
             try:
@@ -413,7 +414,7 @@ class Connection:
             self._is_over = True
 
     def _carry_out(self, message: messages.Message) -> None:
-        """Do what a message asks for, whose token was right. Raises ProtocolError."""
+        """Do what a message with the right token asks for. Raises ProtocolError."""
         if self._no:
             self._fail(message.request_id, EVALUATION_ERROR, self._no, {"reason": self._no})
             return
@@ -445,7 +446,7 @@ class Connection:
         )
 
     def _in_turn(self, action: Callable[[Any], None], names: Any) -> None:
-        """Do something with names, when what was asked before, and has to do with one of them, has ended."""
+        """Do something with names when all earlier work on these names has ended."""
         if self._runs and not self._touched.isdisjoint(names):
             self._later = partial(self._when_idle, partial(action, names))
         else:
@@ -532,7 +533,7 @@ class Connection:
             self._flow.check()
 
     def _text_of(self, reply: Reply, run: Run) -> bytes:
-        """Keep what an evaluation changed; the line that tells what it came to."""
+        """Keep what an evaluation changed; returns the line of its answer."""
         answer = run.answer
         if isinstance(answer, Finished):
             try:
@@ -565,7 +566,7 @@ class Connection:
     # ----------------------------------------------------------------------------------------- answers
 
     def _say(self, text: bytes) -> None:
-        """Answer a message that is carried out at once, behind those before it."""
+        """Answer a message that is carried out at once, behind the earlier answers."""
         self._ordered.fill(self._ordered.place(), text)
 
     def _fail(

@@ -1,10 +1,10 @@
 """JSON whose object keys may stand without quotes, `{ e: "2 + 2" }`, made strict.
 
-Only keys: every other word, and everything within strings, stays as it is, and what was no JSON for another
-reason is none afterwards. The source is the OAF document, which prints its requests so.
+Only keys change: every other word, and everything within strings, stays as it is, and a text that is not JSON
+for another reason still is not. The OAF document prints its requests in this form.
 
-Everything but a bare key is skipped inside one pattern that cannot backtrack, so the cost is linear in the
-text and small; bare keys cost more, and their number is bounded.
+One pattern that cannot backtrack skips everything but bare keys, so the cost is linear in the text, and
+small. Bare keys cost more, and their number is bounded.
 """
 
 import re

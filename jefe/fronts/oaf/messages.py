@@ -4,7 +4,7 @@ Source: the OAF document, and docs/reference/protocols.md section 3. What is gua
 
 - Lines end with LF; a CR before it is white space. The cost of framing is linear in the bytes, and no more
   than one line of the greatest size is held.
-- A message is opened in two steps: the token can be looked at before anything else of it is.
+- A message is opened in two steps: the token can be checked before anything else of the message.
 - Every answer is one line without an LF inside.
 
 JSON text travels as `bytes`, and empty bytes mean "absent".
@@ -30,20 +30,20 @@ AUTHENTICATION_ERROR: Final = "AuthenticationError"
 PROTOCOL_ERROR: Final = "ProtocolError"
 
 EXCEPTION: Final = "__OAF__Exception: "
-"""How an error begins that is told as a string."""
+"""The beginning of an error in the form `string`."""
 
 FIRST_LINE: Final = 4096
 """How long a line may be before the token has been shown, in bytes."""
 
 _LONGEST_MESSAGE: Final = 10_000
-"""How much of an error's message is told, in characters."""
+"""The longest message of an error that is sent, in characters."""
 
 
 class ProtocolError(Exception):
-    """A message that is none.
+    """A message that cannot be decoded.
 
     Attributes:
-        detail: what is wrong with it, in one sentence.
+        detail: why, in one sentence.
         id: JSON text, the id of the message if one could be read.
     """
 
@@ -60,7 +60,7 @@ class Lines(Framer):
     """Cuts a stream of bytes into lines, which LF ends; blank ones are left out (a CR is white space).
 
     Args:
-        max_size: the longest line to let through, in bytes.
+        max_size: the longest line accepted, in bytes.
     """
 
     def __init__(self, max_size: int) -> None:
@@ -91,11 +91,11 @@ class Evaluate(NamedTuple):
 
 
 class Ping(NamedTuple):
-    """Is the server there?"""
+    """Ask whether the server is there."""
 
 
 class Status(NamedTuple):
-    """How is it?"""
+    """Ask for the server's state."""
 
 
 class Stats(NamedTuple):
@@ -134,17 +134,17 @@ class Message(msgspec.Struct, frozen=True):
 
     @property
     def token(self) -> str | None:
-        """What it shows as its token; None if that is missing, or no text."""
+        """The token that it shows; None if that is missing, or not a string."""
         return _text(self.t)
 
     @property
     def request_id(self) -> bytes:
-        """Its id as JSON text, if it has one that can be repeated: a text or a number."""
+        """Its id as JSON text, if that is a string or a number."""
         text = bytes(self.id)
         return text if text[:1] in _FIRST_OF_ID else b""
 
     def request(self) -> Request:
-        """What it asks for. Raises ProtocolError."""
+        """The request that it makes. Raises ProtocolError."""
         text = bytes(self.id)
         if text not in (b"", b"null") and text[:1] not in _FIRST_OF_ID:
             raise ProtocolError("id must be a text or a number")
@@ -176,7 +176,7 @@ _limits: Final[msgspec.json.Decoder[protocol.Limits | None]] = msgspec.json.Deco
 
 
 def open_message(line: bytes) -> Message:
-    """Open the message that a line is. Raises ProtocolError."""
+    """Open the message of a line. Raises ProtocolError."""
     try:
         if not line.isascii():
             line.decode()  # the decoder does not check the UTF-8 of raw parts
@@ -195,7 +195,7 @@ def open_message(line: bytes) -> Message:
 
 
 def _open_slowly(line: bytes, error: msgspec.DecodeError) -> Message:
-    """Open what is no strict JSON, or holds unpaired surrogates."""
+    """Open a line that is not strict JSON, or holds unpaired surrogates."""
     text = line.decode()
     is_loose = loose_json.is_loose(text)
     if not is_loose and rb"\u" not in line:
@@ -211,7 +211,7 @@ def _explain(error: ValueError) -> str:
 
 
 def _text(raw: Raw) -> str | None:
-    """The string that JSON text is; None if it is none."""
+    """The string of a JSON text; None if the text is not a string."""
     try:
         return _string.decode(raw)
     except msgspec.ValidationError:
@@ -284,7 +284,7 @@ _READERS: Final[tuple[tuple[str, Callable[[Raw], Request]], ...]] = (
     ("vars_get", _get),
     ("vars_set", _set),
 )
-"""What a message can ask for. If it asks for several things, the first one counts."""
+"""The requests that a message can make. If it makes several, the first of this table counts."""
 
 
 # -------------------------------------------------------------------------------------------- answers

@@ -1,14 +1,14 @@
-"""The OAF server: a front that evaluates expressions over TCP, for those who have the token.
+"""The OAF server: a front that evaluates expressions over TCP, for clients that have the token.
 
-Source: the OAF document, and docs/reference/protocols.md section 3. What a client may ask, and in which
-order it is answered, is said in oaf_connection.py; where it listens, and how many clients there may be, in
-listen.py.
+Source: the OAF document, and docs/reference/protocols.md section 3. jefe/fronts/oaf/connection.py says what a
+client may ask and in which order it is answered; jefe/fronts/listen.py, where the server listens;
+jefe/fronts/connections.py, how many clients there may be.
 
 Invariants:
 
-- A connection is one task with its own nursery; whatever goes wrong in it ends this connection and no other.
-  When it ends, so does all that its client asked for.
-- There is always a token. It is shown, once, only if nobody chose it, and it is never logged.
+- A connection is one task with its own nursery. A failure in it ends this connection and no other. When the
+  connection ends, so does all that its client asked for.
+- There is always a token. It is shown once, only if nobody chose it, and never logged.
 """
 
 from typing import Final
@@ -33,9 +33,9 @@ async def serve_oaf(
     shutdown: Shutdown | None = None,
     task_status: trio.TaskStatus[None] = trio.TASK_STATUS_IGNORED,
 ) -> None:
-    """Serve the clients that come through a door, until cancelled.
+    """Serve the clients of a door, until cancelled.
 
-    `shutdown` asks for the end; None: nobody does.
+    `shutdown` asks for the end; None: nothing does.
     """
     shutdown = shutdown or Shutdown()
     server = Server(supervisor, door.settings, door.token, shutdown)
@@ -46,11 +46,11 @@ async def serve_oaf(
 
 
 FRONT: Final = Front(OafSettings, serve_oaf, makes_token=True)
-"""What it is to those who start it."""
+"""The row of this front."""
 
 
 class Server:
-    """All connections of one server, and what they share.
+    """All connections of one server, and their shared state.
 
     Args:
         supervisor: evaluates.
@@ -66,7 +66,7 @@ class Server:
         self._shared = Shared(supervisor, settings, token)
 
     async def run(self) -> None:
-        """Do, for ever, what is done for all connections together."""
+        """Do the periodic work for all connections together, until cancelled."""
         await self._shared.run()
 
     async def serve(self, stream: Stream, visit: Visit) -> None:

@@ -8,7 +8,7 @@ from jefe.fronts.settings import Address, FrontSettings, Port, Token
 
 
 class OafSettings(FrontSettings, frozen=True, kw_only=True, forbid_unknown_fields=True):
-    """What the OAF server alone is told; see `jefe.settings.BaseSettings`."""
+    """The OAF server's own settings; see `jefe.settings.BaseSettings`."""
 
     front = "oaf"
     protocol = "expressions over TCP"

@@ -1,6 +1,6 @@
-"""What the clients of one OAF server have in common: the variables, the guard, and what is done for all.
+"""The state that the clients of one OAF server share: the variables, the guard, and periodic work.
 
-Invariant: what clients ask for at a time leaves together, in one write a child, however many they are.
+Invariant: what clients ask for at the same time is sent together, in one write for each child.
 """
 
 from collections.abc import Callable
@@ -21,14 +21,14 @@ _T = TypeVar("_T")
 
 
 class Client(Protocol):
-    """A connection, as far as it matters here."""
+    """A connection as this module sees it."""
 
     def drop_if_silent(self, now: float) -> None:
         """Drop it if it has been silent for too long; `now` is the time of the trio clock."""
 
 
 class Shared:
-    """What all connections of one server have in common.
+    """The shared state of all connections of one server.
 
     Args:
         supervisor: evaluates.
@@ -44,15 +44,15 @@ class Shared:
         self.guard = Guard()
         self.started = trio.current_time()
         self.evaluating = 0
-        """How many evaluations are queued or running."""
+        """The number of evaluations that are queued or running."""
         self.connections: set[Client] = set()
 
     async def run(self) -> None:
-        """Do, for ever, what is done for all connections together."""
+        """Do the periodic work for all connections together, until cancelled."""
         await self._drop_silent()
 
     def batch(self, work: Callable[_P, _T], *args: _P.args, **kwargs: _P.kwargs) -> _T:
-        """Do a client's batch of work. With many clients at a time it leaves together with theirs."""
+        """Do a client's batch of work. With many clients at a time, their work is sent together."""
         batch = self.supervisor.batch
         return (batch.join if self.evaluating > 1 else batch.run)(work, *args, **kwargs)
 

@@ -1,18 +1,17 @@
 """The variables that a server keeps for its scripts, shared by all its clients.
 
-A run does not hold the variables while it works: it takes a copy of those that its text names, and afterwards
-only what it changed is written back. So any number of runs work at a time, and
+A run does not lock the variables: it takes a copy of those that its text names, and afterwards only what it
+changed is written back. So any number of runs can work concurrently, and
 
-- a run sees one state of the variables: that of the moment in which it took them;
-- what a run changed is written back at once and as a whole, or, if that would be too much, not at all;
-- runs that change different variables lose nothing of each other's; of the same variable the last writer's
-  value stays, whole.
+- a run sees one state of the variables, that of the moment in which it took them;
+- the changes of a run are written back together, or, if they would be too large, not at all;
+- concurrent runs may change different variables safely; of the same variable the last written value stays.
 
-A variable is JSON text here, and is never looked into, but for one question: whether a run gave back the same
-value in other words (`same_value`).
+A variable is JSON text here. It is decoded for one purpose only: to see whether a run gave back the same
+value in another form (`same_value`).
 
-The names that a script can touch are words of its text: the language knows no way to name a variable by a
-string. So every word counts, wherever it stands, and nothing need be parsed.
+A script can only use names that are words of its text: the language cannot name a variable by a string. So
+every word counts, wherever it stands, and nothing needs to be parsed.
 """
 
 import json
@@ -26,26 +25,26 @@ from msgspec import Raw
 from child.protocol.depth import deeply
 
 SECRET: Final = "secret_data"
-"""The one name that the language keeps from scripts."""
+"""The name that the language hides from scripts."""
 
 _WORD: Final = re.compile("[A-Za-z_][A-Za-z0-9_]*")
 SHORT: Final = 64 * 1024
 _TURN: Final = 4096
 
 Taken = dict[str, bytes]
-"""What a run was given: JSON text of values, by name."""
+"""The variables given to a run: JSON text by name."""
 
 
 class VariablesFull(Exception):
-    """There would be too many variables, or too large ones; nothing was changed. The text is a sentence."""
+    """The variables would be too many or too large; nothing was changed. The text is a sentence."""
 
 
 class Variables:
     """The variables of one server.
 
     Args:
-        most: how many there may be.
-        largest: how large they may be together, names and values, in bytes.
+        most: the largest number of variables.
+        largest: the largest size of names and values together, in bytes.
     """
 
     def __init__(self, most: int, largest: int) -> None:
@@ -70,8 +69,8 @@ class Variables:
         """Keep what a run changed.
 
         Args:
-            taken: what it was given.
-            left: what it left behind, all of its variables.
+            taken: the variables given to it.
+            left: all variables that it left behind.
 
         Raises:
             VariablesFull: nothing is kept.
@@ -91,11 +90,12 @@ class Variables:
         self._change(changed)
 
     def get(self, names: Iterable[str]) -> Taken:
-        """Those of these variables that there are, each once, in the order in which they are asked for."""
+        """The existing ones of these variables, each once, in the order of the request."""
         return {name: self._values[name] for name in names if name in self._values}
 
     def set(self, values: Mapping[str, Raw]) -> None:
-        """Set variables, all of them or none. Any name will do; scripts reach those that are names there.
+        """Set variables, all or none. Any name is accepted; scripts can use those that are names in the
+        language.
 
         Raises:
             VariablesFull: nothing is set.
@@ -147,7 +147,7 @@ def sandbox_of(taken: Taken) -> bytes:
 
 
 def same_value(one: bytes, other: bytes) -> bool:
-    """Whether two JSON texts say the same to a script: `1.0` and `1` do, `1` and `true` do not."""
+    """Whether two JSON texts are the same value to a script: `1.0` and `1` are, `1` and `true` are not."""
     try:
         return _plain(one) == _plain(other)
     except (ValueError, RecursionError):  # nothing that a script could have been given
