@@ -1,8 +1,8 @@
-"""What the supervisor answers: a few frozen types, instead of lines of JSON.
+"""The answers of the supervisor: a few frozen types, instead of lines of JSON.
 
 A child's line is decoded once (jefe/core/dialogue.py) and becomes one of these; a front turns it into the
-bytes of its protocol. In between nobody looks into JSON to learn what happened. The parts that are the
-script's own (its result, its variables, its tree) stay JSON text, which nobody decodes on the way.
+bytes of its protocol. In between nobody decodes JSON to learn what happened. The script's own parts (its
+result, its variables, its tree) stay JSON text on the way.
 """
 
 import msgspec
@@ -84,20 +84,20 @@ class Refused(msgspec.Struct, frozen=True, gc=False):
 
 
 class Accepted(msgspec.Struct, frozen=True, gc=False):
-    """A request that was carried out, and has nothing to tell: a compile or a remove."""
+    """A request that was carried out, and returns nothing: a compile or a remove."""
 
 
 class Parsed(msgspec.Struct, frozen=True, gc=False):
-    """The tree of a source, as JSON text; it may be deeper than decoders care for."""
+    """The tree of a source, as JSON text; it may be deeper than decoders accept."""
 
     tree: bytes
 
 
 class Built(msgspec.Struct, frozen=True, gc=False):
-    """A source was read.
+    """A source that was compiled, or parsed.
 
     Attributes:
-        data: what it was compiled to, or its tree.
+        data: its artifact, or its tree.
         engine: the version of the engine that did that.
         time_taken: how long it took, in milliseconds.
         calls: the functions that it calls and does not define; None if they are not known.
@@ -110,9 +110,9 @@ class Built(msgspec.Struct, frozen=True, gc=False):
 
 
 Ended = Finished | Threw | Refused
-"""What a run comes to."""
+"""The end of a run."""
 
 Answer = Finished | Threw | Refused | Accepted | Parsed | Built
-"""What any request comes to."""
+"""The answer to any request."""
 
 ACCEPTED = Accepted()

@@ -1,18 +1,19 @@
-"""Artifacts: what sources were compiled to, made once, kept here, and loaded by every child that runs them.
+"""Artifacts: compiled scripts, made once, kept here, and loaded by every child that runs them.
 
-A source is compiled by a child that never runs anything (a compiler); what comes of it is kept in the
-supervisor, which does not look into it, and goes down the pipe to each child before the first run that needs
-it there. What is guaranteed:
+A compiler, which is a child that never runs anything, compiles a source. The supervisor keeps the artifact
+without looking into it, and sends it to each child before the first run that needs it there. What is
+guaranteed:
 
-- An artifact is found by namespace, language, source and options only, and given only to a child of the very
-  version that its compiler had: of the engine, and of the interpreter. Anything else is compiled again.
-- What is kept is bounded in bytes; what was loaded longest ago goes first. The newest one always stays, so
-  whoever waited for it finds it.
-- A source is compiled once however many wait for it, and each of them is told exactly once. No client waits
-  for it longer, or is refused, because another one with much to compile asked for it first.
-- How many wait is bounded; those clients have to give that have more waiting than others.
-- Artifacts never leave this process but for its own children: no client sends or receives one, no store holds
-  one.
+- An artifact is found by namespace, language, source and options only, and sent only to a child of the same
+  version of engine and interpreter as its compiler. For any other child the source is compiled again.
+- The memory for artifacts is bounded; the one that was loaded longest ago is dropped first. The newest always
+  stays, so that those who waited for it find it.
+- A source is compiled once, however many wait for it, and each of them is told exactly once. No client waits
+  longer, or is refused, because another one with much to compile asked first.
+- The number of waiting requests is bounded; beyond it, clients that have more waiting than others are
+  refused.
+- Artifacts never leave this process except to its own children: no client sends or receives one, and no store
+  holds one.
 """
 
 from collections import Counter, OrderedDict
@@ -30,7 +31,7 @@ from jefe.settings import Settings
 
 
 class Artifact(NamedTuple):
-    """What a source was compiled to.
+    """A compiled source.
 
     Attributes:
         version: of the engine that made it; see `child.protocol.Capabilities`.
@@ -44,15 +45,16 @@ class Artifact(NamedTuple):
 
 
 OnBuilt = Callable[[Refused | None], object]
-"""Called with None when the artifact is there, or else with what is answered instead."""
+"""Called with None when the artifact is there, or else with the refusal."""
 
 
 class Waiter(NamedTuple):
-    """Who waits for an artifact.
+    """A request that waits for an artifact.
 
     Attributes:
-        on_built: is told.
-        is_wanted: whether it still waits; if nobody does, a source that has not been begun is not compiled.
+        on_built: called at the end.
+        is_wanted: whether it still waits. A source that nobody waits for, and no compiler has begun, is not
+            compiled.
     """
 
     on_built: OnBuilt
@@ -60,7 +62,7 @@ class Waiter(NamedTuple):
 
 
 class _Making:
-    """One that is being made: who waits for it, and the questions to compilers, by client."""
+    """An artifact being made: who waits for it, and the questions to compilers, by client."""
 
     __slots__ = ("questions", "waiters")
 
@@ -74,12 +76,12 @@ class _Making:
 
 
 class Artifacts:
-    """The artifacts of one supervisor, and the compiling of what is missing.
+    """The artifacts of one supervisor; it has missing ones compiled.
 
     Args:
         settings: `max_artifacts`, `max_artifact_size`, `max_compile_time` and `max_compile_mem` count here.
         metrics: counts.
-        put: has a compiler of that language asked a question.
+        put: asks a compiler of that language a question.
     """
 
     def __init__(self, settings: Settings, metrics: Metrics, put: Callable[[str, Question], object]) -> None:
@@ -90,16 +92,16 @@ class Artifacts:
         self._makings: dict[bytes, _Making] = {}
         self._waits: Counter[Client] = Counter()  # how many of those that wait are whose
         self.awaited = 0
-        """How many wait for one that is being made."""
+        """The number of requests that wait for an artifact being made."""
         self.size = 0
-        """How large those that are kept are together, in bytes."""
+        """The size of the kept artifacts together, in bytes."""
 
     def __len__(self) -> int:
         """How many are kept."""
         return len(self._kept)
 
     def get(self, version: Version, engine: str) -> Artifact | None:
-        """The artifact of a script, for an engine of that version; None if it has to be compiled."""
+        """The artifact of a script, for an engine of that version; None if it must be compiled."""
         artifact = self._kept.get(version.source_key)
         if artifact is None:
             return None

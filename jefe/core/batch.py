@@ -1,13 +1,13 @@
-"""Batches: what is asked and answered at a time leaves together.
+"""Batches: requests and answers that come up together are sent together.
 
-Requests, answers and callbacks are queued by plain function calls, many at a time, and leave when the batch
-ends: one write a child, one write a client, however many messages there were. What is guaranteed:
+Requests, answers and callbacks are queued by plain function calls, and sent when the batch ends: one write
+for each child and each client, however many messages there are. What is guaranteed:
 
-- Nothing that was queued with `soon` happens inside the call that queued it. So whoever asks for something
-  has what the call returns before anything is called back.
-- Everything that was queued happens, at the latest in the next turn of the scheduler: nobody has to remember
-  to end a batch. `run` ends one at once, which saves that turn, and is what every reader of a socket does.
-- What one thunk raises is logged, and harms no other.
+- Nothing that was queued with `soon` happens inside the call that queued it. So the caller has the call's
+  result before any callback fires.
+- Everything that was queued happens in the next turn of the scheduler at the latest: nobody has to end a
+  batch explicitly. `run` ends one at once, which saves that turn; every reader of a socket uses it.
+- An exception of one queued function is logged, and harms no other.
 """
 
 from collections.abc import Callable
@@ -26,23 +26,23 @@ _T = TypeVar("_T")
 Thunk = Callable[[], object]
 
 TURN: Final = 0.0001
-"""How long one client's messages are handled before others have their turn, in seconds; and what was begun is
-ended. Whoever has little to do has its turn again after all others: so this decides what a flood costs a
-neighbour, and its messages are what there is most of."""
+"""How long one client's messages are handled before it is the others' turn, in seconds; work that was begun
+is finished. A client with little work waits for one turn of each other client, so this decides what a flood
+costs a neighbour."""
 
 ANSWERS: Final = 0.0005
-"""The same for one child's answers, which are bounded by what it is given at a time."""
+"""The same for one child's answers, which are bounded by the work that it is given at once."""
 
 ALONE: Final = 0.01
 """The same while there is one client: larger batches are cheaper, and only the children wait."""
 
 
 class Batch:
-    """What is to happen when the work at hand is done; one a supervisor.
+    """The work that is to happen at the end of the current batch; one for each supervisor.
 
     Args:
         dispatch: called at the end of each batch, before anything else.
-        is_crowded: tells whether there are several clients, who have turns.
+        is_crowded: returns whether there are several clients, which have turns.
     """
 
     __slots__ = ("_dispatch", "_is_crowded", "_is_woken", "_thunks", "_wake", "depth")
@@ -52,7 +52,7 @@ class Batch:
         self._is_crowded = is_crowded
         self._thunks: list[Thunk] = []
         self.depth = 0
-        """How much work is under way; if there is any, the batch ends behind it."""
+        """The depth of nested work; above 0, the batch ends after it."""
         self._is_woken = False
         self._wake = trio.Event()
 
@@ -61,20 +61,20 @@ class Batch:
         return perf_counter() + (turn if self._is_crowded() else ALONE)
 
     def soon(self, thunk: Thunk) -> None:
-        """Have a function called at the end of the batch."""
+        """Call a function at the end of the batch."""
         self._thunks.append(thunk)
         if not self.depth and not self._is_woken:
             self._is_woken = True
             self._wake.set()
 
     def touch(self) -> None:
-        """Have the batch end, though there is nothing to call: something was queued elsewhere."""
+        """Have the batch end although nothing is to be called: something was queued elsewhere."""
         if not self.depth and not self._is_woken:
             self._is_woken = True
             self._wake.set()
 
     def run(self, work: Callable[_P, _T], *args: _P.args, **kwargs: _P.kwargs) -> _T:
-        """Do some work, and end the batch behind it. It cannot wait: it is a plain function."""
+        """Do some work, a plain function, and end the batch after it."""
         self.depth += 1
         try:
             return work(*args, **kwargs)
@@ -111,7 +111,7 @@ class Batch:
             _log.error("callback.failed", error=f"{type(error).__name__}: {error}", exc_info=error)
 
     async def keep(self) -> None:
-        """End, for ever, the batches that nobody ended."""
+        """End the batches that nobody ended, until cancelled."""
         while True:
             await self._wake.wait()
             self._wake = trio.Event()

@@ -1,25 +1,26 @@
-"""One child process: its pipes, whether it is alive, and whether it gets anything done.
+"""One child process: its pipes, whether it is alive, and whether it makes progress.
 
-What it is asked and what it answers is its dialogue (jefe/core/dialogue.py); here bytes are read and written,
-and the process is watched and killed. A child whose dialogue is broken is killed, as one that answers
-nothing for too long.
+Its dialogue (jefe/core/dialogue.py) has its requests and answers. This module reads and writes the bytes, and
+watches and kills the process. A child is killed if its dialogue is broken, or if it does not answer for too
+long.
 
-Three tasks a child: one receives chunks and handles all answers in them, one sends what does not fit into
-the pipe at once, one is the watchdog; a fourth passes on what the child says on stderr. They live inside
-`Child.live`, which returns when the process is dead, reaped, and its pipes are closed, also when it is
-cancelled. Whatever goes wrong in one of them, in the supervisor's own code or because the system fails, is
-this child's own failure: it is logged and the child is killed, and nobody else notices.
+A child has three tasks: one receives chunks and handles all answers in them, one sends what does not fit into
+the pipe at once, and one is the watchdog; a fourth passes on what the child writes to stderr. They live
+inside `Child.live`, which returns when the process is dead and reaped and its pipes are closed, also when it
+is cancelled. Any failure in them, in the supervisor's own code or of the system, is this child's own failure:
+it is logged, the child is killed, and nobody else notices.
 
-The watchdog is the second line of defence. The first line stands in the child (child/guard.py) and ends a
-run that takes too much while the child lives on. The second one is for what the first cannot end, and its
-means is to kill. A child answers its lines in order, so what it takes is on the account of its oldest
-unanswered line. While a line stays the oldest, it is looked at every few milliseconds:
+The watchdog is the second line of defence. The first line is inside the child (child/guard.py), and ends a
+run that takes too much while the child lives on. The second line is for what the first cannot end, and it
+kills the child. A child answers its lines in order, so what it takes is charged to its oldest unanswered
+line. While a line stays the oldest, the watchdog looks every few milliseconds:
 
-- It took more CPU time, or memory, than its run may by far: the run is to blame. CPU time is summed up over
-  the lines of a run, for its host calls may cut it into steps that are shorter than the time between looks.
-- It sleeps, although it owes an answer, for longer than the run may hold it up: the run is to blame.
-- It is stopped, or could run and gets no CPU time at all: nobody is to blame. The child is replaced, and its
-  runs begin again elsewhere. Runs of a child that gets little CPU time, on a busy machine, take longer.
+- The child took far more CPU time, or memory, than its run may: the run is to blame. The CPU time is summed
+  over the lines of a run, because host calls may cut it into steps shorter than the time between looks.
+- The child sleeps, although it owes an answer, for longer than the run may block it: the run is to blame.
+- The child is stopped, or could run and gets no CPU time at all: nobody is to blame. The child is replaced,
+  and its runs are replayed elsewhere. Runs of a child that gets little CPU time, on a busy machine, take
+  longer.
 """
 
 from collections.abc import Awaitable, Callable, Iterator
@@ -46,7 +47,7 @@ from jefe.settings import Settings
 _log = Logger()
 
 _UNKNOWN: Final = 2**60
-"""So much memory as no process has: nothing is growth, measured from here."""
+"""More memory than any process has: measured from here, nothing is growth."""
 
 _SEEN = 20.0
 """So much CPU time between two looks at a line, in milliseconds, is work; many a system's clock ticks every
@@ -57,35 +58,35 @@ _ASLEEP: Final = 1.0
 the run may hold it up, if that is shorter."""
 
 _LONG_READING: Final = 100.0
-"""A source that took a compiler so many milliseconds may have left it larger."""
+"""A source that took a compiler this many milliseconds may have left it larger."""
 
 _LOAD_MEMORY: Final = 32
-"""So many times as large as an artifact may be what it is loaded to; small objects take most, and the bytes
-themselves are there a few times for a moment."""
+"""How many times larger than an artifact its loaded form may be. Small objects take most, and for a moment
+there are several copies of the bytes."""
 
 _LOAD_TIME: Final = 2e-4
-"""So long it may take to load a byte of an artifact, in milliseconds of CPU time."""
+"""The CPU time that loading a byte of an artifact may take, in milliseconds."""
 
 _GRACE = 1.0
-"""How long a child that says no more may take to die, in seconds."""
+"""How long a child that has closed its output may take to die, in seconds."""
 
 _STDERR_LINES = 100
 _STDERR_LINE = 1000
-"""How much a child may say on stderr: lines, and characters a line."""
+"""How much of a child's stderr is logged: lines, and characters in a line."""
 
 
 class Child:
-    """A child process and what it has been asked.
+    """A child process and its jobs.
 
     Args:
         process: the running process; from now on it belongs to this object.
-        batch: gathers what leaves.
+        batch: gathers what is to be sent.
         own: the supervisor's own client.
         metrics: counts.
-        settings: bound what it may answer.
-        on_ready: called when the child has given its first sign of life.
+        settings: bound its answers.
+        on_ready: called when the child has answered its first line.
         on_settled: called when a batch of answers has been handled.
-        is_nice: whether it is to get only the processors that no other process needs.
+        is_nice: whether it gets only the processors that no other process needs.
     """
 
     def __init__(
@@ -107,27 +108,27 @@ class Child:
         self._counted = 0  # bytes that left
         self._out = Outbox(process.stdin, batch.soon, self._sent)
         self.dialogue = Dialogue(self, self._out.write, own, settings)
-        """What it was asked, knows and owes."""
+        """Its requests, the versions that it knows, and the answers that it owes."""
         self.runs = 0
-        """How many runs it has carried out, or sources it has compiled."""
+        """The number of runs that it has carried out, or of sources that it has compiled."""
         self.is_condemned = False
         """Whether the supervisor has killed it."""
         self.is_suspect = False
-        """Whether something in it took much memory, which may not have come back."""
+        """Whether something in it took much memory, which may not have been given back."""
         self.condemned: Job | None = None
         """The job because of which it was killed, if there is one."""
         self.reason = protocol.CHILD_DIED
         """Why that job fails."""
         self.why = ""
-        """Why it was killed, for the log; empty if that is nothing to be told."""
+        """Why it was killed, for the log; empty if that need not be logged."""
         self.is_broken = False
-        """Whether that is a mistake, and no limit or bad luck."""
+        """Whether a mistake is the reason, rather than a limit or bad luck."""
         self.at = ""
-        """What the script is called that it was at then."""
+        """The label of the script that it was running then."""
         self.was_orphaned = False
-        """Whether it died with the process that forked it, and not of anything that it did."""
+        """Whether it died because its zygote did."""
         self.ready_at: float | None = None
-        """When it gave its first sign of life, in seconds of the trio clock."""
+        """When it answered its first line, in seconds of the trio clock."""
         self.started_at = trio.current_time()
         self.exit_status: int | None = None
         self._process = process
@@ -148,12 +149,12 @@ class Child:
 
     @property
     def is_at_work(self) -> bool:
-        """Whether it has been seen to spend CPU time on the line that it is at."""
+        """Whether it has been seen to spend CPU time on its oldest line."""
         head = self.dialogue.head
         return head is not None and head.spent >= _SEEN
 
     def watch(self) -> None:
-        """It is about to be given jobs."""
+        """Start the watchdog: the child is about to be given jobs."""
         if not self.dialogue.pending:
             self._watchdog.start()
 
@@ -163,7 +164,7 @@ class Child:
         self._watchdog.start()
 
     def hurry(self, job: Job) -> None:
-        """The limits of a job have become narrower, and count from now on."""
+        """Apply the limits of a job, which have become narrower."""
         if self.dialogue.head is job:
             self._looked = -1
             job.spent = 0.0
@@ -205,13 +206,13 @@ class Child:
         is_broken: bool = False,
         excess: Excess | None = None,
     ) -> None:
-        """Kill it, because of this job, which fails for this reason; the others are none the wiser.
+        """Kill it because of this job, which fails for this reason; its other jobs are replayed.
 
         Args:
             job: the job to blame; None if there is none.
             reason: why that job fails, as its answer says it.
-            why: why it is killed, for the log; empty if that is nothing to be told.
-            is_broken: whether that is a mistake.
+            why: why it is killed, for the log; empty if that need not be logged.
+            is_broken: whether the reason is a mistake.
             excess: the limit that the job broke, if it is one.
         """
         if not self.is_condemned:
@@ -226,12 +227,12 @@ class Child:
             self._process.kill()
 
     def blame(self) -> None:
-        """It is dead: end the job because of which it was killed."""
+        """End the job because of which it was killed; it is dead."""
         if self.condemned is not None and not self.condemned.is_over:
             self.condemned.killed(self.reason, self._excess)
 
     async def live(self) -> None:
-        """From the first line to the last: returns when the process is dead and reaped."""
+        """Run the child's tasks; returns when the process is dead and reaped."""
         try:
             async with trio.open_nursery() as nursery:
                 nursery.start_soon(self._try, self._send)
@@ -257,7 +258,7 @@ class Child:
                         await trio.aclose_forcefully(end)
 
     async def _try(self, task: Callable[[], Awaitable[object]]) -> None:
-        """Do a part of the work; if it fails, give the child up."""
+        """Do a part of the work; if that fails, kill the child."""
         try:
             await task()
         except Exception as error:  # noqa: BLE001 - whatever it is, it concerns this child alone
@@ -339,11 +340,11 @@ class Child:
 
     @property
     def vitals(self) -> Vitals | None:
-        """What it takes now, and how it is; None if that is not known."""
+        """Its CPU time, memory and state now; None if they are not known."""
         return self._meter.read() if self._meter is not None else None
 
     def _look(self, elapsed: float) -> bool:
-        """See how it is, so many seconds after the last look; returns whether to look again."""
+        """Look at the process, this many seconds after the last look; returns whether to look again."""
         dialogue = self.dialogue
         job = dialogue.head
         if self.is_condemned or job is None:
@@ -371,7 +372,7 @@ class Child:
         return True
 
     def _judge(self, job: Job, vitals: Vitals, elapsed: float) -> None:
-        """Kill it if it takes too much for the job that it is at, or cannot work."""
+        """Kill it if it takes too much for its current job, or cannot work."""
         trouble = self._stillness.look(vitals, elapsed)
         outer = _with_load(job.outer, job.artifact_size)
         memory = vitals.memory - self._before
@@ -392,7 +393,7 @@ class Child:
             self._overran(job, job.limit * 1000, self._since * 1000)
 
     def _overran(self, job: Job, limit: float, taken: float) -> None:
-        """It took too much time, in milliseconds."""
+        """Kill it because it took too much time, in milliseconds."""
         job.overran()
         excess = Excess(f"{limit:.0f} ms", f"{taken:.0f} ms")
         self.kill(self.dialogue.blamed, protocol.TOO_MUCH_TIME, why=protocol.TOO_MUCH_TIME, excess=excess)

@@ -1,15 +1,15 @@
 """Clients, as the core knows them, and the memory that all of them share.
 
-A client is whoever asks: a connection, the application behind the pipe, a Python program. Everything that the
-supervisor does is done for one: in its namespace, in its turn, on its account. What is guaranteed:
+A client is anybody who asks: a connection, the application behind the pipe, a Python program. Everything that
+the supervisor does is done for one: in its namespace, in its turn, on its account. What is guaranteed:
 
-- What is held for clients is bounded in bytes, for all together (`Budget`): requests, the arguments of host
-  calls, journals, answers on their way, unfinished input, output that has not been taken.
-- When that is nearly used up, clients that hold more than their share are not read from, and their requests
-  are refused. When it is used up, the one of them has to go that holds most of what waits for itself:
-  unfinished input, untaken output, runs whose host calls it does not answer; those first that have shown no
-  token. So no client is hindered by what others hold.
-- Answers that are only expected count when somebody is to wait, and never when somebody is to go.
+- The memory held for all clients together is bounded (`Budget`): requests, the arguments of host calls,
+  journals, answers on their way, unfinished input, unread output.
+- When little of the budget is left, the supervisor stops reading clients that hold more than their share, and
+  refuses their requests. When nothing is left, it drops the one of them that holds most of what waits for the
+  client itself: unfinished input, unread output, runs whose host calls it does not answer. Clients that have
+  shown no token go first. So what others hold never hinders a client within its share.
+- Expected answers count when deciding who waits, and never when deciding who is dropped.
 """
 
 from collections.abc import Callable
@@ -18,17 +18,17 @@ from typing import Final
 from jefe.core.namespaces import OPERATOR, Namespace
 
 _WEIGHT: Final = 0.1
-"""How much the newest run of a client counts for what the next is expected to cost."""
+"""The weight of a client's newest run in the expected cost of the next."""
 
 _TIGHT: Final = 0.75
-"""From so large a share of the budget on, clients that hold more than their share have to wait."""
+"""Above this share of the budget, clients that hold more than their own share must wait."""
 
 
 class Budget:
-    """How many bytes are held for all clients together.
+    """The memory held for all clients together.
 
     Args:
-        bound: how many may be.
+        bound: the largest number of bytes.
     """
 
     __slots__ = ("_clients", "_is_relieving", "bound", "guessed", "held", "tight", "waiting")
@@ -40,7 +40,7 @@ class Budget:
         self.held = 0
         """How many bytes are held, or expected."""
         self.guessed = 0
-        """How many of these are only expected."""
+        """How many of these are only expected, not held."""
         self._clients: set[Client] = set()
         self.waiting: set[Client] = set()
         """Those that were told to wait."""
@@ -56,16 +56,16 @@ class Budget:
         return self.tight / max(1, len(self._clients))
 
     def add(self, client: "Client") -> None:
-        """A client has come."""
+        """Add a client."""
         self._clients.add(client)
 
     def remove(self, client: "Client") -> None:
-        """A client has gone; what is still held for it is given back as it ends."""
+        """Remove a client; its memory is given back as its requests end."""
         self._clients.discard(client)
         self.waiting.discard(client)
 
     def wake(self) -> None:
-        """Less is held: go on with those that were told to wait, if there is room again."""
+        """Continue with clients that had to wait, if there is room again."""
         if self.held <= self.tight:
             waiting, self.waiting = self.waiting, set()
             for client in waiting:
@@ -82,7 +82,7 @@ class Budget:
         return True
 
     def relieve(self) -> None:
-        """It is used up: have the client go that holds most of what it could do without."""
+        """Drop the client that holds most of what waits for itself; the budget is used up."""
         if self._is_relieving:
             return
         share = self.share
@@ -103,14 +103,14 @@ class Budget:
 
 
 class Client:
-    """Whoever asks. Until its `close` it counts among those that share the budget.
+    """A client. Until its `close` it has a share of the budget.
 
     Args:
         label: what the log calls it, such as its address.
-        namespace: where the names that it uses are looked up, and whose what it makes is.
+        namespace: where its names are looked up, and where its scripts belong.
         budget: of all clients together.
         is_proven: whether it has shown a token, or needs none.
-        relieve: drops the client, since too much is held for all together; None if it cannot be dropped.
+        relieve: drops the client when the budget is used up; None if it cannot be dropped.
     """
 
     __slots__ = (
@@ -144,7 +144,7 @@ class Client:
         self.on_room: Callable[[], object] | None = None
         """Called when it had to wait for room, and there is room again."""
         self.held = 0
-        """How many bytes are held for it."""
+        """The number of bytes held for it."""
         self.cost = 0.0
         """What its runs cost a child of late, in milliseconds; 0 as long as nothing is known. It is the guess
         for sources that never ran."""
@@ -160,7 +160,7 @@ class Client:
 
     @property
     def unfinished(self) -> int:
-        """How many bytes are held of what it has not finished sending."""
+        """The number of bytes held of its unfinished input."""
         return self._input
 
     @property
@@ -172,16 +172,16 @@ class Client:
 
     @property
     def must_wait(self) -> bool:
-        """Whether nothing new may be begun for it, for the sake of the others."""
+        """Whether nothing new may begin for it, because others need the room."""
         budget = self._budget
         return budget.held > budget.tight and budget.must_wait(self)
 
     def ran(self, cost: float) -> None:
-        """One of its runs took a child so many milliseconds."""
+        """Record that one of its runs took a child this many milliseconds."""
         self.cost += (cost - self.cost) * _WEIGHT if self.cost else cost
 
     def hold(self, size: int) -> None:
-        """So many bytes more are held for it; fewer, if it is negative."""
+        """Hold this many more bytes for it; fewer, if negative."""
         self.held += size
         budget = self._budget
         budget.held += size
@@ -195,7 +195,7 @@ class Client:
                 self.go_on()
 
     def go_on(self) -> None:
-        """There is room again."""
+        """Continue: there is room again."""
         if self.on_room is not None:
             self.on_room()
 
@@ -229,7 +229,7 @@ class Client:
             self.hold(more)
 
     def close(self) -> None:
-        """It has gone."""
+        """Remove it."""
         self.hold_input(0)
         self.hold_output(0)
         self._is_closed = True

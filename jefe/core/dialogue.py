@@ -1,18 +1,18 @@
-"""The dialogue with one child, sans-IO: what it was asked, what it knows, what it owes. Lines in, events out.
+"""The dialogue with one child, sans-IO: its requests, what it knows, what it owes. Lines in, events out.
 
-A child answers every line, in order; so the job at the head of `pending` is the one that it is at, and those
-behind it have not begun. A run that made a host call is among the `waiting` ones until it is resumed. What
-the child says is decoded here, once, and becomes an answer of the core (jefe/core/answers.py).
+A child answers every line in order. So the job at the head of `pending` is the one at work, and those behind
+it have not begun. A run that made a host call is among the `waiting` ones until it is resumed. This module
+decodes the child's output, once, into answers of the core (jefe/core/answers.py).
 
 Invariants:
 
-- A job is either among those pending or, a run at a host call, among those waiting.
-- A version goes down the pipe in front of the first job that needs it, as an artifact or, a small one, as its
-  source, and is known from then on, unless the child refuses it: then what the child said about it is the
-  answer to every job that stands behind.
-- What a child knows is bounded, in number and in bytes: it forgets what was used longest ago.
-- What is no answer, or answers something else, is `protocol.MalformedAnswer`: the child is broken, and the
-  dialogue is over.
+- A job is either pending or, if it is a run at a host call, waiting.
+- A version is sent in front of the first job that needs it, as an artifact or, if it is small, as its source.
+  From then on the child knows it, unless the child refuses it: then that refusal is the answer to every job
+  behind it.
+- What a child knows is bounded in number and bytes: it forgets the version that was used longest ago.
+- A line that is not an answer, or answers something else, is `protocol.MalformedAnswer`: the child is broken,
+  and the dialogue is over.
 """
 
 from collections import OrderedDict, deque
@@ -30,33 +30,33 @@ from jefe.core.version import READING, VERSION_ID, Version
 from jefe.settings import Settings
 
 _AROUND: Final = 1024 * 1024
-"""How much may be around what an answer holds, in bytes: a log, the text of an error, a name."""
+"""How much an answer may have besides its result, in bytes: a log, the text of an error, a name."""
 
 _MS_PER_BYTE: Final = 1e-5
-"""What a byte of a request is taken to cost a child, in milliseconds."""
+"""The assumed cost of a byte of a request for a child, in milliseconds."""
 
 _LONGEST: Final = 1e10
 """The longest time that a child may say a run took, in milliseconds."""
 
 _HELLO_LIMIT: Final = 21.0
-"""How long a child may take to give its first sign of life, in seconds of real time, if it sleeps."""
+"""How long a sleeping child may take to answer its first line, in seconds of real time."""
 
 MOST_KNOWN: Final = 2000
-"""So many versions a child knows at most; and ..."""
+"""The largest number of versions that a child knows; and ..."""
 
 _KNOWN_SIZE: Final = 8 * 1024 * 1024
-"""... so large they were on their way, together, in bytes, unless it is one alone. In a child they take
-several times as much."""
+"""... their largest size together as they were sent, in bytes, unless it is a single one. In a child they
+take several times as much."""
 
 TOO_HEAVY: Final = Refused(
     protocol.TOO_MUCH_TIME,
     f"the source takes more than {READING.time:g} ms of CPU time to read; make it smaller",
 )
-"""What is answered for a small source that was too much to compile where it runs."""
+"""The answer for a small source that was too expensive to compile where it runs."""
 
 
 class TooLong(MalformedAnswer):
-    """An answer that is longer than any that a child may give."""
+    """An answer that is longer than a child may give."""
 
 
 class Hello(Job):
@@ -119,7 +119,7 @@ class Load(Job):
 
 
 class Unload(Job):
-    """Removes a version from a child; nothing hangs on the answer."""
+    """Removes a version from a child; its answer does not matter."""
 
     __slots__ = ("_key",)
 
@@ -135,16 +135,16 @@ class Unload(Job):
 
 
 Event = tuple[Job, Answer | HostCall]
-"""What came of a job."""
+"""The outcome of a job."""
 
 
 class Dialogue:
-    """What one child was asked, knows and owes.
+    """The requests of one child, what it knows, and what it owes.
 
     Args:
         place: the child, for the jobs that it has.
         write: takes bytes for the child.
-        own: the supervisor's own client, for what is nobody else's.
+        own: the supervisor's own client, for its internal jobs.
         settings: `max_output_size` and `max_artifact_size` bound its answers.
     """
 
@@ -161,7 +161,7 @@ class Dialogue:
             self.longest, max_data=max(settings.max_output_size, settings.max_artifact_size)
         )
         self.pending: deque[Job] = deque()
-        """The jobs whose lines it has not answered, oldest first."""
+        """The jobs whose lines are unanswered, oldest first."""
         self.waiting: dict[bytes, Job] = {}
         """The runs that wait in it for the answer to a host call, by id."""
         self.known: OrderedDict[str, int] = OrderedDict()
@@ -170,11 +170,11 @@ class Dialogue:
         self._known_size = 0  # of these, together
         self._refusals: dict[str, Refused] = {}  # what it said about the versions that it refused, by key
         self.load = 0.0
-        """How long it is taken to be busy with its unanswered lines, in milliseconds."""
+        """The expected time for its unanswered lines, in milliseconds."""
         self.answered = 0
-        """How many lines it has answered; so that is also the number of the line that it is at."""
+        """The number of answered lines, which is also the number of the line at work."""
         self.about = protocol.Response()
-        """What it said of itself."""
+        """The capabilities that it reported."""
         self._calling = 0  # runs that it was given and that may wait in it
         self.most_calling: int | None = None
         """How many runs that may wait can be in it; None: as many as there is memory for."""
@@ -186,12 +186,12 @@ class Dialogue:
 
     @property
     def head(self) -> Job | None:
-        """The job that it is at."""
+        """The job at work."""
         return self.pending[0] if self.pending else None
 
     @property
     def blamed(self) -> Job | None:
-        """The job that is to blame if the child dies now; None if nobody is."""
+        """The job to blame if the child dies now; None if there is none."""
         head = self.head
         if isinstance(head, Load):
             return head.job
@@ -213,7 +213,7 @@ class Dialogue:
     # ------------------------------------------------------------------------------------------- asking
 
     def greet(self, on_ready: Callable[[protocol.Response], None]) -> None:
-        """Ask for the first sign of life."""
+        """Send the first line."""
         self._send(Hello(self._own, on_ready))
 
     def begin(self, job: Job, artifact: bytes | None = None) -> None:

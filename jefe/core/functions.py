@@ -1,15 +1,15 @@
 """Named scripts as functions: `circumference({R: 10})` in one script runs the script of that name.
 
 The sandbox of the script that is called is the object that it is called with; the call yields the value that
-it returned, or its sandbox if it returned none. The functions of who asked for the run come first: only what
-they do not know is looked up here, in the namespace of the script that calls (jefe/core/namespaces.py). Every
-way in has this, since a run looks here by itself.
+it returned, or its sandbox if it returned none. The caller's own functions come first: only other names are
+looked up here, in the namespace of the script that calls (jefe/core/namespaces.py). Every way in has this,
+because the run itself looks here.
 
-Invariants: a script that is called so is a run like any other, with its own limits, and ends with the run
-that called it. What one request sets off is bounded, in depth (`MAX_DEPTH`) and in all (`MAX_CALLS`), however
-the scripts call each other.
+Invariants: such a call is a run like any other, with its own limits, and ends with the run that called it.
+The calls of one request are bounded in depth (`MAX_DEPTH`) and in number (`MAX_CALLS`), however the scripts
+call each other.
 
-No tasks and nothing to wait for: like everything around `Supervisor.submit`, this is called and calls back.
+There are no tasks here: like everything around `Supervisor.submit`, this is called and calls back.
 """
 
 import json
@@ -92,7 +92,7 @@ class NamedFunctions:
         return True
 
     def ended(self, run: Run) -> None:
-        """A run is over, or was cancelled: what it had called is so, too."""
+        """Cancel what a run had called, because the run is over or was cancelled."""
         calls = run.calls
         if calls is not None and calls.callee is not None:
             callee, calls.callee = calls.callee, None
@@ -135,6 +135,6 @@ class NamedFunctions:
 
 
 def _told(name: str, error: JefeError) -> str:
-    """What is wrong with a named script, for its caller: only the innermost script is named."""
+    """The failure of a named script, as its caller is told: only the innermost script is named."""
     told = error.message.removeprefix("Remote function error: ") if isinstance(error, ScriptError) else ""
     return told if told.startswith("in the script '") else f"in the script '{name}': {error}"

@@ -1,11 +1,11 @@
-"""What a child can be asked, as plain objects: the base of all jobs, and those that are about a source.
+"""What a child can be asked to do, as plain objects: the base of all jobs, and those about a source.
 
-No tasks here, nothing to wait for, and no child: a job waits in the pool's queue, is sent by a dialogue
-(jefe/core/dialogue.py), hears what came of it, and says so with a function call. Invariants:
+There are no tasks here, and no child: a job waits in the pool's queue, is sent by a dialogue
+(jefe/core/dialogue.py), gets its outcome, and reports it with a function call. Invariants:
 
-- Every job ends exactly once, with an answer (jefe/core/answers.py); one that nobody wants any more ends as
-  well, but tells nobody.
-- A job knows of the child that has it no more than `Place`.
+- Every job ends exactly once, with an answer (jefe/core/answers.py); a cancelled job ends as well, without
+  reporting it.
+- A job knows its child only as a `Place`.
 """
 
 from collections.abc import Callable
@@ -20,28 +20,28 @@ from jefe.logs import Logger
 _log = Logger()
 
 UNKNOWN_COST: Final = 1.0
-"""What a job of which nothing is known is taken to cost, in milliseconds: a few in a child, not hundreds."""
+"""The assumed cost of an unknown job, in milliseconds: a few fit into a child, not hundreds."""
 
 _READ_LIMIT: Final = 12.0
 """How long a child may take to read (compile, parse) a source, in seconds of real time, if it sleeps."""
 
 _LATER: Final = 1000.0
-"""By so much CPU time, in milliseconds, a compiler may be above its limit before it is killed."""
+"""How far a compiler may exceed its limit before it is killed, in milliseconds of CPU time."""
 
 _READINGS: Final = 2
-"""So many compilers may die, or hang, over one source before it is given up."""
+"""How many compilers may die, or hang, over one source before it is refused."""
 
 _LEAST_COMPILE: Final = 0.25
-"""What it costs a compiler to read a source at least, in milliseconds; and ..."""
+"""The least cost of a source for a compiler, in milliseconds; and ..."""
 
 _COMPILE_PER_BYTE: Final = 0.004
-"""... what a byte of it costs."""
+"""... the cost of each byte."""
 
 LARGE: Final = 16 * 1024
-"""A request of more bytes is not given to the last compiler that is free."""
+"""A request of more bytes is not given to the last free compiler."""
 
 KILLS: Final = (protocol.TOO_MUCH_TIME, protocol.TOO_MUCH_MEMORY)
-"""The reasons for which a child itself ends what it is at."""
+"""The reasons for which a child itself ends its current job."""
 
 
 class Excess(NamedTuple):
@@ -74,7 +74,7 @@ class Place(Protocol):
 
 
 class Job:
-    """Something that a child is asked, in one line, and answers, in one line.
+    """A request to a child in one line, which it answers in one line.
 
     Attributes:
         artifact_size: how large the artifact was that its child was given just before it, in bytes; 0: none.

@@ -1,13 +1,13 @@
-"""What the host answered to a run so far, so that the run can be replayed on another child.
+"""The host's answers to a run so far, with which the run can be replayed on another child.
 
-A script is deterministic: given the same sandbox and the same answers to its host calls, it does the same.
-So when a child dies, a run that waited in it starts again elsewhere, and its journal answers the calls that
-it had made: no host function is called twice, and the caller notices nothing.
+A script is deterministic: with the same sandbox and the same answers to its host calls, it does the same.
+So when a child dies, a run that waited in it is replayed elsewhere, and its journal answers the calls that it
+had made: no host function is called twice, and the caller notices nothing.
 
-Invariants: entries are in the order of the calls; replaying only reads; a replayed call that is not the
+Invariants: entries are in the order of the calls; replaying only reads; a replayed call that differs from the
 recorded one means that the run is not deterministic, and ends the run with a sentence that says so. A
-journal is bounded: one that outgrew its bound forgets everything, and its run cannot be replayed any more. It
-never forgets what a replay that is under way still needs: so one answer may be beyond the bound.
+journal is bounded: one that outgrows its bound forgets everything, and its run can no longer be replayed. It
+never forgets what a replay under way still needs, so one answer may exceed the bound.
 """
 
 from hashlib import blake2b

@@ -1,8 +1,8 @@
 """Figures of what happened: plain counters and histograms, cheap enough for the hot path.
 
 Adding to a counter is one dictionary operation, to a histogram a bisection in a dozen bounds and two
-additions: about a tenth of a microsecond each. Whoever shows them (`stats`, a page for a monitoring system)
-reads them as they are; nothing is computed before somebody looks. Units are base units: seconds, bytes.
+additions: about a tenth of a microsecond each. Readers (`stats`, a page for a monitoring system) take them as
+they are; nothing is computed before somebody reads. Units are base units: seconds, bytes.
 """
 
 from bisect import bisect_left
@@ -13,17 +13,17 @@ BOUNDS: Final = (0.0001, 0.00025, 0.0005, 0.001, 0.0025, 0.005, 0.01, 0.025, 0.0
 """The upper bounds of the buckets of a time, in seconds; there is one bucket more, for what is above."""
 
 SAMPLE: Final = 8
-"""Of one run in so many it is measured how long it waited."""
+"""The waiting time of one run in this many is measured."""
 
 OUTCOMES: Final = ("finished", "threw", "killed", "refused", "cancelled")
 """How a run can end."""
 
 ENDED: Final = ("finished", "threw", "killed")
-"""The outcomes of runs that a child worked on to their end."""
+"""The outcomes of runs that a child carried out to their end."""
 
 
 class Histogram:
-    """How often a time was in which range."""
+    """How many times fell into each range."""
 
     __slots__ = ("buckets", "longest", "sum")
 
@@ -88,11 +88,11 @@ class Runs:
 
 
 NOWHERE: Final = Runs()
-"""Where runs are counted of which nobody knows the language."""
+"""The language under which runs of an unknown language are counted."""
 
 
 class Metrics:
-    """What one supervisor counts.
+    """The counters of one supervisor.
 
     Attributes:
         runs: runs that ended, by language.

@@ -1,13 +1,13 @@
-"""Namespaces: whose a name is.
+"""Namespaces: to whom a name belongs.
 
-Every name, every cached source and every secret belongs to a namespace, and whoever looks one up says for
-which namespace. What is guaranteed:
+Every name, every cached source and every secret belongs to a namespace, and every lookup says for which
+namespace it is. What is guaranteed:
 
 - A namespace sees its own names and the operator's, its own first. It changes and removes only its own.
 - A script sees what its own namespace sees, whoever runs it: an operator's script never calls a script of
   the client that runs it.
-- What one namespace compiled is never found again by another: how long a source takes to compile tells
-  nobody what others run.
+- One namespace never reuses what another one compiled, so the time that compiling takes does not reveal what
+  others run.
 """
 
 from itertools import count
@@ -15,7 +15,7 @@ from typing import Final
 
 
 class Namespace:
-    """Whose a name is. Two namespaces are the same if they are the same object.
+    """A namespace. Two are the same if they are the same object.
 
     Args:
         label: what the log calls it.
@@ -41,6 +41,6 @@ class Namespace:
 
 
 OPERATOR: Final = Namespace("operator")
-"""The namespace of whoever runs the server: the pipe, the Python API, the command, OAF, and clients that
+"""The namespace of the operator: the pipe, the Python API, the command, OAF, and clients that
 showed a token.
 """

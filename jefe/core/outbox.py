@@ -1,15 +1,15 @@
-"""Bytes on their way in and out: few system calls, few task switches, whatever the number of messages in
-them.
+"""Bytes that are received and sent with few system calls and few task switches, however many messages they
+hold.
 
-Answers and requests are produced by plain function calls, many at a time; sending is a task's work. An
-`Outbox` stands between the two. Guarantees:
+Plain function calls produce answers and requests, many at a time; sending is the work of a task. An `Outbox`
+stands between the two. Guarantees:
 
 - `write` never blocks and never sends: it appends. What was written in one batch leaves in one system call,
   when the batch is settled (`soon` is asked, once a batch, to call `flush`).
 - Bytes leave in the order in which they were written. While the task sends, `flush` leaves everything to it.
-- An idle outbox costs no task switch: `flush` writes to the file descriptor itself, and only what the other
-  side does not take at once is left to the task.
-- `size` is what has been written and has not left, in bytes; `on_sent` is told when it may have become less.
+- An idle outbox costs no task switch: `flush` writes to the file descriptor itself, and leaves to the task
+  only what the other side does not accept at once.
+- `size` is the number of bytes written and not sent; `on_sent` is called when it may have become smaller.
 """
 
 import fcntl
@@ -147,7 +147,7 @@ class Outbox:
             self._on_sent()
 
     async def send(self) -> None:
-        """Send for ever; the one task that this outbox needs. Returns when the other side has gone."""
+        """Send until the other side is gone; the one task that this outbox needs."""
         while not self.broken:
             await self._wake.wait()
             self._wake = trio.Event()
@@ -165,7 +165,7 @@ class Outbox:
                 self.break_off()
 
     def break_off(self) -> None:
-        """Throw away what has not left, and everything that comes."""
+        """Discard what has not been sent, and everything that is written later."""
         self.broken = True
         self._buffer.clear()
         self._sending = 0

@@ -1,17 +1,16 @@
 """The children of one language that run its scripts, or those that compile them: how many there are, which
-one is asked next, what becomes of the work of one that died.
+one gets the next job, and what happens to the jobs of one that died.
 
-Jobs wait in turns by client (jefe/core/queue.py); a child is given a job only while it is taken to be busy
-for less than `_BUSY` milliseconds. So a child always has the next job in its pipe, and yet little waits
-behind a slow one while another child idles. What a job costs is known from the runs of the same script before
-it, or of the same client.
+Jobs wait in turns by client (jefe/core/queue.py). A child gets a job only while its expected work is less
+than `_BUSY` milliseconds. So a child always has the next job in its pipe, and yet little waits behind a slow
+job while another child idles. The cost of a job is estimated from earlier runs of the same script, or of the
+same client.
 
 Invariants:
 
 - Every job that is put here ends exactly once, whatever happens to the children and to the pool.
-- A child that died is replaced. Its jobs go back to the head of their clients' lines, in order; the one that
-  it was at is to blame. A death that nobody asked for counts against that job, a kill ends it (see
-  jefe/core/run.py).
+- A child that died is replaced. Its jobs go back to the head of their clients' lines, in order; the one at
+  work is to blame. An unexpected death counts against that job, a kill ends it (see jefe/core/run.py).
 - Failed starts back off exponentially; after `_HOPELESS` seconds without a child, queued jobs are refused.
 - Whatever goes wrong with one child, in its own process, in the supervisor's tasks for it, or because the
   system refuses something, ends that child and nothing else.
@@ -47,7 +46,7 @@ from jefe.settings import Settings
 _log = Logger()
 
 _BUSY: Final = 2.0
-"""A child that is taken to be busy for so many milliseconds is not given more."""
+"""A child with this much expected work, in milliseconds, gets no more."""
 
 _TURN: Final = 0.5
 """How many milliseconds of work one child is given before the next one is looked at."""
@@ -62,10 +61,10 @@ _SLOWEST: Final = 30.0
 """The longest of these pauses, in seconds."""
 
 _HOPELESS: Final = 3.0
-"""When there has been no child for so many seconds, the queue is told so."""
+"""After this many seconds without a child, queued jobs are refused."""
 
 _GROWN: Final = 16 * 1024
-"""A child that took too much memory, and holds so much more than at its start, in KiB, is replaced."""
+"""A child that took too much memory, and holds this much more than at its start, in KiB, is replaced."""
 
 _GUESS: Final = 0.25
 """How much of a death it counts against a run when somebody else kills its child, and the run has not been
@@ -84,12 +83,12 @@ class Pool:
     """The children of one language, and the queue before them.
 
     Args:
-        language: theirs; for figures and the log.
+        language: their language; for figures and the log.
         settings: `min_procs`, `max_procs`, `max_compilers`, `recycle_after` and `max_queue` count here.
-        batch: gathers what leaves; it calls `dispatch`.
+        batch: gathers what is to be sent; it calls `dispatch`.
         own: the supervisor's own client.
         metrics: counts.
-        artifacts: what scripts were compiled to. None: these children are the compilers themselves.
+        artifacts: the compiled scripts. None: these children are the compilers.
     """
 
     def __init__(
@@ -132,9 +131,9 @@ class Pool:
         if artifacts is not None:
             self._is_needed.set()
         self.is_closed = False
-        """Whether no more jobs are taken."""
+        """Whether no more jobs are accepted."""
         self.about: protocol.Response | None = None
-        """What the first child said of itself; None as long as there was none."""
+        """The capabilities that the first child reported; None before that."""
         self.is_proved = trio.Event()
         """Set when a child has told what its confinement lacks, or could not be started."""
 
@@ -155,11 +154,11 @@ class Pool:
 
     @property
     def pids(self) -> list[int]:
-        """Their numbers."""
+        """Their process ids."""
         return [child.pid for child in self.children]
 
     def figures(self) -> dict[str, Any]:
-        """How the pool is, as it is told to clients."""
+        """The figures of the pool, as clients get them."""
         children = self.children
         return {
             "children": len(children),
@@ -171,7 +170,7 @@ class Pool:
     # ------------------------------------------------------------------------------------------- jobs
 
     def put(self, job: Job) -> None:
-        """Queue a job. It moves at the end of the batch; it is refused then if the pool is closed or full."""
+        """Queue a job. At the end of the batch it is sent, or refused if the pool is closed or full."""
         if self.is_closed or self._is_hopeless:
             self._batch.soon(lambda: job.end(Refused(CLOSED if self.is_closed else NO_CHILD)))
             return
@@ -370,7 +369,7 @@ class Pool:
             job.end(Refused(reason))
 
     def _fill(self) -> None:
-        """Start as many children as are missing."""
+        """Start the missing children."""
         missing = self._target - len(self._children) - self._starting + (self._replacing in self._children)
         for _ in range(missing):
             self._start()
@@ -478,7 +477,7 @@ class Pool:
             child.kill()
 
     def _reap(self, child: Child) -> None:
-        """A child is dead: see to its jobs, and to its place."""
+        """Handle the death of a child: its jobs, and its replacement."""
         blamed = child.dialogue.blamed
         is_its_own = child.exit_status != -signal.SIGKILL or child.is_at_work
         is_its_own = is_its_own and not child.was_orphaned
@@ -518,7 +517,7 @@ class Pool:
             self._fill()
 
     def _failed(self, why: str) -> None:
-        """A start failed."""
+        """Handle a failed start."""
         self._starting -= 1
         self.is_proved.set()
         self._failures += 1
@@ -528,7 +527,7 @@ class Pool:
         self._batch.touch()
 
     async def _give_up(self) -> None:
-        """Refuse the work that is there, and that comes, when there has been no child for too long."""
+        """Refuse present and new jobs when there has been no child for too long."""
         while True:
             await self._childless.wait()
             self._childless = trio.Event()
@@ -555,7 +554,7 @@ class Pool:
 
 
 def _report(child: Child, replayed: int) -> None:
-    """Log how a child ended, and how many runs begin again elsewhere, if it did not end as it should."""
+    """Log how a child ended, and how many of its runs are replayed, if its end was not planned."""
     if not child.is_condemned:
         of = died_of(child.exit_status)
         _log.warning("child.died", pid=child.pid, of=of, runs=child.runs, replayed=replayed)

@@ -1,4 +1,4 @@
-"""A process with three pipes, and the plainest way to start a child: an interpreter of its own."""
+"""A process with three pipes, and the simplest way to start a child: an interpreter of its own."""
 
 import os
 import subprocess
@@ -16,7 +16,7 @@ FOLDER: Final = str(Path(child.__file__).resolve().parent.parent)
 """The folder that holds the package `child`."""
 
 SLACK: Final = 64 * 1024
-"""How many bytes more a child accepts than the supervisor does: a request grows a little on its way."""
+"""How many more bytes a child accepts than the supervisor, because a request grows a little on its way."""
 
 
 NICE: Final = 10
@@ -28,7 +28,7 @@ class Process(Protocol):
 
     @property
     def pid(self) -> int:
-        """Its number."""
+        """Its process id."""
 
     @property
     def stdin(self) -> SendStream | None:
@@ -40,7 +40,7 @@ class Process(Protocol):
 
     @property
     def stderr(self) -> ReceiveStream | None:
-        """Where its words to people come from; None if there is no such pipe."""
+        """Its stderr; None if there is no such pipe."""
 
     def kill(self) -> None:
         """Kill it at once; nothing happens if it is dead."""
@@ -50,7 +50,7 @@ class Process(Protocol):
 
 
 def be_nice(pid: int) -> None:
-    """Have a process get the processors that no other needs; nothing happens where that is not known."""
+    """Give a process only the processors that no other one needs, where the system can do that."""
     if hasattr(os, "setpriority"):
         try:
             os.setpriority(os.PRIO_PROCESS, pid, NICE)

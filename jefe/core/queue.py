@@ -4,9 +4,10 @@ What is guaranteed:
 
 - Clients are served in turns, one job each, however many jobs each of them has; the jobs of one client in
   the order in which they came.
-- The queue is bounded. When it is full, the client with the longest line has to give: a client that asks for
-  less than its share of the queue is never refused because of others.
-- Adding and taking cost the same however long the queue is; only a full queue costs a look at each line.
+- The queue is bounded. When it is full, a job of the client with the longest line is refused: a client that
+  asks for less than its share of the queue is never refused because of others.
+- The cost of adding and taking does not depend on the length of the queue; only a full queue costs a look at
+  each line.
 """
 
 from collections import deque
@@ -15,11 +16,11 @@ from typing import Generic, Protocol, TypeVar
 
 
 class Queued(Protocol):
-    """What waits in a queue."""
+    """Something that waits in a queue."""
 
     @property
     def client(self) -> Hashable:
-        """Whose turn it takes."""
+        """The client in whose turn it is served."""
 
 
 T = TypeVar("T", bound=Queued)

@@ -1,15 +1,15 @@
 """A run of a script, from the request to the answer.
 
 A run waits in the queue, is sent to a child, perhaps waits there for the answers to its host calls, and ends.
-When its child dies it begins again in another one: it does there what it did before, and its journal answers
-the host calls that were answered, so that no host function is called twice.
+When its child dies, it is replayed on another one: it does there what it did before, and its journal answers
+the host calls that were already answered, so that no host function is called twice.
 
-Where a run is, is its `state`, and what may happen to it there is a table, `NEXT`: what is not in it cannot
-happen. Invariants:
+A run has a `state`, and the table `NEXT` says what may happen in each; nothing else can happen. Invariants:
 
 - `on_call` is called once for each host call of the run, and `on_done` once, as the last; neither is called
   after the run was cancelled, and neither inside `submit`.
-- There is one way to end (`end`): the version is released, the client's account is settled, the answer told.
+- There is one way to end (`end`): it releases the version, settles the client's account, and delivers the
+  answer.
 """
 
 import enum
@@ -36,16 +36,16 @@ _log = Logger()
 ValueOf = Literal["return", "expression"]
 
 MAX_DEATHS: Final = 2
-"""A run that was on the CPU at so many deaths of a child, which nobody asked for, fails."""
+"""A run that was on the CPU at this many unexpected deaths of a child fails."""
 
 _LEAST_COST: Final = 0.02
-"""What a run costs besides the script's own time, in milliseconds: decoding, encoding, reading, writing."""
+"""The cost of a run besides the script's own time, in milliseconds: decoding, encoding, reading, writing."""
 
 _FAREWELL: Final = 0.05
 """How long a run that was cancelled may stay on the CPU before its child is killed, in seconds."""
 
 _UNKNOWN_ANSWER: Final = 1024 * 1024
-"""How large the answer of a script that never ran is expected to be, in bytes."""
+"""The expected size of the answer of a script that never ran, in bytes."""
 
 _SMALL: Final = 16 * 1024
 """An answer that is expected to be no larger is not counted before it is there, in bytes: a child has few
@@ -58,11 +58,11 @@ of its client are: so that few such answers are expected of a child at a time.""
 _UNBOUND: Final = bounds_of(Limits(0.0, 0))
 
 NO_SANDBOX: Final = protocol.ABSENT
-"""What a run has that is given no variables."""
+"""The sandbox of a run without variables."""
 
 
 class State(enum.Enum):
-    """Where a run is."""
+    """The state of a run."""
 
     HELD = "held"
     """Its script is not known yet: the name is about to change."""
@@ -73,7 +73,7 @@ class State(enum.Enum):
     ASKING = "asking"
     """A child has it, and it waits there for the answer to a host call."""
     CANCELLED = "cancelled"
-    """A child has it, and nobody wants it any more."""
+    """A child has it, and it was cancelled."""
     ENDED = "ended"
 
     __hash__ = object.__hash__  # that of an enum is a function of Python, and costs more than the lookup
@@ -104,7 +104,7 @@ NEXT: Final[Mapping[State, Mapping[str, State]]] = {
     State.CANCELLED: {"call": State.CANCELLED, "lose": State.ENDED, "end": State.ENDED},
     State.ENDED: {},
 }
-"""What may happen to a run in a state, and in which state it is then."""
+"""For each state: what may happen, and the state after it."""
 
 
 class Calls:
@@ -121,7 +121,7 @@ class Calls:
         self.depth = depth
         self.budget = budget
         self.callee: Run | None = None
-        """What it has called and waits for."""
+        """The script that it has called and waits for."""
 
 
 class Functions(Protocol):
@@ -143,9 +143,9 @@ class Run(Job):
 
     Attributes:
         version: the version that it runs; None while that is not known.
-        answer: once it has ended, what it came to; None if it was cancelled.
-        given: limits that it was given besides those of its script; None: none.
-        tag: whatever the front wants to keep with it.
+        answer: its answer once it has ended; None if it was cancelled.
+        given: its own limits, besides those of its script; None: none.
+        tag: free for the front.
         calls: what it has called by name, and what called it; see jefe/core/functions.py.
     """
 
@@ -536,7 +536,7 @@ class Run(Job):
     # ---------------------------------------------------------------------------------------------- its end
 
     def cancel(self) -> None:
-        """Nobody wants the answer any more: `on_done` and `on_call` are not called again.
+        """Cancel the run: `on_done` and `on_call` are not called again.
 
         A run that waits for a child ends at once, one that waits for a host call as soon as its child hears
         of it; one that is on the CPU may have a moment to come to its end.

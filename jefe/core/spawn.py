@@ -1,18 +1,18 @@
-"""Where children come from: the zygote (child/zygote.py) seen from outside, and what to do without one.
+"""Spawning children: the zygote (child/zygote.py) seen from outside, and the way to do without one.
 
-With a zygote, a birth costs a fork of a warm process, or less, instead of the start of an interpreter. What
-is guaranteed:
+With a zygote, a child costs at most a fork of a warm process, instead of the start of an interpreter. What is
+guaranteed:
 
-- Opening does not wait for the zygote; births that are asked of it meanwhile happen when it is warm.
-- A zygote that dies is replaced, after a pause that grows while zygotes die before they are warm. A birth
-  that was under way is asked of the next one. Children do not survive their zygote: their `wait` returns.
-- A zygote that hangs is killed, and so replaced: one that owes an answer, a birth or the news of a death that
-  a pidfd told of, and is stopped, or sleeps, or gets no CPU time at all. One that works on is waited for, and
-  so is one on a busy machine, but not for ever.
-- Whatever goes wrong with one zygote, here or in its process, ends that zygote and nothing else.
-- A birth that is cancelled leaves nothing: no descriptor here, and if there is a child, it is killed.
-- A child is killed through its pidfd only, so never anybody else in its place; and `wait` returns only when
-  it is dead and reaped, or when the zygote died and with it the child, which the system then reaps.
+- Opening does not wait for the zygote; children asked for meanwhile are spawned when it is warm.
+- A zygote that dies is replaced, after a pause that grows while zygotes die before they are warm. A spawn
+  under way is asked of the next one. Children do not survive their zygote: their `wait` returns.
+- A zygote that hangs is killed, and so replaced. It hangs if it owes an answer (a child, or the news of a
+  death that a pidfd reported) and is stopped, or sleeps, or gets no CPU time at all. One that works on is
+  waited for, and so is one on a busy machine, but not forever.
+- A failure of one zygote, here or in its process, ends that zygote and nothing else.
+- A cancelled spawn leaves nothing: no descriptor here, and if there is a child, it is killed.
+- A child is killed through its pidfd only, so never another process by mistake. `wait` returns only when the
+  child is dead and reaped, or when the zygote died and with it the child, which the system then reaps.
 - After the block of `open_births`, zygote and children are dead and reaped. The supervisor's own death, even
   by SIGKILL, kills them too (see child/zygote.py).
 """
@@ -43,16 +43,16 @@ from jefe.settings import Settings
 _log = Logger()
 
 _ATTEMPTS: Final = 5
-"""So many zygotes are asked for one child before its birth fails."""
+"""How many zygotes are asked for one child before its spawn fails."""
 
 _ASLEEP: Final = 2.0
-"""A warm zygote that owes an answer and has done nothing but sleep for so long, in seconds, hangs."""
+"""A warm zygote that owes an answer and has slept for this many seconds hangs."""
 
 _PATIENCE: Final = 30.0
-"""A zygote that owes an answer for so long, in seconds, hangs, whatever it does."""
+"""A zygote that owes an answer for this many seconds hangs, whatever it does."""
 
 _UNDER_WAY: Final = 64
-"""How many births may be under way at once: the system bounds how many descriptors are in a socket."""
+"""How many spawns may be under way at once, because the system bounds the descriptors in a socket."""
 
 _PACE: Final = 0.2
 """The least time between two starts of a zygote, in seconds; doubled by each that did not become warm."""
@@ -64,10 +64,10 @@ _LEAST_HEADROOM: Final = 256 * 1024 * 1024
 """See `headroom`; in bytes."""
 
 _GRACE: Final = 2.0
-"""How long a zygote that is to end may take over it, in seconds, and how long death may take."""
+"""How long a zygote may take to end, in seconds, and how long its death may take."""
 
 _LONGEST: Final = 500
-"""So many characters of a dead zygote's last words are kept."""
+"""How many characters of a dead zygote's last output are kept."""
 
 _BOOTSTRAP: Final = (
     "import sys; sys.path.insert(0, sys.argv[1]); from child.zygote import main; sys.exit(main(sys.argv[2:]))"
@@ -76,13 +76,13 @@ _BOOTSTRAP: Final = (
 
 
 class Births(Protocol):
-    """A place where children come from."""
+    """A source of children."""
 
     async def spawn(self) -> Process:
-        """A new child, which belongs to the caller: its streams to close, its end to bring about.
+        """Spawn a child, which belongs to the caller, who closes its streams and ends it.
 
         Raises:
-            OSError: there cannot be another one, now; the text says why.
+            OSError: another one is not possible now; the text says why.
         """
 
 
@@ -91,7 +91,7 @@ async def open_births(settings: Settings, language: str = "hexput") -> AsyncIter
     """A source of children, for the length of a block: a zygote, or without one, an interpreter a child.
 
     Args:
-        settings: what children are told: `max_input_size` and `debug`.
+        settings: for the children: `max_input_size` and `debug`.
         language: the one that they run.
 
     Example:
@@ -129,7 +129,7 @@ def can_fork() -> bool:
 
 
 class _Interpreters:
-    """Births without a zygote."""
+    """Children without a zygote."""
 
     def __init__(self, settings: Settings, language: str) -> None:
         self._settings = settings
@@ -140,7 +140,7 @@ class _Interpreters:
 
 
 class _Zygotes:
-    """Births by one zygote after the other."""
+    """Children from one zygote after the other."""
 
     def __init__(self, settings: Settings, language: str) -> None:
         self._settings = settings
@@ -181,7 +181,7 @@ class _Zygotes:
             _log.warning("zygote.recovered", pid=zygote.pid, after=f"{took:.2f} s")
 
     async def keep(self) -> None:
-        """Keep a zygote alive, for ever; when this is cancelled, it and its children are dead."""
+        """Keep a zygote alive until cancelled; then it and its children are dead."""
         failures = 0
         try:
             while True:
@@ -206,7 +206,7 @@ class _Zygotes:
             self._turn.set()
 
     async def _keep(self, zygote: "_Zygote") -> None:
-        """One zygote, until it is dead."""
+        """Run one zygote until it is dead."""
         failure = {}
         try:
             await zygote.live()

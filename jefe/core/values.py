@@ -1,5 +1,5 @@
-"""Between Python's values and the JSON text that goes over the pipes; what the coroutines of a supervisor
-give back.
+"""Conversion between Python's values and the JSON text on the pipes; the outcomes that the coroutines of a
+supervisor return.
 
 The standard library decodes and encodes here: it takes whole numbers beyond 64 bits, and unpaired surrogates.
 """
@@ -109,7 +109,7 @@ def _shown(text: bytes) -> str:
 
 
 def outcome_of(answer: Ended) -> Outcome:
-    """What a run came to. Raises what went wrong."""
+    """The outcome of an answer. Raises the error if there is one."""
     if isinstance(answer, Finished):
         return Outcome(answer.sandbox, answer.result, answer.time_taken, answer.data, answer.log, answer.fuel)
     raise answer.error()

@@ -1,7 +1,7 @@
-"""A version of a script: what a name means until it is overwritten, and what has been run of it.
+"""A version of a script: the meaning of a name until it is replaced, and the figures of its runs.
 
-A version counts the runs that still need it. One that was replaced or removed, and is needed no more, says
-so once; then it is removed from the children.
+A version counts the runs that still need it. When it was replaced or removed, and no run needs it any more,
+it reports that once, and is removed from the children.
 """
 
 import hashlib
@@ -26,13 +26,13 @@ VERSION_ID: Final = b"0"
 anyway."""
 
 NO_CALLS: Final[frozenset[str]] = frozenset()
-"""What is known of a script that calls no functions but its own."""
+"""The calls of a script that calls only its own functions."""
 
 _OWN_FAULT: Final = (protocol.SYNTAX_ERROR, protocol.UNKNOWN_LANGUAGE)
 """How a refusal begins that is the source's own fault, on every child."""
 
 _UNLIMITED: Final = 1e9
-"""As good as unlimited, in seconds, and yet a time: what may take for ever is looked at all the same."""
+"""Practically unlimited, in seconds, but still a time, so that the watchdog looks."""
 
 _LONGEST_LABEL: Final = 100
 """How many characters of a name stand in the log."""
@@ -45,7 +45,7 @@ _MACHINE: Final = os.sysconf("SC_PHYS_PAGES") * os.sysconf("SC_PAGE_SIZE")
 
 
 class Counters:
-    """What has been run of one script."""
+    """The figures of one script."""
 
     __slots__ = ("kills", "longest", "runs", "time")
 
@@ -72,7 +72,7 @@ class Counters:
         self.kills[reason] = self.kills.get(reason, 0) + 1
 
     def figures(self) -> dict[str, Any]:
-        """As they are told to clients."""
+        """The figures as clients get them."""
         return {
             "runs": self.runs,
             "timeTaken": round(self.time, 3),
@@ -110,7 +110,7 @@ SMALL: Final = 1024
 """A source without a name, of no more characters, is compiled where it runs when it comes first."""
 
 _TRIES: Final = 2
-"""How often that is done for one source; if it is needed again, it is compiled once for all."""
+"""How often that is done for one source; after that a compiler makes an artifact."""
 
 _LEEWAY: Final = Limits(time=250.0, memory=16 * 1024)
 

@@ -1,9 +1,9 @@
-"""What a process takes, and whether it runs, sleeps or is stopped: as the system tells it, from outside.
+"""The CPU time, memory and state of a process, as the system reports them from outside.
 
 On Linux this is /proc/PID/stat (proc_pid_stat(5)), opened once, when the process has just started, and then
-read again and again. So a look costs one system call, needs no further descriptor, and cannot be about
-another process that got the same number later: the file of a process that has gone cannot be read any more.
-Elsewhere psutil tells what the system has.
+read again and again. So a look costs one system call, needs no further descriptor, and is never about
+another process that got the same id later: the file of a dead process cannot be read any more.
+On other systems psutil reports what the system has.
 """
 
 import enum
@@ -19,7 +19,7 @@ _LONGEST: Final = 2048
 """More bytes than the file of any process has."""
 
 _HIDDEN: Final = (errno.ENOENT, errno.ESRCH, errno.EACCES, errno.EPERM)
-"""The process has gone, or the system does not tell us about it (`hidepid`): neither is a failure."""
+"""The process is gone, or the system hides it from us (`hidepid`): neither is a failure."""
 
 
 class State(enum.Enum):
@@ -113,7 +113,7 @@ class Meter:
         )
 
     def close(self) -> None:
-        """Look no more."""
+        """Close the file."""
         if self._file is not None:
             os.close(self._file)
         self._file = self._process = None

@@ -1,11 +1,11 @@
-"""The clock of those who watch over a process: looks at it, again and again, while there is reason to.
+"""The timer of watchdogs: it looks at a process repeatedly while there is reason to.
 
-Whoever watches must not mistake its own absence for the silence of another. When the supervisor was stopped,
-or got no CPU, time went on and nobody was there to hear an answer. So what counts here is time during which
-the supervisor was there: of the time between two looks, at most twice as much as there should be.
+A watchdog must not mistake its own pause for the silence of a child. While the supervisor is stopped, or gets
+no CPU time, it cannot receive an answer. So of the time between two looks, at most twice the usual period
+counts.
 
-Starting to watch is done often, so it costs next to nothing: while the timer of an earlier start runs, it is
-left alone.
+Watching starts often, so a start costs almost nothing: while the timer of an earlier start runs, nothing
+happens.
 """
 
 from collections.abc import Callable
@@ -19,7 +19,7 @@ PERIOD: Final = 0.02
 """How often a process is looked at, in seconds."""
 
 _STOPPED: Final = 0.1
-"""A process that has been stopped for so long, in seconds, was not stopped by accident."""
+"""A process that has been stopped for this many seconds was not stopped by accident."""
 
 _STALLED: Final = 10.0
 """A process that could run and got no CPU time at all for so long, in seconds, will not get any. On a machine
@@ -44,7 +44,7 @@ class Watchdog:
         self._scope: trio.CancelScope | None = None
 
     def start(self) -> None:
-        """There is something to look at."""
+        """Start looking."""
         if not self._is_started:
             self._is_started = True
             self._before = trio.current_time()
@@ -52,7 +52,7 @@ class Watchdog:
                 self._scope.deadline = self._before + PERIOD
 
     async def watch(self) -> None:
-        """Look, for ever."""
+        """Look repeatedly, until cancelled."""
         while True:
             with trio.CancelScope() as self._scope:
                 if self._is_started:
