@@ -638,7 +638,7 @@ def serve(
 
     Returns:
         The exit status of the process: 0 if the input ended, or nobody reads the output any more; 1 if the
-            protocol was broken, after a line on stderr that says how.
+        protocol was broken, after a line on stderr that says how.
     """
 
     def write(line: bytes) -> None:
