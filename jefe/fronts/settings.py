@@ -50,7 +50,7 @@ class FrontSettings(BaseSettings, frozen=True, kw_only=True, forbid_unknown_fiel
     port: Port = 0
     token: Token = ""
     token_file: Annotated[
-        File, Meta(description="A file that holds this token instead; SIGHUP has it read anew.")
+        File, Meta(description="The file that holds this token instead; SIGHUP makes Jefe read it again.")
     ] = ""
 
     def __post_init__(self) -> None:
