@@ -250,14 +250,21 @@ _ET_EXEC: Final = 2
 
 
 def warnings(
-    executable: str = sys.executable, kernel_settings: str = "/proc/sys", *, system: str = sys.platform
+    executable: str = sys.executable,
+    kernel_settings: str = "/proc/sys",
+    mounts: str = "/proc/self/mounts",
+    *,
+    system: str = sys.platform,
+    is_root: bool | None = None,
 ) -> tuple[Weakness, ...]:
     """The weaknesses of this system.
 
     Args:
         executable: the interpreter that children run.
         kernel_settings: the folder with the kernel's settings. A missing setting causes no warning.
+        mounts: the file with the mounted file systems, see proc_pid_mounts(5).
         system: as `sys.platform` gives it.
+        is_root: whether the supervisor is root. None: as this process is.
     """
     found = []
     if _is_at_a_fixed_address(executable):
@@ -292,7 +299,32 @@ def warnings(
                 "kernel.randomize_va_space=2",
             )
         )
+    hides = _hides_processes(mounts)
+    if hides and not (os.geteuid() == 0 if is_root is None else is_root):
+        found.append(
+            Weakness(
+                "hidepid",
+                f"/proc is mounted with {hides}: the supervisor cannot see how much CPU time and memory its "
+                "children take, so that only the children themselves enforce limits. Mount /proc without "
+                "it (systemd: leave ProtectProc= out)",
+            )
+        )
     return tuple(found)
+
+
+def _hides_processes(mounts: str) -> str:
+    """The option with which /proc hides processes from other users; empty if there is none."""
+    option = ""
+    try:
+        with open(mounts, encoding="utf-8", errors="replace") as lines:
+            for line in lines:
+                _, place, _, options, *_ = [*line.split(" "), "", "", "", ""]
+                if place == "/proc":  # the last one counts: it lies over those before it
+                    given = [each for each in options.split(",") if each.startswith("hidepid=")]
+                    option = given[0] if given and given[0] not in ("hidepid=0", "hidepid=off") else ""
+    except OSError:
+        return ""
+    return option
 
 
 def _is_at_a_fixed_address(executable: str) -> bool:

@@ -1,4 +1,4 @@
-"""What the probe warns of: the interpreter and the kernel's settings. Its trials are in test_sandbox.py."""
+"""What the probe warns of: the interpreter and the kernel's settings. Its trials are in test_layers.py."""
 
 import struct
 
@@ -11,7 +11,17 @@ from child.confine.probe import warnings
 def machine(tmp_path):
     """A function that makes a machine, and tells what it is warned of: names and texts."""
 
-    def warned(*, kind=3, data=1, program=None, lowest="65536", randomness="2", system="linux"):
+    def warned(
+        *,
+        kind=3,
+        data=1,
+        program=None,
+        lowest="65536",
+        randomness="2",
+        mounts="proc /proc proc rw 0 0\n",
+        system="linux",
+        is_root=False,
+    ):
         if program is None:  # as in elf(5): 16 bytes of identification, then e_type
             program = (
                 b"\x7fELF\x02" + bytes([data]) + bytes(10) + struct.pack(" <>"[data] + "H", kind) + bytes(46)
@@ -22,7 +32,9 @@ def machine(tmp_path):
             path.parent.mkdir(parents=True)
             if value is not None:
                 path.write_text(f"{value}\n")
-        found = warnings(str(tmp_path / "python"), str(tmp_path / "sys"), system=system)
+        (tmp_path / "mounts").write_text(mounts)
+        paths = [str(tmp_path / name) for name in ("python", "sys", "mounts")]
+        found = warnings(*paths, system=system, is_root=is_root)
         return {weakness.name: weakness.text for weakness in found}
 
     return warned
@@ -65,13 +77,36 @@ def test_settings_that_the_kernel_does_not_show_are_no_reason_to_warn(machine, v
     assert machine(lowest=value, randomness=value) == {}
 
 
+def mounted(*options):
+    return "".join(f"proc /proc proc rw,nosuid{option} 0 0\n" for option in options)
+
+
+@pytest.mark.parametrize("how", ["hidepid=1", "hidepid=2", "hidepid=invisible", "hidepid=ptraceable"])
+def test_a_supervisor_that_cannot_watch_its_children(machine, how):
+    warned = machine(mounts=mounted("", f",{how},gid=5"))
+    assert list(warned) == ["hidepid"]
+    assert f"/proc is mounted with {how}: the supervisor cannot see" in warned["hidepid"]
+
+
+@pytest.mark.parametrize(
+    "mounts", ["", "strange\n", mounted(",hidepid=0"), mounted(",hidepid=2", ",subset=pid")]
+)
+def test_a_supervisor_that_can(machine, mounts):
+    assert machine(mounts=mounts) == {}
+
+
+def test_root_sees_every_process(machine):
+    assert machine(mounts=mounted(",hidepid=2"), is_root=True) == {}
+
+
 def test_another_system_has_no_such_settings(machine):
-    assert machine(lowest="0", randomness="0", system="darwin") == {}
+    assert machine(lowest="0", randomness="0", mounts=mounted(",hidepid=2"), system="darwin") == {}
 
 
 def test_this_machine_can_be_looked_at():
     assert {weakness.name for weakness in warnings()} <= {
         "fixed_address",
+        "hidepid",
         "mmap_min_addr",
         "randomize_va_space",
     }
