@@ -60,6 +60,7 @@ class Listener(logging.Handler):
 logging.getLogger("jefe").addHandler(Listener())
 """)
     assert (ended.returncode, ended.stderr) == (0, "")
-    said = [line for line in ended.stdout.splitlines() if line.startswith("WARNING run.killed: a run was killed")]
+    begin = "WARNING run.killed: a run was killed"
+    said = [line for line in ended.stdout.splitlines() if line.startswith(begin)]
     assert len(said) == 1
     assert "reason='killed: too much time taken'" in said[0]
