@@ -143,13 +143,32 @@ def put(namespace: str, request: protocol.Compile, expects: str | None = None) -
     """A write that gives a name a meaning. With `expects=""` it registers the name: the first one wins."""
     request = msgspec.structs.replace(request, id=protocol.ABSENT, options=_ordered(request.options))
     line = protocol.encode_request(request).removesuffix(protocol.CRLF)
-    version = hashlib.sha256(line).hexdigest()[:32]
-    return Write(namespace, request.script_name, line, request, version, expects)
+    return Write(namespace, request.script_name, line, request, _version_of(line), expects)
 
 
 def remove(namespace: str, name: str, expects: str | None = None) -> Write:
     """A write that takes a name its meaning."""
     return Write(namespace, name, expects=expects)
+
+
+def kept_of(row: Row, line: bytes, place: str) -> Kept | Refused:
+    """A row with its script, from what a store at some place holds."""
+    if _version_of(line) == row.version:
+        try:
+            request = protocol.decode_request(line)
+        except protocol.MalformedRequest as error:
+            why = error.detail
+        else:
+            if isinstance(request, protocol.Compile):
+                return Kept(row, request)
+            why = "it is another request"
+    else:
+        why = "it is damaged"
+    return Refused(protocol.STORE_UNAVAILABLE, f"the script of that name in {place} cannot be read: {why}")
+
+
+def _version_of(line: bytes) -> str:
+    return hashlib.sha256(line).hexdigest()[:32]
 
 
 def _ordered(options: Any) -> Any:
@@ -189,7 +208,7 @@ class Store(Protocol):
         just this one cannot be read.
         """
 
-    async def list(self, namespace: str, after: str = "", limit: int = PAGE) -> list[Row]:
+    async def page(self, namespace: str, after: str = "", limit: int = PAGE) -> list[Row]:
         """The names of a namespace in the order of their code points, those behind one of them."""
 
     async def changes(self, since: int, limit: int = PAGE) -> Changes:

@@ -37,7 +37,7 @@ from jefe.core.process import SLACK, Process
 from jefe.core.run import NO_SANDBOX, OnCall, OnDone, Run, ValueOf
 from jefe.core.scripts import Entry, Scripts, Source
 from jefe.core.spawn import open_births
-from jefe.core.store import Kept, Quotas, Row, Store, Write, check, put, remove
+from jefe.core.store import Kept, Quotas, Row, Store, StoreFailure, Write, check, put, remove
 from jefe.core.values import Outcome, Sandbox, encode, outcome_of, sandbox_text
 from jefe.core.version import NO_CALLS, VERSION_ID, Version, digest_of, reading_limits
 from jefe.errors import (
@@ -47,9 +47,11 @@ from jefe.errors import (
     MalformedRequest,
     NoSuchScript,
     SandboxMissing,
+    StoreUnavailable,
 )
 from jefe.logs import Logger
 from jefe.settings import Settings
+from jefe.stores import open_store
 from jefe.stores.memory import MemoryStore
 
 HostCall = Callable[[str, list[Any]], Any]
@@ -883,7 +885,11 @@ def _unknown_language(language: str) -> Refused:
 
 @asynccontextmanager
 async def open_supervisor(
-    settings: Settings | None = None, *, warm: Sequence[str] = ("hexput",), spawn: Spawn | None = None
+    settings: Settings | None = None,
+    *,
+    warm: Sequence[str] = ("hexput",),
+    spawn: Spawn | None = None,
+    store: Store | None = None,
 ) -> AsyncIterator[Supervisor]:
     """A supervisor, for the length of a block. After it nothing is left: no child, no task, no file
     descriptor.
@@ -892,9 +898,12 @@ async def open_supervisor(
         settings: the limits; all defaults if None.
         warm: the languages whose children are started at once; others are started when they are first used.
         spawn: starts a child of a language; for tests. None: see jefe/core/spawn.py.
+        store: where named scripts are kept; None: where the settings say.
 
     Raises:
         SandboxMissing: at the beginning, if the settings require a sandbox, and a part of it is missing.
+        StoreUnavailable: at the beginning, if the store cannot be used.
+        SettingsError: there is no such store.
 
     Example:
         async with jefe.open_supervisor() as boss:
@@ -903,10 +912,22 @@ async def open_supervisor(
     """
     settings = settings or Settings()
     failure: BaseException | None = None
-    async with trio.open_nursery() as nursery:
-        boss = Supervisor(settings, partial(_start_pools, nursery, spawn))
+    async with AsyncExitStack() as stack:
+        if store is None:
+            try:
+                store = await stack.enter_async_context(open_store(settings))
+            except StoreFailure as error:
+                raise StoreUnavailable(advice=str(error)) from None
+        nursery = await stack.enter_async_context(trio.open_nursery())
+        boss = Supervisor(settings, partial(_start_pools, nursery, spawn), store)
         nursery.start_soon(boss.batch.keep)
         try:
+            if boss.keeper is not None:
+                try:
+                    await boss.keeper.start()
+                except StoreFailure as error:
+                    raise StoreUnavailable(advice=str(error)) from None
+                nursery.start_soon(boss.keeper.run)
             for language in warm:
                 boss.pool(language)
             if settings.require_sandbox:

@@ -101,7 +101,7 @@ class MemoryStore:
         await trio.lowlevel.checkpoint()
         return [self._names.get(namespace, {}).get(name) for namespace, name in keys]
 
-    async def list(self, namespace: str, after: str = "", limit: int = PAGE) -> "list[Row]":
+    async def page(self, namespace: str, after: str = "", limit: int = PAGE) -> list[Row]:
         """A page of the names of a namespace."""
         await trio.lowlevel.checkpoint()
         names = self._names.get(namespace, {})
