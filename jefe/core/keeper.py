@@ -14,6 +14,7 @@ making it durable. The same task reads what others have changed. What is guarant
 
 from collections import deque
 from collections.abc import Callable
+from math import inf
 from typing import Final
 
 import trio
@@ -111,7 +112,8 @@ class Keeper:
             async with trio.open_nursery() as nursery:
                 nursery.start_soon(self._watch)
                 while True:
-                    await self._wake.wait()
+                    with trio.move_on_after(_PAUSE if self.trouble else inf):
+                        await self._wake.wait()
                     self._wake = trio.Event()
                     await self._work()
         finally:
@@ -121,10 +123,7 @@ class Keeper:
     async def _watch(self) -> None:
         while True:
             try:
-                if self.trouble:
-                    await trio.sleep(_PAUSE)
-                else:
-                    await self._store.wait()
+                await self._store.wait()
             except StoreFailure:  # which the next use of it tells
                 await trio.sleep(_PAUSE)
             self._is_stale = True
