@@ -28,6 +28,7 @@ ROOMS = {
         "hexput",
         "jefe.fronts",
         "jefe.oaf",
+        "jefe.stores",
         "jefe.core",
         "jefe",
         "child.protocol",

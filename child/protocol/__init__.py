@@ -7,7 +7,7 @@ supervisor and its fork server say to each other) and `child.protocol.surrogates
 from msgspec import Raw
 
 from child.protocol.framing import CRLF, OVERSIZED, Frame, Framer, Oversized
-from child.protocol.languages import LANGUAGES, Capabilities
+from child.protocol.languages import LANGUAGES, SUFFIXES, Capabilities
 from child.protocol.messages import (
     ABSENT,
     CHILD_DIED,
@@ -90,6 +90,7 @@ __all__ = [
     "OVERSIZED",
     "STORE_FULL",
     "STORE_UNAVAILABLE",
+    "SUFFIXES",
     "SYNTAX_ERROR",
     "TOO_MUCH_MEMORY",
     "TOO_MUCH_TIME",

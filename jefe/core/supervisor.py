@@ -27,6 +27,7 @@ from jefe.core.answers import ACCEPTED, Accepted, Answer, Built, Parsed, Refused
 from jefe.core.artifacts import Artifacts, Waiter
 from jefe.core.batch import Batch
 from jefe.core.clients import Budget, Client
+from jefe.core.folder import Folder
 from jefe.core.functions import NamedFunctions
 from jefe.core.jobs import Question
 from jefe.core.keeper import Keeper, OnRow
@@ -50,7 +51,8 @@ from jefe.errors import (
     StoreUnavailable,
 )
 from jefe.logs import Logger
-from jefe.settings import Settings
+from jefe.reasons import reason_of
+from jefe.settings import Settings, SettingsError
 from jefe.stores import open_store
 from jefe.stores.memory import MemoryStore
 
@@ -132,6 +134,10 @@ class Supervisor:
                 read_anew=self._read_anew,
                 recovered=self._recovered,
             )
+        self.store_place = "" if store is None else store.place
+        """Where named scripts are kept; empty for memory."""
+        self.folder = Folder(settings.scripts, self) if settings.scripts else None
+        """Where named scripts are loaded from; None if they are not."""
         self._functions = NamedFunctions(self, settings.max_input_size)
         self._number = 0
         self.started_at = trio.current_time()
@@ -349,6 +355,16 @@ class Supervisor:
     def knows(self, name: str, namespace: Namespace = OPERATOR) -> bool:
         """Whether a script has that name, or is about to have it, as seen from a namespace."""
         return self._scripts.entry(name, namespace) is not None
+
+    @property
+    def store_trouble(self) -> str:
+        """Why the store cannot be used now, in a sentence; empty if it can."""
+        return "" if self.keeper is None else self.keeper.trouble
+
+    def script_version(self, name: str, namespace: Namespace = OPERATOR) -> str:
+        """The version of a script of this very namespace; empty if there is none."""
+        entry = self._scripts.own_entry(name, namespace)
+        return "" if entry is None else entry.meaning
 
     def script_names(self, namespace: Namespace = OPERATOR) -> list[str]:
         """The names of the scripts of a namespace, sorted."""
@@ -903,7 +919,7 @@ async def open_supervisor(
     Raises:
         SandboxMissing: at the beginning, if the settings require a sandbox, and a part of it is missing.
         StoreUnavailable: at the beginning, if the store cannot be used.
-        SettingsError: there is no such store.
+        SettingsError: there is no such store, or no such folder of scripts.
 
     Example:
         async with jefe.open_supervisor() as boss:
@@ -935,6 +951,13 @@ async def open_supervisor(
                     await pool.is_proved.wait()
                     if pool.lacking:
                         raise SandboxMissing(advice=pool.lacking)
+            if boss.folder is not None:
+                try:
+                    await boss.folder.load()
+                except OSError as error:
+                    why = f"JEFE_SCRIPTS is {settings.scripts!r}, which cannot be read: {reason_of(error)}"
+                    raise SettingsError(why) from None
+                nursery.start_soon(boss.folder.keep)
             yield boss
         except (Exception, KeyboardInterrupt) as error:  # noqa: BLE001
             failure = error  # raised below as it is: the nursery is nothing that the block knows about

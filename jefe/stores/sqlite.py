@@ -326,7 +326,6 @@ class SqliteStore:
                 raise StoreFailure(f"there is no store at {self.place}") from None
             self._make_file()
             self._file = _identity(self._path)
-        self._warn_of_readers()
         connection = sqlite3.connect(
             f"file:{quote(self.place)}?mode=rw",
             uri=True,
@@ -339,6 +338,7 @@ class SqliteStore:
         except BaseException:
             connection.close()
             raise
+        self._warn_of_readers()
         self._connection = connection
         return connection
 
