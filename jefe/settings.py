@@ -199,7 +199,8 @@ class Settings(BaseSettings, frozen=True, kw_only=True, forbid_unknown_fields=Tr
             ge=1,
             le=2**50,
             description="How large all scripts of a store may be together; 2 KiB are counted for each name, "
-            "beside the name and the source. Scripts that end with their connection may take as much again.",
+            "beside the name and the source. Scripts that end with their connection may take as much again, "
+            "and each connection may always have its share of half of that (JEFE_MAX_CONNECTIONS).",
             extra={"unit": "bytes"},
         ),
     ] = 256 * _MIB

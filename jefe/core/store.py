@@ -16,13 +16,16 @@ No I/O here. `judge` is the one place that decides over a write, for every backe
 """
 
 import hashlib
+import json
 from collections.abc import Sequence
-from typing import Any, Final, NamedTuple, Protocol
+from typing import Final, NamedTuple, Protocol
 
 import msgspec
 
 from child import protocol
+from child.protocol.depth import deeply
 from jefe.core.answers import Refused, Stored
+from jefe.core.version import ordered
 from jefe.settings import Settings
 
 SCHEMA: Final = 1
@@ -49,17 +52,27 @@ class Quotas(NamedTuple):
     Attributes:
         names: how many names a namespace may have.
         size: how many bytes a namespace may hold.
-        total: how many bytes the store may hold.
+        total: how many bytes the store may hold; but ...
+        reserved: ... so many bytes a namespace may hold whatever the others do.
     """
 
     names: int
     size: int
     total: int
+    reserved: int = 0
 
     @classmethod
     def of(cls, settings: Settings) -> "Quotas":
-        """Those that the settings ask for."""
+        """Those of what lasts."""
         return cls(settings.max_scripts, settings.max_scripts_size, settings.store_max_size)
+
+    @classmethod
+    def of_passing(cls, settings: Settings) -> "Quotas":
+        """Those of what ends with connections, together as much again. Half of it is for who comes first; the
+        other half is shared out, so that no connection leaves another one without room.
+        """
+        half = settings.store_max_size // 2
+        return cls(settings.max_scripts, settings.max_scripts_size, half, half // settings.max_connections)
 
 
 class Usage(NamedTuple):
@@ -141,7 +154,8 @@ class Write(msgspec.Struct, frozen=True):
 
 def put(namespace: str, request: protocol.Compile, expects: str | None = None) -> Write:
     """A write that gives a name a meaning. With `expects=""` it registers the name: the first one wins."""
-    request = msgspec.structs.replace(request, id=protocol.ABSENT, options=_ordered(request.options))
+    options = deeply(json.loads, ordered(request.options)) if request.options else {}
+    request = msgspec.structs.replace(request, id=protocol.ABSENT, options=options)
     line = protocol.encode_request(request).removesuffix(protocol.CRLF)
     return Write(namespace, request.script_name, line, request, _version_of(line), expects)
 
@@ -169,13 +183,6 @@ def kept_of(row: Row, line: bytes, place: str) -> Kept | Refused:
 
 def _version_of(line: bytes) -> str:
     return hashlib.sha256(line).hexdigest()[:32]
-
-
-def _ordered(options: Any) -> Any:
-    """The same options, the members of every object in order."""
-    if isinstance(options, dict):
-        return {name: _ordered(options[name]) for name in sorted(options)}
-    return [_ordered(each) for each in options] if isinstance(options, list) else options
 
 
 class Changes(NamedTuple):
@@ -243,7 +250,7 @@ def judge(write: Write, current: Row | None, usage: Usage, quotas: Quotas) -> Re
             f"the namespace holds {usage.size} bytes, and may hold {quotas.size} (JEFE_MAX_SCRIPTS_SIZE); "
             f"this would be {more} more"
         )
-    elif usage.total + more > quotas.total:
+    elif usage.total + more > quotas.total and usage.size + more > quotas.reserved:
         detail = (
             f"the store holds {usage.total} bytes, and may hold {quotas.total} (JEFE_STORE_MAX_SIZE); "
             f"this would be {more} more"

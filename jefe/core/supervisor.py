@@ -87,6 +87,9 @@ _QUESTION_ID: Final = Raw(VERSION_ID)
 _MEMBERS: Final = 256
 """So many bytes the line for a compiler may have more than that for a child which compiles where it runs."""
 
+_DEEPEST_OPTIONS: Final = 64
+"""How deep options may be nested. They go through encoders that count each level as a call."""
+
 _ERROR_TEXT: Final = 10_000
 """How much of the text of a host call's exception reaches the script, in characters."""
 
@@ -122,7 +125,7 @@ class Supervisor:
         self._scripts = Scripts(settings, self._forget)
         # Two, so that what ends with connections leaves the room alone that is for what lasts.
         self._memory = MemoryStore(Quotas.of(settings), removed=0)
-        self._passing = MemoryStore(Quotas.of(settings), removed=0)
+        self._passing = MemoryStore(Quotas.of_passing(settings), removed=0)
         self.keeper: Keeper | None = None
         """What uses the store; None if names are kept in memory."""
         if store is not None:
@@ -226,8 +229,8 @@ class Supervisor:
             self._end(run, self._overloaded(client))
         elif isinstance(script, str):
             self._submit_named(run, self._scripts.entry(script, client.namespace))
-        elif script.language not in protocol.LANGUAGES:
-            self._end(run, _unknown_language(script.language))
+        elif (refused := _unusable(script.language, script.options)) is not None:
+            self._end(run, refused)
         else:
             version = self._scripts.version_of(script, client.namespace)
             if version.size > self._largest:
@@ -278,8 +281,8 @@ class Supervisor:
         """
         if client.must_wait:
             self._soon(on_answer, self._overloaded(client))
-        elif request.language not in protocol.LANGUAGES:
-            self._soon(on_answer, _unknown_language(request.language))
+        elif (refused := _unusable(request.language, request.options)) is not None:
+            self._soon(on_answer, refused)
         else:
             entry = self._scripts.make_entry(request.script_name, client.namespace)
             if client.namespace.is_register_only:
@@ -323,8 +326,8 @@ class Supervisor:
         if client.must_wait:
             self._soon(on_answer, self._overloaded(client))
             return None
-        if request.language not in protocol.LANGUAGES:
-            self._soon(on_answer, _unknown_language(request.language))
+        if (refused := _unusable(request.language, request.options)) is not None:
+            self._soon(on_answer, refused)
             return None
         settings = self.settings
         line = protocol.encode_request(
@@ -602,8 +605,8 @@ class Supervisor:
         if kept is None:  # it is about to be learnt that it was removed
             return Refused(protocol.NO_SUCH_SCRIPT)
         request = kept.request
-        if request.language not in protocol.LANGUAGES:
-            return _unknown_language(request.language)
+        if (refused := _unusable(request.language, request.options)) is not None:
+            return refused
         version = self._scripts.make(request, entry.counters, entry.namespace, kept.row.version)
         if version.size > self._largest:
             return Refused(protocol.INPUT_TOO_LARGE)
@@ -894,9 +897,31 @@ def _not_allowed(namespace: Namespace) -> Refused:
     return Refused(protocol.NOT_ALLOWED, detail)
 
 
-def _unknown_language(language: str) -> Refused:
-    known = ", ".join(sorted(protocol.LANGUAGES))
-    return Refused(f"{protocol.UNKNOWN_LANGUAGE}'{language[:40]}' (known: {known})")
+def _unusable(language: str, options: Mapping[str, Any]) -> Refused | None:
+    """The refusal for a script that no child is asked about; None if there is no reason to refuse it."""
+    if language not in protocol.LANGUAGES:
+        known = ", ".join(sorted(protocol.LANGUAGES))
+        return Refused(f"{protocol.UNKNOWN_LANGUAGE}'{language[:40]}' (known: {known})")
+    if options and _is_deeper(options, _DEEPEST_OPTIONS):
+        detail = f"the options are nested more than {_DEEPEST_OPTIONS} deep"
+        return Refused(protocol.MALFORMED_REQUEST, detail)
+    return None
+
+
+def _is_deeper(value: object, most: int) -> bool:
+    """Whether a JSON value is nested deeper than that."""
+    level: list[Any] = [value]
+    for _ in range(most):
+        inner: list[Any] = []
+        for each in level:
+            if isinstance(each, Mapping):
+                inner += each.values()
+            elif isinstance(each, list | tuple):
+                inner += each
+        if not inner:
+            return False
+        level = inner
+    return True
 
 
 @asynccontextmanager

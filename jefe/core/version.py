@@ -158,7 +158,7 @@ def digest_of(source: str) -> str:
 def ordered(options: Mapping[str, Any]) -> bytes:
     """Options as JSON text that is the same for the same options."""
     try:
-        return msgspec.json.encode(dict(options), order="sorted")
+        return deeply(msgspec.json.encode, dict(options), order="sorted")
     except UnicodeEncodeError:  # an unpaired surrogate, which JSON may hold
         return deeply(json.dumps, dict(options), sort_keys=True).encode()
 

@@ -178,13 +178,41 @@ async def test_a_namespace_holds_a_bounded_number_of_bytes(boss, limits):
     assert (await source_in(boss, "a")).source == "echo"  # it keeps what it meant
 
 
-@pytest.mark.parametrize("limits", [Settings(min_procs=1, max_procs=1, store_max_size=2 * OVERHEAD + 500)])
-async def test_what_passing_connections_hold_takes_no_room_from_the_operator(boss, limits):
-    for number in range(3):
-        answer = await compile_in(boss, "a", "echo", Namespace(f"{number}"))
+SMALL = Settings(min_procs=1, max_procs=1, store_max_size=20 * OVERHEAD, max_connections=5)
+
+
+@pytest.mark.parametrize("limits", [SMALL])
+async def test_who_fills_the_room_leaves_some_for_others(boss, limits):
+    """Half of it is for who comes first; of the other half, each connection may have its share."""
+    greedy = Namespace("greedy")
+    for number in range(20):
+        answer = await compile_in(boss, f"{number}", "echo", greedy)
     assert answer.reason == protocol.STORE_FULL
-    assert f"may hold {limits.store_max_size} (JEFE_STORE_MAX_SIZE)" in answer.detail
-    assert isinstance(await compile_in(boss, "a", "echo"), Accepted)
+    assert f"may hold {limits.store_max_size // 2} (JEFE_STORE_MAX_SIZE)" in answer.detail
+    for number in range(4):
+        other = Namespace(f"{number}")
+        assert isinstance(await compile_in(boss, "a", "echo", other), Accepted)
+        assert (await compile_in(boss, "b", "echo", other)).reason == protocol.STORE_FULL
+    assert boss._passing.size <= limits.store_max_size
+    assert isinstance(await compile_in(boss, "a", "echo"), Accepted)  # what lasts has room of its own
+
+
+async def test_options_that_are_nested_too_deeply_are_refused_and_nobody_else_notices(boss):
+    deep = []
+    for _ in range(3000):
+        deep = [deep]
+    refused = []
+    request = protocol.Compile(script_name="a", script="echo", options={"a": deep})
+    boss.submit_compile(boss.own, request, refused.append)
+    boss.submit_parse(boss.own, protocol.Parse(script="echo", options={"a": deep}), refused.append)
+    source = jefe.Source("echo", options={"a": deep})
+    boss.submit(boss.own, source, on_done=lambda run: refused.append(run.answer))
+    boss.batch.flush()
+    assert {(each.reason, each.detail) for each in refused} == {
+        (protocol.MALFORMED_REQUEST, "the options are nested more than 64 deep")
+    }
+    assert len(refused) == 3
+    assert boss.scripts() == []
 
 
 @pytest.mark.parametrize("limits", [Settings(min_procs=1, max_procs=1, max_scripts=2)])
