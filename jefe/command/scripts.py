@@ -11,6 +11,7 @@ import click
 
 from jefe.command.endings import FAILED, drive, say
 from jefe.command.given import encode, language_of, read_settings, read_text, with_store
+from jefe.command.options import SettingsCommand
 from jefe.errors import Misuse
 from jefe.logs import harmless
 from jefe.settings import Settings
@@ -30,6 +31,14 @@ _namespace = click.option(
 _json = click.option("--json", is_flag=True, help="Print JSON.")
 
 
+_STORE = ("store", "store_max_size", "max_scripts", "max_scripts_size")
+"""The settings that are options of these commands."""
+
+
+def _settings() -> tuple[type[Settings], ...]:
+    return (Settings,)
+
+
 @click.group("scripts")
 def scripts() -> None:
     """Look at the named scripts of a store, and change them.
@@ -39,7 +48,7 @@ def scripts() -> None:
     """
 
 
-@scripts.command("list")
+@scripts.command("list", cls=SettingsCommand, settings=_settings, only=_STORE, heading="Store")
 @_namespace
 @_json
 def list_(namespace: str, json: bool) -> int:
@@ -73,7 +82,7 @@ def list_(namespace: str, json: bool) -> int:
     return 0
 
 
-@scripts.command()
+@scripts.command(cls=SettingsCommand, settings=_settings, only=_STORE, heading="Store")
 @click.argument("name")
 @_namespace
 @_json
@@ -111,7 +120,7 @@ def show(name: str, namespace: str, json: bool) -> int:
     return 0
 
 
-@scripts.command()
+@scripts.command(cls=SettingsCommand, settings=_settings, only=_STORE, heading="Store")
 @click.argument("file", metavar="FILE|-")
 @click.option("--name", metavar="NAME", help="The name. Without this: the file's, without its suffix.")
 @click.option("--language", metavar="LANGUAGE", help="Without this: what the file's suffix says, or hexput.")
@@ -157,7 +166,7 @@ def put(file: str, name: str | None, language: str | None, new: bool, replaces: 
     return 0
 
 
-@scripts.command()
+@scripts.command(cls=SettingsCommand, settings=_settings, only=_STORE, heading="Store")
 @click.argument("name")
 @_namespace
 @click.option("--replaces", "expects", metavar="VERSION", help="Remove that version only.")

@@ -64,9 +64,7 @@ class Folder:
             try:
                 await self.load()
             except OSError as error:
-                _log.error(
-                    "the folder of scripts cannot be read", folder=str(self._path), why=reason_of(error)
-                )
+                _log.error("folder.unreadable", folder=str(self._path), why=reason_of(error))
 
     async def load(self) -> None:
         """Load what is new or has changed. Raises OSError if the folder cannot be read."""
@@ -77,16 +75,12 @@ class Folder:
                 await self._load_one(file)
             except (OSError, UnicodeDecodeError, JefeError) as error:
                 failed += 1
-                _log.warning(
-                    "a file of the folder of scripts was left out", file=str(file.path), why=_why(error)
-                )
+                _log.warning("folder.file_skipped", file=str(file.path), why=_why(error))
         there = {file.name for file in files}
         for name in sorted(self._loaded - there):
-            _log.warning(
-                "the file of a script has vanished: the name keeps its meaning until it is removed", name=name
-            )
+            _log.warning("folder.file_vanished", name=name)
         self._loaded = there
-        _log.info("the folder of scripts was loaded", folder=str(self._path), files=len(files), failed=failed)
+        _log.info("folder.loaded", folder=str(self._path), files=len(files), failed=failed)
 
     async def _load_one(self, file: _File) -> None:
         limit = self._supervisor.settings.max_input_size + 1
@@ -103,7 +97,7 @@ class Folder:
         for file in found:
             if times[file.name] > 1:
                 _log.warning(
-                    "a file of the folder of scripts was left out",
+                    "folder.file_skipped",
                     file=str(file.path),
                     why=f"another file is the script {file.name!r}, too",
                 )
@@ -119,7 +113,7 @@ class Folder:
             else:
                 known = ", ".join(sorted(protocol.SUFFIXES))
                 _log.warning(
-                    "a file of the folder of scripts was left out",
+                    "folder.file_skipped",
                     file=str(path),
                     why=f"its suffix is that of no language; there are {known}",
                 )

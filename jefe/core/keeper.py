@@ -215,7 +215,7 @@ class Keeper:
 
     def _failed(self, error: StoreFailure) -> Refused:
         if not self.trouble:
-            _log.error("the store cannot be used: changes are refused", why=str(error))
+            _log.error("store.unavailable", why=str(error))
         self.trouble = str(error)
         self._is_stale = True
         return Refused(protocol.STORE_UNAVAILABLE, str(error))
@@ -223,7 +223,7 @@ class Keeper:
     def _worked(self) -> None:
         if self.trouble:
             self.trouble = ""
-            _log.warning("the store can be used again", store=self._store.place)
+            _log.warning("store.recovered", store=self._store.place)
             self._is_stale = True
             self._batch.run(self._recovered)
 
@@ -240,4 +240,4 @@ def _tell(told: list[tuple[Callable[..., object], object]]) -> None:
         try:
             each(answer)
         except Exception as error:  # noqa: BLE001 - whatever it is, it concerns one request
-            _log.error("a callback failed", error=f"{type(error).__name__}: {error}", exc_info=error)
+            _log.error("callback.failed", error=f"{type(error).__name__}: {error}", exc_info=error)

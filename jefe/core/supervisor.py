@@ -593,9 +593,7 @@ class Supervisor:
         """A newer script of a name has come."""
         refused = self._take(entry, kept)
         if refused is not None:
-            _log.warning(
-                "the newer script of a name cannot be had", name=entry.name[:100], why=str(refused.error())
-            )
+            _log.warning("store.script_unusable", name=entry.name[:100], why=str(refused.error()))
         self._scripts.tidy(entry)
 
     def _take(self, entry: Entry, kept: Kept | Refused | None) -> Refused | None:

@@ -356,7 +356,7 @@ class SqliteStore:
         mode = self._path.stat().st_mode & 0o077
         if mode:
             _log.warning(
-                "other users may open the store: make it readable for its user alone (chmod 600)",
+                "store.exposed",
                 store=self.place,
                 mode=oct(self._path.stat().st_mode & 0o777),
             )

@@ -14,7 +14,7 @@ SERVE = {"JEFE_HEXPUT_PORT": "0", "JEFE_OAF_PORT": "0", "JEFE_OAF_TOKEN": "t", "
 def listening(process, line):
     """The port of OAF, when the server has said everything; and where it keeps scripts."""
     port = place = 0
-    while "jefe serves" not in line or "as root" in line:
+    while "server.started" not in line:
         if line.startswith("oaf listens on"):
             port = int(line.rpartition(":")[2])
         if line.startswith("named scripts are kept in "):

@@ -82,7 +82,12 @@ def test_what_is_no_script_is_not_kept(scripts):
         (["put", "-"], {}, 2, "jefe: a script from standard input needs a name: --name NAME"),
         (["put", "nope.hx"], {}, 2, "jefe: cannot read nope.hx: no such file or directory"),
         (["put", "price.hx", "--new", "--replaces", "x"], {}, 2, "jefe: --new and --replaces contradict "),
-        (["put", "price.hx", "--language", "klingon"], {}, 1, "price.hx: unknown language: 'klingon'"),
+        (
+            ["put", "price.hx", "--language", "klingon"],
+            {},
+            2,
+            "jefe: --language klingon: there is no such language",
+        ),
         (["list"], {"JEFE_STORE": "memory:"}, 2, "jefe: JEFE_STORE is memory:, which ends with the process"),
         (
             ["list"],

@@ -23,9 +23,7 @@ def loading(folder):
 
 def left_out(logs):
     return {
-        log["file"].rpartition("/")[2]: log["why"]
-        for log in logs
-        if log["event"] == "a file of the folder of scripts was left out"
+        log["file"].rpartition("/")[2]: log["why"] for log in logs if log["event"] == "folder.file_skipped"
     }
 
 
@@ -74,10 +72,10 @@ async def test_it_can_be_loaded_anew(family, folder, loading):
         family.log.clear()
         with captured() as logs:
             boss.folder.reload_soon()
-            while not logs or logs[-1]["event"] != "the folder of scripts was loaded":  # noqa: ASYNC110
+            while not logs or logs[-1]["event"] != "folder.loaded":  # noqa: ASYNC110
                 await trio.sleep(0.01)  # a thread reads the files
         assert sorted(family.log) == [("compile", "echo"), ("compile", "pick y")]
-        assert [log["name"] for log in logs if "vanished" in log["event"]] == ["vanished"]
+        assert [log["name"] for log in logs if log["event"] == "folder.file_vanished"] == ["vanished"]
         assert boss.scripts() == ["changed", "kept", "new", "vanished"]
         assert (await boss.run("changed", {"x": 1, "y": 2})).result == 2
 
@@ -100,7 +98,7 @@ async def test_a_folder_that_cannot_be_read_stops_the_start_and_never_a_server(f
             boss.folder.reload_soon()
             while not logs:  # noqa: ASYNC110
                 await trio.sleep(0.01)  # a thread reads the files
-        assert logs[0]["event"] == "the folder of scripts cannot be read"
+        assert logs[0]["event"] == "folder.unreadable"
         assert logs[0]["why"] == "no such file or directory"
         assert isinstance(await boss.run("a"), jefe.Outcome)
     with pytest.raises(SettingsError, match=r"^JEFE_SCRIPTS is '.*', which cannot be read: no such file"):

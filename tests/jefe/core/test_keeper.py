@@ -222,7 +222,7 @@ async def test_while_the_store_fails_known_scripts_run_and_changes_are_refused(o
         store.failing = ""
         with captured() as logs:
             await trio.sleep(2)
-        assert [log["event"] for log in logs] == ["the store can be used again"]
+        assert [log["event"] for log in logs] == ["store.recovered"]
         assert boss.keeper.trouble == ""
         assert (await boss.run("unread", {"x": 1})).result == 1
         await boss.compile("b", "echo")
