@@ -78,3 +78,35 @@ def test_a_pipe_keeps_names_to_itself_unless_it_is_told(tmp_path):
     told = {"JEFE_STORE": f"sqlite:{tmp_path}/told.sqlite"}
     piped(compile_, **told)
     assert piped(run, **told)[0]["response"]["result"] == 7
+
+
+def test_what_a_killed_supervisor_acknowledged_is_there_for_the_next(tmp_path):
+    environment = ENVIRONMENT | {"JEFE_STORE": f"sqlite:{tmp_path}/store.sqlite"}
+    acknowledged = {}
+    for turn in range(3):
+        process = subprocess.Popen(JEFE, stdin=subprocess.PIPE, stdout=subprocess.PIPE, env=environment)
+        for number in range(200):
+            name, value = f"{number % 50}", turn * 1000 + number
+            request = {"cmd": "compile", "id": value, "scriptName": name, "script": f"return {value};"}
+            process.stdin.write(json.dumps(request).encode() + b"\r\n")
+        process.stdin.flush()
+        while len(acknowledged) < 40 * (turn + 1):
+            answer = json.loads(process.stdout.readline())
+            assert answer["ok"] is True
+            acknowledged[answer["id"]] = True
+        process.kill()
+        for line in process.communicate()[0].splitlines(keepends=True):
+            if line.endswith(b"\r\n"):
+                acknowledged[json.loads(line)["id"]] = True
+    least = {}
+    for value in acknowledged:
+        name = f"{value % 1000 % 50}"
+        least[name] = max(least.get(name, 0), value)
+    runs = [{"cmd": "run", "id": int(name), "scriptName": name} for name in least]
+    lines = b"".join(json.dumps(run).encode() + b"\r\n" for run in runs)
+    done = subprocess.run(JEFE, input=lines, capture_output=True, env=environment, check=True, timeout=50)
+    found = {f"{answer['id']}": answer for answer in map(json.loads, done.stdout.splitlines())}
+    for name, value in least.items():
+        result = found[name]["response"]["result"]
+        assert result >= value, (name, result, value)  # later ones may have been written, too
+        assert result % 1000 % 50 == int(name)
