@@ -483,7 +483,7 @@ _SENTENCES: Final = {
 
 
 def _lowered(text: str) -> str:
-    return text[:1].lower() + text[1:]
+    return text if text[1:2].isupper() else text[:1].lower() + text[1:]
 
 
 def state_file() -> Path:
