@@ -14,6 +14,7 @@ from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
     from jefe import aio, sync
+    from jefe.core.answers import Stored
     from jefe.core.scripts import Limits, Source
     from jefe.core.supervisor import HostCall, Supervisor, open_supervisor
     from jefe.core.values import Outcome
@@ -73,6 +74,7 @@ __all__ = [
     "StackFrame",
     "StoreFull",
     "StoreUnavailable",
+    "Stored",
     "Supervisor",
     "SyncOafClient",
     "VersionChanged",
@@ -93,6 +95,7 @@ _OTHERS = {
     "Settings": "settings",
     "SettingsError": "settings",
     "Source": "core.scripts",
+    "Stored": "core.answers",
     "Supervisor": "core.supervisor",
     "SyncOafClient": "oaf",
     "open_supervisor": "core.supervisor",

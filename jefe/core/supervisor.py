@@ -937,7 +937,7 @@ async def open_supervisor(
         settings: the limits; all defaults if None.
         warm: the languages whose children are started at once; others are started when they are first used.
         spawn: starts a child of a language; for tests. None: see jefe/core/spawn.py.
-        store: where named scripts are kept; None: where the settings say.
+        store: where named scripts are kept; for tests. None: where the settings say.
 
     Raises:
         SandboxMissing: at the beginning, if the settings require a sandbox, and a part of it is missing.
