@@ -10,7 +10,7 @@ from contextlib import asynccontextmanager
 from importlib import import_module
 from typing import Final
 
-from jefe.core.store import Quotas, Store
+from jefe.core.store import Quotas, Store, StoreFailure
 from jefe.settings import Settings, SettingsError
 
 MEMORY: Final = "memory:"
@@ -43,6 +43,9 @@ async def open_store(
         kinds = ", ".join([MEMORY, *(f"{each}:" for each in BACKENDS)])
         raise SettingsError(f"JEFE_STORE is {url[:60]!r}, but must begin with one of {kinds}")
     else:
-        opened = import_module(BACKENDS[kind]).open_store(rest, Quotas.of(settings), create)
-        async with opened as store:
+        try:
+            backend = import_module(BACKENDS[kind])
+        except ImportError as error:
+            raise StoreFailure(f"this Python lacks what a store of {kind}: needs: {error}") from None
+        async with backend.open_store(rest, Quotas.of(settings), create) as store:
             yield store
