@@ -14,6 +14,7 @@ from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
     from jefe import aio, sync
+    from jefe.core.answers import Stored
     from jefe.core.scripts import Limits, Source
     from jefe.core.supervisor import HostCall, Supervisor, open_supervisor
     from jefe.core.values import Outcome
@@ -27,12 +28,16 @@ if TYPE_CHECKING:
         KilledByMemory,
         KilledByTime,
         MalformedRequest,
+        NameTaken,
         NoSuchScript,
         Overloaded,
         SandboxMissing,
         ScriptError,
         ScriptSyntaxError,
         StackFrame,
+        StoreFull,
+        StoreUnavailable,
+        VersionChanged,
     )
     from jefe.oaf import AsyncioOafClient, ConnectionLost, OafClient, OafError, SyncOafClient
     from jefe.settings import Settings, SettingsError
@@ -54,6 +59,7 @@ __all__ = [
     "KilledByTime",
     "Limits",
     "MalformedRequest",
+    "NameTaken",
     "NoSuchScript",
     "OafClient",
     "OafError",
@@ -66,8 +72,12 @@ __all__ = [
     "SettingsError",
     "Source",
     "StackFrame",
+    "StoreFull",
+    "StoreUnavailable",
+    "Stored",
     "Supervisor",
     "SyncOafClient",
+    "VersionChanged",
     "__version__",
     "aio",
     "open_supervisor",
@@ -85,6 +95,7 @@ _OTHERS = {
     "Settings": "settings",
     "SettingsError": "settings",
     "Source": "core.scripts",
+    "Stored": "core.answers",
     "Supervisor": "core.supervisor",
     "SyncOafClient": "oaf",
     "open_supervisor": "core.supervisor",

@@ -139,6 +139,42 @@ class ChildDied(JefeError):
         super().__init__(reason, advice)
 
 
+class NameTaken(JefeError):
+    """The name was to be registered, and has a script already."""
+
+    advice = "take another name, or replace the script"
+
+    def __init__(self, reason: str = protocol.NAME_TAKEN, advice: str | None = None) -> None:
+        super().__init__(reason, advice)
+
+
+class VersionChanged(JefeError):
+    """The script that was to be replaced or removed is no longer the one that the request spoke of."""
+
+    advice = "look at the script that is there now, and ask again with its version"
+
+    def __init__(self, reason: str = protocol.VERSION_CHANGED, advice: str | None = None) -> None:
+        super().__init__(reason, advice)
+
+
+class StoreFull(JefeError):
+    """There is no room for the script: its namespace, or the store, holds as much as it may."""
+
+    advice = "remove scripts, or raise JEFE_STORE_MAX_SIZE"
+
+    def __init__(self, reason: str = protocol.STORE_FULL, advice: str | None = None) -> None:
+        super().__init__(reason, advice)
+
+
+class StoreUnavailable(JefeError):
+    """The store of named scripts cannot be used now. Scripts that are known run on; changes are refused."""
+
+    advice = "try again; the log says what is wrong with the store"
+
+    def __init__(self, reason: str = protocol.STORE_UNAVAILABLE, advice: str | None = None) -> None:
+        super().__init__(reason, advice)
+
+
 class InputTooLarge(JefeError):
     """A source, with its options, or a sandbox is larger than `max_input_size` bytes."""
 
@@ -198,6 +234,10 @@ _BY_REASON: dict[str, type[JefeError]] = {
     protocol.INPUT_TOO_LARGE: InputTooLarge,
     protocol.MALFORMED_REQUEST: MalformedRequest,
     protocol.OVERLOADED: Overloaded,
+    protocol.NAME_TAKEN: NameTaken,
+    protocol.VERSION_CHANGED: VersionChanged,
+    protocol.STORE_FULL: StoreFull,
+    protocol.STORE_UNAVAILABLE: StoreUnavailable,
     CLOSED: Closed,
 }
 

@@ -51,7 +51,7 @@ EVENTS: Final[Mapping[str, Event]] = {
         "the state of the server",
         "SIGUSR1 asked for it. `queued`: jobs that wait for a child; `busy`: children at work; `waiting`: "
         "runs that wait for their host; `runs` and `killed` since the start; `scripts`: names; `children` "
-        "and `starting`: processes.",
+        "and `starting`: processes; `store`: where names are kept; `store_trouble`: why that cannot be used.",
     ),
     "front.state": Event(
         "warning",
@@ -93,6 +93,47 @@ EVENTS: Final[Mapping[str, Event]] = {
         "a part of the confinement is missing",
         "`why` says which. `jefe doctor` tries each layer; JEFE_REQUIRE_SANDBOX refuses to start without "
         "one.",
+    ),
+    "folder.loaded": Event(
+        "info",
+        "the folder of scripts was loaded",
+        "At the start, or because SIGHUP asked for it. `failed` of the `files` were skipped.",
+    ),
+    "folder.file_skipped": Event(
+        "warning",
+        "a file of the folder of scripts was skipped",
+        "`why` says what is wrong with `file`; everything else was loaded. Mend it, and send SIGHUP.",
+    ),
+    "folder.file_vanished": Event(
+        "warning",
+        "the file of a script has vanished; its name keeps its meaning",
+        "`jefe scripts remove` removes the `name`, if that was meant.",
+    ),
+    "folder.unreadable": Event(
+        "error",
+        "the folder of scripts could not be read again; its names stay as they were",
+        "SIGHUP asked for it. Mend the `folder` as `why` says, and send the signal again.",
+    ),
+    "store.exposed": Event(
+        "warning",
+        "other users may open the store",
+        "Who writes it decides what clients run: make it readable for its user alone (`chmod 600`). Now its "
+        "mode is `mode`.",
+    ),
+    "store.unavailable": Event(
+        "error",
+        "the store cannot be used; changes of named scripts are refused",
+        "Scripts that were run go on. Mend what `why` says: the store is tried again each second.",
+    ),
+    "store.recovered": Event(
+        "warning",
+        "the store can be used again",
+        "All is well again, and what others changed meanwhile is known.",
+    ),
+    "store.script_unusable": Event(
+        "warning",
+        "another process changed a script, and this one cannot use it",
+        "`why` says so. Runs of `name` use the last script that was here.",
     ),
     "requests.cancelled": Event(
         "warning",

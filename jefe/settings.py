@@ -192,6 +192,55 @@ class Settings(BaseSettings, frozen=True, kw_only=True, forbid_unknown_fields=Tr
             extra={"unit": "bytes"},
         ),
     ] = 32 * _MIB
+    store: Annotated[
+        str,
+        Meta(
+            max_length=4096,
+            description="Where named scripts are kept: `memory:`, `sqlite:PATH`, or `sqlite:` for a file in "
+            "the user's state folder. Empty: `sqlite:` for `jefe serve` and `jefe scripts`, `memory:` for "
+            "everything else.",
+            extra={"unit": "store"},
+        ),
+    ] = ""
+    store_max_size: Annotated[
+        int,
+        Meta(
+            ge=1,
+            le=2**50,
+            description="How large all scripts of a store may be together; 2 KiB are counted for each name, "
+            "beside the name and the source. Scripts that end with their connection may take as much again, "
+            "and each connection may always have its share of half of that (JEFE_MAX_CONNECTIONS).",
+            extra={"unit": "bytes"},
+        ),
+    ] = 256 * _MIB
+    max_scripts: Annotated[
+        int,
+        Meta(
+            ge=1,
+            le=2**40,
+            description="How many names a namespace may have.",
+            extra={"unit": "names"},
+        ),
+    ] = 100_000
+    max_scripts_size: Annotated[
+        int,
+        Meta(
+            ge=1,
+            le=2**50,
+            description="How large the scripts of a namespace may be together, counted as in "
+            "JEFE_STORE_MAX_SIZE.",
+            extra={"unit": "bytes"},
+        ),
+    ] = 128 * _MIB
+    scripts: Annotated[
+        str,
+        Meta(
+            max_length=4096,
+            description="A folder of scripts that are compiled at the start, and again on SIGHUP: `NAME.hx` "
+            "is the script NAME, in Hexput.",
+            extra={"unit": "folder"},
+        ),
+    ] = ""
     require_sandbox: Annotated[
         bool,
         Meta(

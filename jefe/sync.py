@@ -20,6 +20,7 @@ from typing import Any, Self
 from msgspec import Raw
 
 from jefe.bridge import PlainBridge, TrioThread
+from jefe.core.answers import Stored
 from jefe.core.run import ValueOf
 from jefe.core.scripts import Limits, Source
 from jefe.core.supervisor import HostCall, Supervisor
@@ -65,9 +66,12 @@ class SyncSupervisor:
         max_time: float | None = None,
         max_mem: int | None = None,
         max_mem_percent: float | None = None,
-    ) -> None:
-        """Compile a script under a name. Arguments and errors are those of `jefe.Supervisor.compile`."""
-        self._bridge.ask(
+        expects: str | None = None,
+    ) -> str:
+        """Compile a script under a name, and return its version. Arguments and errors are those of
+        `jefe.Supervisor.compile`.
+        """
+        return self._bridge.ask(
             lambda supervisor: supervisor.compile(
                 name,
                 source,
@@ -76,6 +80,7 @@ class SyncSupervisor:
                 max_time=max_time,
                 max_mem=max_mem,
                 max_mem_percent=max_mem_percent,
+                expects=expects,
             )
         )
 
@@ -107,9 +112,15 @@ class SyncSupervisor:
             call,
         )
 
-    def remove(self, name: str) -> None:
-        """Remove the script of a name. Runs already submitted finish on it. Raises NoSuchScript."""
-        self._bridge.ask(lambda supervisor: supervisor.remove(name))
+    def remove(self, name: str, *, expects: str | None = None) -> None:
+        """Remove the script of a name. Runs already submitted finish on it. Errors are those of
+        `jefe.Supervisor.remove`.
+        """
+        self._bridge.ask(lambda supervisor: supervisor.remove(name, expects=expects))
+
+    def source(self, name: str) -> Stored:
+        """The script of a name, as it was compiled. Errors are those of `jefe.Supervisor.source`."""
+        return self._bridge.ask(lambda supervisor: supervisor.source(name))
 
     def parse(
         self, source: str, *, language: str = "hexput", options: Mapping[str, Any] | None = None

@@ -1,7 +1,11 @@
-"""What holds for every test: how hard hypothesis tries, and when garbage is looked for."""
+"""What holds for every test: how hard hypothesis tries, where state is kept, when garbage is looked for."""
 
+import atexit
 import gc
+import os
+import shutil
 import signal
+import tempfile
 
 import pytest
 from hypothesis import is_hypothesis_test, settings
@@ -9,6 +13,11 @@ from hypothesis import is_hypothesis_test, settings
 # A shell has what it starts in the background ignore SIGINT, which all that tests start would inherit.
 if signal.getsignal(signal.SIGINT) is signal.SIG_IGN:
     signal.signal(signal.SIGINT, signal.default_int_handler)
+
+# Nothing that tests start finds, or leaves, a store of named scripts in the folders of whoever runs them.
+os.environ["XDG_STATE_HOME"] = tempfile.mkdtemp(prefix="jefe-tests-")
+os.environ.pop("STATE_DIRECTORY", None)
+atexit.register(shutil.rmtree, os.environ["XDG_STATE_HOME"], ignore_errors=True)
 
 TIMES = 5
 """How many times as many examples there are under the profile `long`, which `scripts/test --long` chooses."""

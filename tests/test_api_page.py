@@ -22,13 +22,13 @@ def shape(signature):
     return [
         (each.name, each.default, each.kind is each.KEYWORD_ONLY)
         for each in signature.parameters.values()
-        if each.name not in ("self", "namespace", "spawn")
+        if each.name not in ("self", "namespace", "spawn", "store")
     ]
 
 
 def test_methods_are_called_as_the_page_says():
     rows = re.findall(r"^\| `(\w+)\((.*?)\)`", PAGE, re.MULTILINE)
-    assert [name for name, _ in rows] == ["compile", "run", "remove", "parse", "scripts", "stats"]
+    assert [name for name, _ in rows] == ["compile", "run", "remove", "source", "parse", "scripts", "stats"]
     rows += re.findall(r"^## `(open_supervisor)\((.*?)\)`", PAGE, re.MULTILINE)
     for name, parameters in rows:
         documented: dict[str, object] = {}

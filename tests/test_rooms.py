@@ -21,12 +21,14 @@ ROOMS = {
     "jefe.aio": ("jefe.core", "jefe", "child.protocol"),
     "jefe.oaf": ("jefe", "child.protocol"),
     "jefe.sync": ("jefe.core", "jefe", "child.protocol"),
+    "jefe.stores": ("jefe.core", "jefe", "child.protocol"),
     "jefe.fronts": ("jefe.core", "jefe", "child.protocol"),
     "jefe.command": (
         "hexput.server",
         "hexput",
         "jefe.fronts",
         "jefe.oaf",
+        "jefe.stores",
         "jefe.core",
         "jefe",
         "child.protocol",
@@ -44,6 +46,8 @@ EXCEPTIONS = {
     ("jefe", "jefe.core"),
     ("jefe", "jefe.aio"),
     ("jefe", "jefe.sync"),
+    # What a supervisor keeps names in by itself, and the store that its settings name.
+    ("jefe.core.supervisor", "jefe.stores"),
     # The clients for asyncio and for plain code are another form of that for trio.
     ("hexput.threads", "hexput.client"),
     ("jefe", "jefe.oaf"),

@@ -18,7 +18,7 @@ HEXPUT = (HexputClient, AsyncioHexputClient, SyncHexputClient)
 OAF = (jefe.OafClient, jefe.AsyncioOafClient, jefe.SyncOafClient)
 
 METHODS = {
-    SUPERVISORS: ["compile", "run", "remove", "parse", "scripts", "stats"],
+    SUPERVISORS: ["compile", "run", "remove", "source", "parse", "scripts", "stats"],
     HEXPUT: [
         "__init__",
         "compile",
@@ -91,7 +91,7 @@ def test_nothing_is_taken_unseen(forms):
 @pytest.mark.parametrize("open_supervisor", [jefe.aio.open_supervisor, jefe.sync.open_supervisor])
 def test_supervisors_are_opened_alike(open_supervisor):
     parameters = list(inspect.signature(jefe.open_supervisor).parameters.values())
-    expected = [each for each in parameters if each.name != "spawn"]  # which is for tests
+    expected = [each for each in parameters if each.name not in ("spawn", "store")]  # for tests
     assert list(inspect.signature(open_supervisor).parameters.values()) == expected
 
 

@@ -39,6 +39,11 @@ CHILD_DIED: Final = "child died while running script"
 OVERLOADED: Final = "overloaded"
 NOT_REPLAYABLE: Final = "the run cannot be replayed"
 NO_TREE: Final = "this language has no trees"
+NAME_TAKEN: Final = "the name is taken"
+VERSION_CHANGED: Final = "the script has changed"
+NOT_ALLOWED: Final = "not allowed"
+STORE_FULL: Final = "the store is full"
+STORE_UNAVAILABLE: Final = "store unavailable"
 
 # The one type of `resume` error that is no failure of a host function: there is no such function.
 FUNCTION_NOT_FOUND: Final = "FunctionNotFoundError"

@@ -2,7 +2,8 @@
 
     0    all went well
     1    a script failed, or something went wrong that is nobody's usage
-    2    wrong usage: an option, a file that cannot be read, a setting; or a required sandbox is missing
+    2    wrong usage: an option, a file that cannot be read, a setting; or a required sandbox is missing,
+         or the store cannot be used
     3    the input ended, and what was in flight did not end within the grace time: it was cancelled
     4    a signal asked for the end, and work had to be cancelled
     128+ a signal asked for the end, and nothing was left undone (129: the terminal closed, 130: Ctrl-C,
@@ -293,11 +294,11 @@ def _explain(error: BaseException, given: Mapping[str, tuple[str, str]]) -> int:
         say(f"jefe: cannot write the output: {error.strerror or error}")
         _forget_output()
         return FAILED
-    from jefe.errors import JefeError, SandboxMissing
+    from jefe.errors import JefeError, SandboxMissing, StoreUnavailable
 
     if isinstance(error, JefeError):
         say(f"jefe: {error}")
-        return MISUSED if isinstance(error, SandboxMissing) else FAILED
+        return MISUSED if isinstance(error, SandboxMissing | StoreUnavailable) else FAILED
     if _debug(given):
         traceback.print_exception(error)
     else:

@@ -43,6 +43,13 @@ def read_struct(kind: type[Kind]) -> Kind:
     return kind.from_environment(overlay())
 
 
+def with_store(settings: Settings) -> Settings:
+    """The same settings, for a command that keeps named scripts in a file unless it is told otherwise."""
+    import msgspec
+
+    return settings if settings.store else msgspec.structs.replace(settings, store="sqlite:")
+
+
 def read_text(file: str, settings: Settings) -> Text:
     """Read a source, `-` from standard input. Raises Misuse."""
     name = "stdin" if file == "-" else file

@@ -29,6 +29,7 @@ from jefe.command.given import (
 from jefe.command.host_functions import HostFunctions, read_functions
 from jefe.command.oaf import oaf, oaf_eval
 from jefe.command.options import SettingsCommand, SettingsGroup, overlay
+from jefe.command.scripts import scripts
 from jefe.command.serve import serve_command
 from jefe.errors import Misuse
 from jefe.logs import configure, harmless, is_control, wants_colour
@@ -147,6 +148,7 @@ def _serve_pipe() -> int:
 cli.add_command(serve_command)
 cli.add_command(oaf)
 cli.add_command(oaf_eval)
+cli.add_command(scripts)
 
 
 def takes_sandbox(command: Command) -> Command:
@@ -236,7 +238,7 @@ def run(
     """
     from jefe import Source
 
-    settings = _settings_for_one()
+    settings = settings_for_one()
     source = read_text(file, settings)
     given = read_sandbox(sandbox, variables, settings)
     host = read_functions(functions, functions_file, settings)
@@ -279,7 +281,7 @@ def evaluate(
     """
     from jefe import Source
 
-    settings = _settings_for_one()
+    settings = settings_for_one()
     encode(expression, "the expression")
     given = read_sandbox(sandbox, variables, settings)
     host = read_functions(functions, functions_file, settings)
@@ -299,12 +301,12 @@ def evaluate(
 @takes_features
 def parse(file: str, locations: bool, pretty: bool, language: str | None, **features: bool) -> int:
     """Print the syntax tree of a script, as JSON."""
-    settings = _settings_for_one()
+    settings = settings_for_one()
     source = read_text(file, settings)
     options = {"include_source_mapping": locations, **_chosen(features)}
     (tree,) = _parse([source], options, settings, language)
     if not isinstance(tree, bytes):
-        _report(source, tree)
+        report(source, tree)
         return FAILED
     if pretty:
         import msgspec
@@ -355,7 +357,7 @@ def check(
     """  # noqa: D301 - click wants that very character
     from jefe.command.check import diagnose, encoded, read_known, summary, unreadable
 
-    settings = _settings_for_one()
+    settings = settings_for_one()
     known = read_known(variables, functions, settings)
     status = 0
     sources = []
@@ -506,14 +508,16 @@ def completion(shell: str) -> int:
     return 0
 
 
-def _settings_for_one() -> Settings:
-    """The settings for a command that runs a script or two: one child, and no log of what is told anyway."""
+def settings_for_one() -> Settings:
+    """The settings for a command that runs a script or two: one child, no named scripts, and no log of what
+    is told anyway.
+    """
     import msgspec
 
     settings = read_settings()
     if not settings.debug and not overlay().get("JEFE_LOG_LEVEL"):
         configure(msgspec.structs.replace(settings, log_level="error"))
-    return msgspec.structs.replace(settings, min_procs=1, max_procs=1)
+    return msgspec.structs.replace(settings, min_procs=1, max_procs=1, store="memory:", scripts="")
 
 
 def _chosen(features: Mapping[str, bool]) -> dict[str, bool]:
@@ -547,7 +551,7 @@ def _run(
     with redirect_stdout(sys.stderr):
         outcome = drive(work)
     if isinstance(outcome, JefeError):
-        _report(Text(name, script.text), outcome)
+        report(Text(name, script.text), outcome)
         return None
     if is_timed:
         say(f"jefe: {name} took {outcome.time_taken:g} ms")
@@ -586,7 +590,7 @@ def _parse(
     return drive(work)
 
 
-def _report(source: Text, error: "JefeError") -> None:
+def report(source: Text, error: "JefeError") -> None:
     """Tell, on stderr, what is wrong with a script: the place, the error, the line and a caret."""
     from jefe.command.caret import trail
 

@@ -8,8 +8,8 @@ and with it children; serve; tell where.
 Invariants: either every front listens, or none is left listening and the start failed with a sentence. When
 serving ends, clients are told, no child is left, and the log says how many requests were cancelled.
 
-Signals: SIGHUP has tokens and certificate read anew, SIGUSR1 has the state told (jefe/command/state.py),
-SIGUSR2 is reserved. What asks for the end is said in endings.py.
+Signals: SIGHUP has tokens, certificate and the folder of scripts read anew, SIGUSR1 has the state told
+(jefe/command/state.py), SIGUSR2 is reserved. What asks for the end is said in endings.py.
 """
 
 import os
@@ -25,14 +25,16 @@ import click
 from hexput.server.settings import HexputSettings
 from jefe.command.endings import OTHERS, conclude, drive_server, name_process, say
 from jefe.command.fronts import FRONTS, all_settings
-from jefe.command.given import read_settings, read_struct
+from jefe.command.given import read_settings, read_struct, with_store
 from jefe.command.options import SettingsCommand, given_options, option_of
 from jefe.errors import Misuse
 from jefe.fronts.settings import FrontSettings
 from jefe.settings import Settings, table
 
 if TYPE_CHECKING:
+    from jefe.core.supervisor import Supervisor
     from jefe.fronts.front import Front
+    from jefe.fronts.listen import Doors
     from jefe.fronts.shutdown import Shutdown
 
 
@@ -71,6 +73,7 @@ def serve(fronts: Sequence[FrontSettings], settings: Settings) -> int:
                 doors.bound_connections()
                 become(settings.user)
                 async with open_supervisor(settings) as supervisor, trio.open_nursery() as nursery:
+                    shutdown.heeded[signal.SIGHUP] = partial(_read_anew, doors, supervisor)
                     shutdown.heeded[signal.SIGUSR1] = partial(tell_state, supervisor, doors)
                     nursery.start_soon(doors.keep_fresh)
                     for door in doors:
@@ -78,6 +81,8 @@ def serve(fronts: Sequence[FrontSettings], settings: Settings) -> int:
                     for door in doors:
                         for line in door.announcement():
                             say(line)
+                    if supervisor.store_place:
+                        say(f"named scripts are kept in {supervisor.store_place}")
                     if is_root() and not settings.user:
                         log.warning("server.root")
                     log.info(
@@ -95,6 +100,13 @@ def serve(fronts: Sequence[FrontSettings], settings: Settings) -> int:
                 log.info("server.ended", cancelled=shutdown.cancelled)
 
     return drive_server(work, settings.grace, also=(*OTHERS, signal.SIGHUP))
+
+
+def _read_anew(doors: "Doors", supervisor: "Supervisor") -> None:
+    """What SIGHUP asks for."""
+    doors.reload_soon()
+    if supervisor.folder is not None:
+        supervisor.folder.reload_soon()
 
 
 def _help() -> str:
@@ -118,7 +130,7 @@ def _joined(words: Sequence[str], last: str) -> str:
 @click.argument("fronts", metavar="[FRONT]...", nargs=-1, type=click.Choice([each.front for each in FRONTS]))
 def serve_command(fronts: tuple[str, ...]) -> int:
     """Serve the fronts of these names; all, if there are none."""
-    settings = read_settings()
+    settings = with_store(read_settings())
     named = {each.front: each for each in FRONTS}
     chosen = [named[name] for name in dict.fromkeys(fronts)] or list(FRONTS)
     given = given_options()

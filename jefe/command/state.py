@@ -42,6 +42,8 @@ def tell_state(supervisor: "Supervisor", doors: "Doors | None" = None) -> None:
         scripts=figures["scripts"],
         children=pool["children"],
         starting=pool["starting"],
+        store=supervisor.store_place or "memory",
+        store_trouble=supervisor.store_trouble or None,
     )
     if doors is not None:
         connections = doors.connections

@@ -5,8 +5,11 @@ bytes of its protocol. In between nobody decodes JSON to learn what happened. Th
 result, its variables, its tree) stay JSON text on the way.
 """
 
+from typing import Any
+
 import msgspec
 
+from child import protocol
 from child.protocol import StackFrame
 from jefe.errors import JefeError, ScriptError, refusal_error
 
@@ -84,7 +87,53 @@ class Refused(msgspec.Struct, frozen=True, gc=False):
 
 
 class Accepted(msgspec.Struct, frozen=True, gc=False):
-    """A request that was carried out, and returns nothing: a compile or a remove."""
+    """A request that was carried out: a compile or a remove.
+
+    Attributes:
+        version: what the name means now, an opaque text; empty after a remove.
+    """
+
+    version: str = ""
+
+
+class Stored(msgspec.Struct, frozen=True):
+    """What a name means.
+
+    Attributes:
+        version: an opaque text that changes with the script.
+        request: the request that compiled the script: its name, source, language, options and limits.
+    """
+
+    version: str
+    request: protocol.Compile
+
+    @property
+    def source(self) -> str:
+        """The source of the script."""
+        return self.request.script
+
+    @property
+    def language(self) -> str:
+        """The name of the engine."""
+        return self.request.language
+
+    @property
+    def options(self) -> dict[str, Any]:
+        """The language's own options."""
+        return self.request.options
+
+    @property
+    def limits(self) -> dict[str, float]:
+        """What the script itself says of its limits: `max_time` (ms), `max_mem` (KiB) and `max_mem_percent`
+        (a share of the machine's memory), those of them that it says.
+        """
+        request = self.request
+        said = {
+            "max_time": request.max_time,
+            "max_mem": request.max_mem,
+            "max_mem_percent": request.max_mem_percent,
+        }
+        return {name: value for name, value in said.items() if value is not None}
 
 
 class Parsed(msgspec.Struct, frozen=True, gc=False):
@@ -112,7 +161,7 @@ class Built(msgspec.Struct, frozen=True, gc=False):
 Ended = Finished | Threw | Refused
 """The end of a run."""
 
-Answer = Finished | Threw | Refused | Accepted | Parsed | Built
-"""The answer to any request."""
+Answer = Finished | Threw | Refused | Accepted | Parsed | Built | Stored
+"""What any request comes to."""
 
 ACCEPTED = Accepted()

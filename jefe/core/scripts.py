@@ -7,8 +7,12 @@ names that anybody sees.
 
 Names and sources belong to a namespace (jefe/core/namespaces.py); when it ends, they are forgotten.
 
-Invariant: every version was made here, and is retired here exactly once: when its name means another one,
-when it falls out of the memory for sources, or when its namespace ends.
+The names are an index of the store (jefe/core/store.py): what they mean is known here, so whether a name
+means something is never asked of the store. The script itself may have to be fetched before its first run.
+
+Invariants: every version was made here, and is retired here exactly once: when its name means another one,
+when it falls out of the memory for sources, or when its namespace ends. What an entry knows of the store is
+never replaced by something older (`Row.sequence`).
 """
 
 from collections import OrderedDict, deque
@@ -19,7 +23,9 @@ import msgspec
 
 from child import protocol
 from child.protocol import Limits as Limits
-from jefe.core.namespaces import OPERATOR, Namespace
+from jefe.core.answers import Refused
+from jefe.core.namespaces import LASTING, OPERATOR, Namespace
+from jefe.core.store import Row
 from jefe.core.version import Counters, Version, ordered
 from jefe.settings import Settings
 
@@ -28,6 +34,10 @@ _SOURCES: Final = 1000
 
 _SOURCE_BYTES: Final = 8 * 1024 * 1024
 """... and how large they may be together, in bytes; one may always be larger."""
+
+
+_NOTHING: Final[deque[Callable[[], object]]] = deque()
+"""The backlog of an entry for which nothing waits, which is most of them; never added to."""
 
 
 class Source(msgspec.Struct, frozen=True):
@@ -54,19 +64,48 @@ class Entry:
         namespace: whose name it is.
     """
 
-    __slots__ = ("backlog", "counters", "is_changing", "is_forgotten", "name", "namespace", "version")
+    __slots__ = (
+        "backlog",
+        "counters",
+        "is_changing",
+        "is_forgotten",
+        "name",
+        "namespace",
+        "row",
+        "sequence",
+        "trouble",
+        "version",
+    )
 
     def __init__(self, name: str, namespace: Namespace) -> None:
         self.name = name
         self.namespace = namespace
         self.is_forgotten = False
         """Whether the namespace has ended: then the name never means anything again."""
+        self.row: Row | None = None
+        """What the store says that the name means; None: nothing."""
+        self.sequence = 0
+        """The number of the last write that is known of."""
         self.version: Version | None = None
+        """The script, if it is here: it has to be fetched from the store if there is only a row. While a
+        newer one is fetched, it is the last one."""
         self.counters = Counters()
         self.is_changing = False
-        """Whether a new source is being looked at."""
-        self.backlog: deque[Callable[[], object]] = deque()
+        """Whether a new source is being looked at, or stored, or the script is being fetched."""
+        self.trouble: Refused | None = None
+        """Why it could not be fetched, while those are told that wait."""
+        self.backlog = _NOTHING
         """What waits for that, in order."""
+
+    @property
+    def meaning(self) -> str:
+        """The version of the script that the name means; empty for none."""
+        return "" if self.row is None else self.row.version
+
+    @property
+    def is_stale(self) -> bool:
+        """Whether the script that is here is no longer what the name means."""
+        return self.version is not None and self.version.stamp != self.meaning
 
     @property
     def is_held(self) -> bool:
@@ -123,7 +162,7 @@ class Scripts:
         owned = self._possessions.get(namespace)
         if owned is None:
             return []
-        return sorted(name for name, entry in owned.names.items() if entry.version is not None)
+        return sorted(name for name, entry in owned.names.items() if entry.row is not None)
 
     def own_entry(self, name: str, namespace: Namespace) -> Entry | None:
         """What a name means in this very namespace; None as in `entry`."""
@@ -146,7 +185,8 @@ class Scripts:
 
     def tidy(self, entry: Entry) -> None:
         """Forget a name that means nothing."""
-        if entry.version is None and not entry.is_changing and not entry.backlog and not entry.is_forgotten:
+        is_nothing = entry.row is None and entry.version is None
+        if is_nothing and not entry.is_changing and not entry.backlog and not entry.is_forgotten:
             entry.is_forgotten = True
             owned = self._possessions[entry.namespace]
             del owned.names[entry.name]
@@ -163,18 +203,29 @@ class Scripts:
             return
         for entry in owned.names.values():
             entry.is_forgotten = True
+            entry.row = None
             self.put(entry, None)
         for key in owned.sources:
             self._retire(self._sources.pop(key))
 
-    def hold(self, entry: Entry, action: Callable[[], object]) -> bool:
+    def hold(self, entry: Entry, action: Callable[[], object], *, is_first: bool = False) -> bool:
         """Have something done as soon as what was asked of that name before has been done. Returns False if
         too much waits for that already.
+
+        Args:
+            entry: the name.
+            action: what is to be done.
+            is_first: whether it had its turn, and comes before all that waits.
         """
         if len(entry.backlog) >= self._settings.max_queue:
             return False
         self.held += 1
-        entry.backlog.append(action)
+        if entry.backlog is _NOTHING:
+            entry.backlog = deque()
+        if is_first:
+            entry.backlog.appendleft(action)
+        else:
+            entry.backlog.append(action)
         return True
 
     def may_reach(self, version: Version) -> bool:
@@ -196,6 +247,55 @@ class Scripts:
         while entry.backlog and not entry.is_changing:
             self.held -= 1
             entry.backlog.popleft()()
+        if not entry.backlog:
+            entry.backlog = _NOTHING
+        self.tidy(entry)
+
+    def mean(self, entry: Entry, row: Row, version: Version | None) -> None:
+        """A name was written: it means that version, or nothing, unless a later write is known of."""
+        if row.sequence < entry.sequence:
+            return
+        entry.sequence = row.sequence
+        entry.row = row if row.version and not entry.is_forgotten else None
+        self.put(entry, version)
+
+    def learn(self, row: Row) -> Entry | None:
+        """Somebody else wrote a name. Returns its entry if a newer script is to be fetched for it: the one
+        that is here was run, and serves until then.
+        """
+        namespace = LASTING.get(row.namespace)
+        if namespace is None:  # of a later version of this program
+            return None
+        entry = self.own_entry(row.name, namespace)
+        if entry is None:
+            if not row.version:
+                return None
+            entry = self.make_entry(row.name, namespace)
+        if row.sequence <= entry.sequence:
+            return None
+        entry.sequence = row.sequence
+        if row.version:
+            entry.row = row
+            return entry if entry.is_stale else None
+        entry.row = None
+        self.put(entry, None)
+        self.tidy(entry)
+        return None
+
+    def lasting(self) -> list[Entry]:
+        """Every name that a store holds."""
+        return [
+            entry
+            for namespace in LASTING.values()
+            if namespace in self._possessions
+            for entry in self._possessions[namespace].names.values()
+        ]
+
+    def vanished(self, entry: Entry) -> None:
+        """The store, read anew, holds a name no more."""
+        entry.row = None
+        entry.sequence = 0
+        self.put(entry, None)
         self.tidy(entry)
 
     def put(self, entry: Entry, version: Version | None) -> None:
@@ -206,8 +306,17 @@ class Scripts:
         if version is not None and entry.is_forgotten:
             self.put(entry, None)
 
-    def make(self, request: protocol.Compile, counters: Counters, namespace: Namespace) -> Version:
-        """A new version."""
+    def make(
+        self, request: protocol.Compile, counters: Counters, namespace: Namespace, stamp: str = ""
+    ) -> Version:
+        """A new version.
+
+        Args:
+            request: with its source.
+            counters: count its runs.
+            namespace: whose it is.
+            stamp: what the store calls it; empty for a source without a name.
+        """
         self._number += 1
         return Version(
             self._number,
@@ -216,6 +325,7 @@ class Scripts:
             settings=self._settings,
             counters=counters,
             unused=self._unused,
+            stamp=stamp,
         )
 
     def version_of(self, source: Source, namespace: Namespace) -> Version:

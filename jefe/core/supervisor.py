@@ -23,12 +23,14 @@ from msgspec import Raw
 
 from child import protocol
 from child.protocol.depth import deeply
-from jefe.core.answers import ACCEPTED, Answer, Built, Parsed, Refused
+from jefe.core.answers import ACCEPTED, Accepted, Answer, Built, Parsed, Refused, Stored
 from jefe.core.artifacts import Artifacts, Waiter
 from jefe.core.batch import Batch
 from jefe.core.clients import Budget, Client
+from jefe.core.folder import Folder
 from jefe.core.functions import NamedFunctions
 from jefe.core.jobs import Question
+from jefe.core.keeper import Keeper, OnRow
 from jefe.core.metrics import Metrics
 from jefe.core.namespaces import OPERATOR, Namespace
 from jefe.core.pool import Pool
@@ -36,17 +38,23 @@ from jefe.core.process import SLACK, Process
 from jefe.core.run import NO_SANDBOX, OnCall, OnDone, Run, ValueOf
 from jefe.core.scripts import Entry, Scripts, Source
 from jefe.core.spawn import open_births
+from jefe.core.store import Kept, Quotas, Row, Store, StoreFailure, Write, check, put, remove
 from jefe.core.values import Outcome, Sandbox, encode, outcome_of, sandbox_text
 from jefe.core.version import NO_CALLS, VERSION_ID, Version, digest_of, reading_limits
 from jefe.errors import (
+    CANCELLED,
     FunctionNotFound,
     InputTooLarge,
     MalformedRequest,
     NoSuchScript,
     SandboxMissing,
+    StoreUnavailable,
 )
 from jefe.logs import Logger
-from jefe.settings import Settings
+from jefe.reasons import reason_of
+from jefe.settings import Settings, SettingsError
+from jefe.stores import open_store
+from jefe.stores.memory import MemoryStore
 
 HostCall = Callable[[str, list[Any]], Any]
 """What an application serves a script's host calls with: `(name, arguments) -> value`, plain or async."""
@@ -79,6 +87,9 @@ _QUESTION_ID: Final = Raw(VERSION_ID)
 _MEMBERS: Final = 256
 """So many bytes the line for a compiler may have more than that for a child which compiles where it runs."""
 
+_DEEPEST_OPTIONS: Final = 64
+"""How deep options may be nested. They go through encoders that count each level as a call."""
+
 _ERROR_TEXT: Final = 10_000
 """How much of the text of a host call's exception reaches the script, in characters."""
 
@@ -89,9 +100,12 @@ class Supervisor:
     Args:
         settings: the limits.
         start: starts the pools of a language, in the supervisor's own nursery.
+        store: where named scripts are kept; None: in memory.
     """
 
-    def __init__(self, settings: Settings, start: Callable[["Supervisor", str], Pools]) -> None:
+    def __init__(
+        self, settings: Settings, start: Callable[["Supervisor", str], Pools], store: Store | None = None
+    ) -> None:
         self.settings = settings
         self.metrics = Metrics()
         """What has happened."""
@@ -109,6 +123,24 @@ class Supervisor:
         """What scripts were compiled to."""
         self._start = start
         self._scripts = Scripts(settings, self._forget)
+        # Two, so that what ends with connections leaves the room alone that is for what lasts.
+        self._memory = MemoryStore(Quotas.of(settings), removed=0)
+        self._passing = MemoryStore(Quotas.of_passing(settings), removed=0)
+        self.keeper: Keeper | None = None
+        """What uses the store; None if names are kept in memory."""
+        if store is not None:
+            self.keeper = Keeper(
+                store,
+                self.batch,
+                learn=self._learn,
+                begin_anew=self._begin_anew,
+                read_anew=self._read_anew,
+                recovered=self._recovered,
+            )
+        self.store_place = "" if store is None else store.place
+        """Where named scripts are kept; empty for memory."""
+        self.folder = Folder(settings.scripts, self) if settings.scripts else None
+        """Where named scripts are loaded from; None if they are not."""
         self._functions = NamedFunctions(self, settings.max_input_size)
         self._number = 0
         self.started_at = trio.current_time()
@@ -197,8 +229,8 @@ class Supervisor:
             self._end(run, self._overloaded(client))
         elif isinstance(script, str):
             self._submit_named(run, self._scripts.entry(script, client.namespace))
-        elif script.language not in protocol.LANGUAGES:
-            self._end(run, _unknown_language(script.language))
+        elif (refused := _unusable(script.language, script.options)) is not None:
+            self._end(run, refused)
         else:
             version = self._scripts.version_of(script, client.namespace)
             if version.size > self._largest:
@@ -226,37 +258,76 @@ class Supervisor:
         self._submit_named(run, self._scripts.entry(name, namespace))
         return run
 
-    def submit_compile(self, client: Client, request: protocol.Compile, on_answer: OnAnswer) -> None:
+    def submit_compile(
+        self,
+        client: Client,
+        request: protocol.Compile,
+        on_answer: OnAnswer,
+        *,
+        expects: str | None = None,
+    ) -> None:
         """Give a name a new meaning in the client's namespace, once a child has found that the source is a
-        script.
+        script. It is answered with `Accepted`, which has the version, when it is in the store.
 
         What is asked of that name after this waits for it. If the source is no script, the name keeps its
         meaning.
+
+        Args:
+            client: who asks.
+            request: with the name and the source.
+            on_answer: called with the answer.
+            expects: None: whatever the name means. Empty: nobody may have the name, or it is refused as
+                `NAME_TAKEN`. Else the version that it must have, or it is refused as `VERSION_CHANGED`.
         """
         if client.must_wait:
             self._soon(on_answer, self._overloaded(client))
-        elif request.language not in protocol.LANGUAGES:
-            self._soon(on_answer, _unknown_language(request.language))
+        elif (refused := _unusable(request.language, request.options)) is not None:
+            self._soon(on_answer, refused)
         else:
             entry = self._scripts.make_entry(request.script_name, client.namespace)
-            action = partial(self._compile, client, request, entry, on_answer)
+            if client.namespace.is_register_only:
+                if expects:
+                    self._scripts.tidy(entry)
+                    self._soon(on_answer, _not_allowed(client.namespace))
+                    return
+                expects = ""
+            action = partial(self._compile, client, request, entry, on_answer, expects)
             self._in_turn(entry, client, len(request.script), action, on_answer)
 
-    def submit_remove(self, client: Client, name: str, on_answer: OnAnswer) -> None:
-        """Remove a script of the client's namespace. Runs already submitted finish on it."""
+    def submit_remove(
+        self, client: Client, name: str, on_answer: OnAnswer, *, expects: str | None = None
+    ) -> None:
+        """Remove a script of the client's namespace. Runs already submitted finish on it.
+
+        Args:
+            client: who asks.
+            name: of the script.
+            on_answer: called with the answer.
+            expects: the version that it must have, or it is refused as `VERSION_CHANGED`; None: any.
+        """
+        entry = self._scripts.own_entry(name, client.namespace)
+        if entry is None:
+            self._soon(on_answer, Refused(protocol.NO_SUCH_SCRIPT))
+        elif client.namespace.is_register_only:
+            self._soon(on_answer, _not_allowed(client.namespace))
+        else:
+            self._in_turn(entry, client, 0, partial(self._remove, entry, on_answer, expects), on_answer)
+
+    def submit_source(self, client: Client, name: str, on_answer: OnAnswer) -> None:
+        """Ask for a script of the client's own namespace, as it was compiled; answered with `Stored`."""
         entry = self._scripts.own_entry(name, client.namespace)
         if entry is None:
             self._soon(on_answer, Refused(protocol.NO_SUCH_SCRIPT))
         else:
-            self._in_turn(entry, client, 0, partial(self._remove, entry, on_answer), on_answer)
+            self._in_turn(entry, client, 0, partial(self._tell_source, entry, on_answer), on_answer)
 
     def submit_parse(self, client: Client, request: protocol.Parse, on_answer: OnAnswer) -> Question | None:
         """Ask for the syntax tree of a source. Returns what can be cancelled; None if it is refused."""
         if client.must_wait:
             self._soon(on_answer, self._overloaded(client))
             return None
-        if request.language not in protocol.LANGUAGES:
-            self._soon(on_answer, _unknown_language(request.language))
+        if (refused := _unusable(request.language, request.options)) is not None:
+            self._soon(on_answer, refused)
             return None
         settings = self.settings
         line = protocol.encode_request(
@@ -288,6 +359,16 @@ class Supervisor:
         """Whether a script has that name, or is about to have it, as seen from a namespace."""
         return self._scripts.entry(name, namespace) is not None
 
+    @property
+    def store_trouble(self) -> str:
+        """Why the store cannot be used now, in a sentence; empty if it can."""
+        return "" if self.keeper is None else self.keeper.trouble
+
+    def script_version(self, name: str, namespace: Namespace = OPERATOR) -> str:
+        """The version of a script of this very namespace; empty if there is none."""
+        entry = self._scripts.own_entry(name, namespace)
+        return "" if entry is None else entry.meaning
+
     def script_names(self, namespace: Namespace = OPERATOR) -> list[str]:
         """The names of the scripts of a namespace, sorted."""
         return self._scripts.names(namespace)
@@ -295,6 +376,7 @@ class Supervisor:
     def end_namespace(self, namespace: Namespace) -> None:
         """Forget the names and the sources of a namespace. Runs already submitted finish on them."""
         self._scripts.forget(namespace)
+        self._passing.forget(namespace.store_key)
         self.batch.touch()
 
     def stats(self, script: str | None = None, namespace: Namespace = OPERATOR) -> dict[str, Any]:
@@ -318,7 +400,8 @@ class Supervisor:
             "scripts": len(self._scripts),
             "queued": sum(pool.queued for pool in self.pools.values())
             + self._scripts.held
-            + self.artifacts.awaited,
+            + self.artifacts.awaited
+            + (0 if self.keeper is None else self.keeper.waiting),
             "held": self.budget.held,
             "pool": pools,
             "compilers": {name: compilers[name] for name in ("children", "starting", "busy")},
@@ -386,6 +469,14 @@ class Supervisor:
             return
         if entry.version is not None:
             self._begin(run, entry.version)
+        elif entry.trouble is not None:
+            self._end(run, entry.trouble)
+        elif entry.row is not None:
+            if not self._scripts.hold(entry, partial(self._begin_named, run, entry), is_first=True):
+                self._end(run, self._too_many_held())
+            elif not entry.is_changing:
+                entry.is_changing = True
+                self._fetch(entry, partial(self._fetched, entry))
         elif entry.namespace is not OPERATOR:  # it was to get a meaning of its own, and did not
             self._submit_named(run, self._scripts.own_entry(entry.name, OPERATOR))
         else:
@@ -399,20 +490,30 @@ class Supervisor:
         pool = self.pools.get(version.language) or self.pool(version.language)
         pool.put(run)
 
-    def _compile(self, client: Client, request: protocol.Compile, entry: Entry, on_answer: OnAnswer) -> None:
-        version = self._scripts.make(request, entry.counters, entry.namespace)
+    def _compile(
+        self,
+        client: Client,
+        request: protocol.Compile,
+        entry: Entry,
+        on_answer: OnAnswer,
+        expects: str | None,
+    ) -> None:
+        write = put(entry.namespace.store_key, request, expects)
+        version = self._scripts.make(request, entry.counters, entry.namespace, write.version)
+        # What the store would refuse is not compiled first; it decides again when it is written.
+        refused = check(expects, entry.meaning)
         if version.size > self._largest:
+            refused = Refused(protocol.INPUT_TOO_LARGE)
+        if refused is not None:
             self._scripts.tidy(entry)
-            self._soon(on_answer, Refused(protocol.INPUT_TOO_LARGE))
+            self._soon(on_answer, refused)
             return
 
         def built(refused: Refused | None) -> None:
-            if refused is None:
-                self._scripts.put(entry, version)
-            try:
-                on_answer(refused or ACCEPTED)
-            finally:
-                self._scripts.changed(entry)
+            if refused is not None:
+                self._changed(entry, on_answer, refused)
+            else:
+                self._write(entry, write, partial(self._written, entry, version, on_answer))
 
         refused = self.artifacts.make(version, client, Waiter(built, lambda: True))
         if refused is None:
@@ -421,13 +522,117 @@ class Supervisor:
             self._scripts.tidy(entry)
             self._soon(on_answer, refused)
 
-    def _remove(self, entry: Entry, on_answer: OnAnswer) -> None:
-        if entry.version is None:
+    def _remove(self, entry: Entry, on_answer: OnAnswer, expects: str | None) -> None:
+        if entry.row is None:
+            self._scripts.tidy(entry)
             self._soon(on_answer, Refused(protocol.NO_SUCH_SCRIPT))
         else:
-            self._scripts.put(entry, None)
+            entry.is_changing = True
+            write = remove(entry.namespace.store_key, entry.name, expects)
+            on_answer = partial(self._soon, on_answer)
+            self._write(entry, write, partial(self._written, entry, None, on_answer))
+
+    def _tell_source(self, entry: Entry, on_answer: OnAnswer) -> None:
+        if entry.row is None:
             self._scripts.tidy(entry)
-            self._soon(on_answer, ACCEPTED)
+            self._soon(on_answer, Refused(protocol.NO_SUCH_SCRIPT))
+        elif entry.version is not None and not entry.is_stale:
+            self._soon(on_answer, Stored(entry.row.version, entry.version.request))
+        else:
+
+            def kept(kept: Kept | Refused | None) -> None:
+                missing = Refused(protocol.NO_SUCH_SCRIPT)
+                on_answer(kept.stored if isinstance(kept, Kept) else kept or missing)
+
+            self._fetch(entry, kept)
+
+    # -------------------------------------------------------------------------------------- the store
+
+    def _write(self, entry: Entry, write: Write, on_row: OnRow) -> None:
+        """Write a name to where its namespace is kept."""
+        if entry.is_forgotten:
+            on_row(Refused(CANCELLED, "the connection whose name it was has ended"))
+        elif not entry.namespace.is_lasting:
+            on_row(self._passing.apply(write))
+        elif self.keeper is None:
+            on_row(self._memory.apply(write))
+        else:
+            self.keeper.write(write, on_row)
+
+    def _written(
+        self, entry: Entry, version: Version | None, on_answer: OnAnswer, row: Row | Refused
+    ) -> None:
+        """A name was written, or was not."""
+        if isinstance(row, Row):
+            self._scripts.mean(entry, row, version)
+            self._changed(entry, on_answer, ACCEPTED if version is None else Accepted(row.version))
+        else:
+            self._changed(entry, on_answer, row)
+
+    def _changed(self, entry: Entry, on_answer: OnAnswer, answer: Answer) -> None:
+        """Tell what came of a change, and go on with what waited for it."""
+        try:
+            on_answer(answer)
+        finally:
+            self._scripts.changed(entry)
+
+    def _fetch(self, entry: Entry, on_kept: Callable[[Kept | Refused | None], object]) -> None:
+        """Have the script of a name fetched: it is known, and not here, so there is a store that has it."""
+        assert self.keeper is not None
+        self.keeper.read(entry.namespace.store_key, entry.name, on_kept)
+
+    def _fetched(self, entry: Entry, kept: Kept | Refused | None) -> None:
+        """The script of a name has come, for which runs wait."""
+        entry.trouble = self._take(entry, kept)
+        try:
+            self._scripts.changed(entry)
+        finally:
+            entry.trouble = None
+
+    def _refreshed(self, entry: Entry, kept: Kept | Refused | None) -> None:
+        """A newer script of a name has come."""
+        refused = self._take(entry, kept)
+        if refused is not None:
+            _log.warning("store.script_unusable", name=entry.name[:100], why=str(refused.error()))
+        self._scripts.tidy(entry)
+
+    def _take(self, entry: Entry, kept: Kept | Refused | None) -> Refused | None:
+        """Have a name mean a script from the store. Returns why it cannot."""
+        if isinstance(kept, Refused):
+            return kept
+        if kept is None:  # it is about to be learnt that it was removed
+            return Refused(protocol.NO_SUCH_SCRIPT)
+        request = kept.request
+        if (refused := _unusable(request.language, request.options)) is not None:
+            return refused
+        version = self._scripts.make(request, entry.counters, entry.namespace, kept.row.version)
+        if version.size > self._largest:
+            return Refused(protocol.INPUT_TOO_LARGE)
+        self._scripts.mean(entry, kept.row, version)
+        return None
+
+    def _learn(self, row: Row) -> None:
+        """Somebody else wrote a name."""
+        entry = self._scripts.learn(row)
+        if entry is not None:
+            self._fetch(entry, partial(self._refreshed, entry))
+
+    def _begin_anew(self) -> None:
+        """All names are about to be read again: what is known of their sequence numbers may mean nothing."""
+        for entry in self._scripts.lasting():
+            entry.sequence = 0
+
+    def _read_anew(self, names: set[tuple[str, str]]) -> None:
+        """All names were read again: those that are not there any more were removed."""
+        for entry in self._scripts.lasting():
+            if (entry.namespace.store_key, entry.name) not in names:
+                self._scripts.vanished(entry)
+
+    def _recovered(self) -> None:
+        """The store is back: fetch what could not be had."""
+        for entry in self._scripts.lasting():
+            if entry.is_stale and entry.row is not None:
+                self._fetch(entry, partial(self._refreshed, entry))
 
     # ----------------------------------------------------------------------- coroutines, for everybody
 
@@ -441,8 +646,10 @@ class Supervisor:
         max_time: float | None = None,
         max_mem: int | None = None,
         max_mem_percent: float | None = None,
-    ) -> None:
-        """Compile a script under a name, in place of the script that had the name.
+        expects: str | None = None,
+    ) -> str:
+        """Compile a script under a name, in place of the script that had the name. Returns its version, an
+        opaque text.
 
         Args:
             name: any text but the empty one.
@@ -453,10 +660,13 @@ class Supervisor:
             max_mem: for each run, KiB of growth; 0 is unlimited. None: the setting.
             max_mem_percent: for each run, a share (0 to 1) of the machine's memory; 0 is off. None: the
                 setting.
+            expects: the version that the name must have; empty: it must be free. None: whatever it has.
 
         Raises:
             ScriptSyntaxError: the source is not a script; the name keeps the script that it had.
             JefeError: there is no such language.
+            NameTaken, VersionChanged: the name does not mean what was expected.
+            StoreFull, StoreUnavailable: the script cannot be kept.
             MalformedRequest, InputTooLarge, Overloaded, Killed, ChildDied, Closed: see jefe/errors.py.
         """
         if not isinstance(name, str) or not name:
@@ -473,11 +683,29 @@ class Supervisor:
             max_mem=max_mem,
             max_mem_percent=max_mem_percent,
         )
-        await self._ask(partial(self.submit_compile, self.own, request))
+        answer = await self._ask(partial(self.submit_compile, self.own, request, expects=expects))
+        assert isinstance(answer, Accepted)
+        return answer.version
 
-    async def remove(self, name: str) -> None:
-        """Remove the script of a name. Runs already submitted finish on it. Raises NoSuchScript."""
-        await self._ask(partial(self.submit_remove, self.own, name))
+    async def remove(self, name: str, *, expects: str | None = None) -> None:
+        """Remove the script of a name. Runs already submitted finish on it.
+
+        Args:
+            name: of the script.
+            expects: the version that it must have; None: any.
+
+        Raises:
+            NoSuchScript, VersionChanged, StoreUnavailable: see jefe/errors.py.
+        """
+        await self._ask(partial(self.submit_remove, self.own, name, expects=expects))
+
+    async def source(self, name: str) -> Stored:
+        """The script of a name: its source, version, language, options and limits. Raises NoSuchScript, or
+        StoreUnavailable.
+        """
+        answer = await self._ask(partial(self.submit_source, self.own, name))
+        assert isinstance(answer, Stored)
+        return answer
 
     def scripts(self) -> list[str]:
         """The names of the scripts, sorted."""
@@ -662,14 +890,45 @@ def _summed(pools: Iterable[Pool]) -> dict[str, int]:
     return {name: sum(each[name] for each in figures) for name in ("children", "starting", "busy", "waiting")}
 
 
-def _unknown_language(language: str) -> Refused:
-    known = ", ".join(sorted(protocol.LANGUAGES))
-    return Refused(f"{protocol.UNKNOWN_LANGUAGE}'{language[:40]}' (known: {known})")
+def _not_allowed(namespace: Namespace) -> Refused:
+    detail = f"a name of the namespace {namespace.label} is never replaced or removed"
+    return Refused(protocol.NOT_ALLOWED, detail)
+
+
+def _unusable(language: str, options: Mapping[str, Any]) -> Refused | None:
+    """The refusal for a script that no child is asked about; None if there is no reason to refuse it."""
+    if language not in protocol.LANGUAGES:
+        known = ", ".join(sorted(protocol.LANGUAGES))
+        return Refused(f"{protocol.UNKNOWN_LANGUAGE}'{language[:40]}' (known: {known})")
+    if options and _is_deeper(options, _DEEPEST_OPTIONS):
+        detail = f"the options are nested more than {_DEEPEST_OPTIONS} deep"
+        return Refused(protocol.MALFORMED_REQUEST, detail)
+    return None
+
+
+def _is_deeper(value: object, most: int) -> bool:
+    """Whether a JSON value is nested deeper than that."""
+    level: list[Any] = [value]
+    for _ in range(most):
+        inner: list[Any] = []
+        for each in level:
+            if isinstance(each, Mapping):
+                inner += each.values()
+            elif isinstance(each, list | tuple):
+                inner += each
+        if not inner:
+            return False
+        level = inner
+    return True
 
 
 @asynccontextmanager
 async def open_supervisor(
-    settings: Settings | None = None, *, warm: Sequence[str] = ("hexput",), spawn: Spawn | None = None
+    settings: Settings | None = None,
+    *,
+    warm: Sequence[str] = ("hexput",),
+    spawn: Spawn | None = None,
+    store: Store | None = None,
 ) -> AsyncIterator[Supervisor]:
     """A supervisor, for the length of a block. After it nothing is left: no child, no task, no file
     descriptor.
@@ -678,9 +937,12 @@ async def open_supervisor(
         settings: the limits; all defaults if None.
         warm: the languages whose children are started at once; others are started when they are first used.
         spawn: starts a child of a language; for tests. None: see jefe/core/spawn.py.
+        store: where named scripts are kept; for tests. None: where the settings say.
 
     Raises:
         SandboxMissing: at the beginning, if the settings require a sandbox, and a part of it is missing.
+        StoreUnavailable: at the beginning, if the store cannot be used.
+        SettingsError: there is no such store, or no such folder of scripts.
 
     Example:
         async with jefe.open_supervisor() as supervisor:
@@ -689,10 +951,22 @@ async def open_supervisor(
     """
     settings = settings or Settings()
     failure: BaseException | None = None
-    async with trio.open_nursery() as nursery:
-        boss = Supervisor(settings, partial(_start_pools, nursery, spawn))
+    async with AsyncExitStack() as stack:
+        if store is None:
+            try:
+                store = await stack.enter_async_context(open_store(settings))
+            except StoreFailure as error:
+                raise StoreUnavailable(advice=str(error)) from None
+        nursery = await stack.enter_async_context(trio.open_nursery())
+        boss = Supervisor(settings, partial(_start_pools, nursery, spawn), store)
         nursery.start_soon(boss.batch.keep)
         try:
+            if boss.keeper is not None:
+                try:
+                    await boss.keeper.start()
+                except StoreFailure as error:
+                    raise StoreUnavailable(advice=str(error)) from None
+                nursery.start_soon(boss.keeper.run)
             for language in warm:
                 boss.pool(language)
             if settings.require_sandbox:
@@ -700,6 +974,13 @@ async def open_supervisor(
                     await pool.is_proved.wait()
                     if pool.lacking:
                         raise SandboxMissing(advice=pool.lacking)
+            if boss.folder is not None:
+                try:
+                    await boss.folder.load()
+                except OSError as error:
+                    why = f"JEFE_SCRIPTS is {settings.scripts!r}, which cannot be read: {reason_of(error)}"
+                    raise SettingsError(why) from None
+                nursery.start_soon(boss.folder.keep)
             yield boss
         except (Exception, KeyboardInterrupt) as error:  # noqa: BLE001
             failure = error  # raised below as it is: the nursery is nothing that the block knows about

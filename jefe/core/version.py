@@ -158,7 +158,7 @@ def digest_of(source: str) -> str:
 def ordered(options: Mapping[str, Any]) -> bytes:
     """Options as JSON text that is the same for the same options."""
     try:
-        return msgspec.json.encode(dict(options), order="sorted")
+        return deeply(msgspec.json.encode, dict(options), order="sorted")
     except UnicodeEncodeError:  # an unpaired surrogate, which JSON may hold
         return deeply(json.dumps, dict(options), sort_keys=True).encode()
 
@@ -190,6 +190,7 @@ class Version:
         "retired",
         "size",
         "source_key",
+        "stamp",
         "users",
     )
 
@@ -202,6 +203,7 @@ class Version:
         settings: Settings,
         counters: Counters,
         unused: "Callable[[Version], None]",
+        stamp: str = "",
     ) -> None:
         self.key = str(number)
         self.key_text = b'"%d"' % number
@@ -210,6 +212,8 @@ class Version:
         """The name that it was compiled under; empty for a source without a name."""
         self.namespace = namespace
         """Whose script it is: what it calls by name is looked up there."""
+        self.stamp = stamp
+        """What the store calls it; empty for a source without a name."""
         self.language = request.language
         self.bounds = bounds_of(limits_of(request, settings))
         """Where a run ends that is given no limits of its own."""
@@ -239,6 +243,11 @@ class Version:
         self._tries = 0 if request.script_name or len(request.script) > SMALL else _TRIES
         self._payer: Client | None = None  # on whose account the text of a source is
         self._unused = unused
+
+    @property
+    def request(self) -> protocol.Compile:
+        """The request that it was made from."""
+        return self._request
 
     @property
     def label(self) -> str:

@@ -14,6 +14,7 @@ import oaf
 import pipe
 import pool
 import speculation
+import store
 from measure import Figure, show, write_json
 
 BENCHMARKS: dict[str, Callable[[], Iterator[Figure]]] = {
@@ -38,6 +39,9 @@ BENCHMARKS: dict[str, Callable[[], Iterator[Figure]]] = {
     "scripts/named": many_scripts.named,
     "scripts/fresh": many_scripts.fresh,
     "scripts/bombs": many_scripts.bombs,
+    "store/register": store.register,
+    "store/get": store.get,
+    "store/known": store.known,
 }
 
 

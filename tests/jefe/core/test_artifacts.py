@@ -9,7 +9,7 @@ from trio.testing import wait_all_tasks_blocked
 import jefe
 from child import protocol
 from jefe import Settings, Source, open_supervisor
-from jefe.core.answers import ACCEPTED, Finished, Refused
+from jefe.core.answers import Accepted, Finished, Refused
 from jefe.core.dialogue import MOST_KNOWN
 from jefe.core.jobs import LARGE
 from jefe.core.version import SMALL
@@ -102,7 +102,7 @@ async def test_whoever_waits_for_the_same_source_is_told_and_it_is_compiled_once
         family.release.set()
         await settle(boss)
         assert [type(run.answer) for run in ended] == [Finished] * 10
-        assert answers == [ACCEPTED]
+        assert [type(answer) for answer in answers] == [Accepted]
         assert compiled(family.compilers) == [source.text]
         assert boss.budget.held == 0
 

@@ -1,0 +1,130 @@
+"""A folder of scripts (`JEFE_SCRIPTS`): each file is compiled under a name of the operator's.
+
+`price.hx` is the script `price`, in Hexput: the name is the file's without its suffix, and the suffix says
+the language (`SUFFIXES` of child/protocol/languages.py). What is guaranteed:
+
+- What cannot be read, or is no script, is a line in the log, and everything else is loaded.
+- A file wins over what its name meant before; one that has not changed costs no compilation if the store
+  knows it.
+- A name stays when its file vanishes, which is logged: a folder that is not mounted must not end a service.
+- Files whose names begin with a dot or end with `~` are left out, and so are folders.
+"""
+
+from collections import Counter
+from collections.abc import Iterator
+from pathlib import Path
+from typing import TYPE_CHECKING, NamedTuple
+
+import trio
+
+from child import protocol
+from jefe.core.namespaces import OPERATOR
+from jefe.core.store import put
+from jefe.errors import JefeError
+from jefe.logs import Logger
+from jefe.reasons import reason_of
+
+if TYPE_CHECKING:
+    from jefe.core.supervisor import Supervisor
+
+_log = Logger()
+
+
+class _File(NamedTuple):
+    """A file of the folder: the name and the language of its script."""
+
+    path: Path
+    name: str
+    language: str
+
+
+class Folder:
+    """A folder of scripts, and what was loaded from it.
+
+    Args:
+        path: of the folder.
+        supervisor: compiles them.
+    """
+
+    def __init__(self, path: str, supervisor: "Supervisor") -> None:
+        self._path = Path(path)
+        self._supervisor = supervisor
+        self._loaded: set[str] = set()
+        self._asked = trio.Event()
+
+    def reload_soon(self) -> None:
+        """Have it loaded anew."""
+        self._asked.set()
+
+    async def keep(self) -> None:
+        """Load it anew whenever that is asked for, for ever."""
+        while True:
+            await self._asked.wait()
+            self._asked = trio.Event()
+            try:
+                await self.load()
+            except OSError as error:
+                _log.error("folder.unreadable", folder=str(self._path), why=reason_of(error))
+
+    async def load(self) -> None:
+        """Load what is new or has changed. Raises OSError if the folder cannot be read."""
+        files = await trio.to_thread.run_sync(self._files)
+        failed = 0
+        for file in files:
+            try:
+                await self._load_one(file)
+            except (OSError, UnicodeDecodeError, JefeError) as error:
+                failed += 1
+                _log.warning("folder.file_skipped", file=str(file.path), why=_why(error))
+        there = {file.name for file in files}
+        for name in sorted(self._loaded - there):
+            _log.warning("folder.file_vanished", name=name)
+        self._loaded = there
+        _log.info("folder.loaded", folder=str(self._path), files=len(files), failed=failed)
+
+    async def _load_one(self, file: _File) -> None:
+        limit = self._supervisor.settings.max_input_size + 1
+        data = await trio.to_thread.run_sync(_beginning, file.path, limit)
+        # A source with nothing in it is a script; the protocol, though, takes no empty one.
+        source = data.decode("utf-8-sig") or "\n"
+        request = protocol.Compile(script_name=file.name, script=source, language=file.language)
+        if put(OPERATOR.store_key, request).version != self._supervisor.script_version(file.name):
+            await self._supervisor.compile(file.name, source, language=file.language)
+
+    def _files(self) -> list[_File]:
+        found = list(self._scripts())
+        times = Counter(file.name for file in found)
+        for file in found:
+            if times[file.name] > 1:
+                _log.warning(
+                    "folder.file_skipped",
+                    file=str(file.path),
+                    why=f"another file is the script {file.name!r}, too",
+                )
+        return [file for file in found if times[file.name] == 1]
+
+    def _scripts(self) -> Iterator[_File]:
+        for path in sorted(self._path.iterdir()):
+            if path.name.startswith(".") or path.name.endswith("~") or path.is_dir():
+                continue
+            language = protocol.SUFFIXES.get(path.suffix.lower())
+            if language:
+                yield _File(path, path.stem, language)
+            else:
+                known = ", ".join(sorted(protocol.SUFFIXES))
+                _log.warning(
+                    "folder.file_skipped",
+                    file=str(path),
+                    why=f"its suffix is that of no language; there are {known}",
+                )
+
+
+def _why(error: Exception) -> str:
+    if isinstance(error, UnicodeDecodeError):
+        return f"it is not UTF-8 text: its byte {error.start + 1} belongs to no character"
+    return str(error) if isinstance(error, JefeError) else reason_of(error)
+
+
+def _beginning(path: Path, limit: int) -> bytes:
+    with path.open("rb") as file:
+        return file.read(limit)
