@@ -47,6 +47,7 @@ EXCEPTIONS = {
     ("jefe", "jefe.aio"),
     ("jefe", "jefe.sync"),
     # What a supervisor keeps names in by itself, and the store that its settings name.
+    ("jefe.core.index", "jefe.stores.memory"),
     ("jefe.core.supervisor", "jefe.stores"),
     # The clients for asyncio and for plain code are another form of that for trio.
     ("hexput.threads", "hexput.client"),

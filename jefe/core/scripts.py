@@ -36,6 +36,9 @@ _SOURCE_BYTES: Final = 8 * 1024 * 1024
 """... and how large they may be together, in bytes; one may always be larger."""
 
 
+_DEEPEST_OPTIONS: Final = 64
+"""How deep options may be nested. They go through encoders that count each level as a call."""
+
 _NOTHING: Final[deque[Callable[[], object]]] = deque()
 """The backlog of an entry for which nothing waits, which is most of them; never added to."""
 
@@ -54,6 +57,33 @@ class Source(msgspec.Struct, frozen=True):
     language: str = "hexput"
     options: Mapping[str, Any] = {}
     limits: Limits | None = None
+
+
+def refusal_of(language: str, options: Mapping[str, Any]) -> Refused | None:
+    """The refusal for a script that no child is asked about; None if there is no reason to refuse it."""
+    if language not in protocol.LANGUAGES:
+        known = ", ".join(sorted(protocol.LANGUAGES))
+        return Refused(f"{protocol.UNKNOWN_LANGUAGE}'{language[:40]}' (known: {known})")
+    if options and _is_deeper(options, _DEEPEST_OPTIONS):
+        detail = f"the options are nested more than {_DEEPEST_OPTIONS} deep"
+        return Refused(protocol.MALFORMED_REQUEST, detail)
+    return None
+
+
+def _is_deeper(value: object, most: int) -> bool:
+    """Whether a JSON value is nested deeper than that."""
+    level: list[Any] = [value]
+    for _ in range(most):
+        inner: list[Any] = []
+        for each in level:
+            if isinstance(each, Mapping):
+                inner += each.values()
+            elif isinstance(each, list | tuple):
+                inner += each
+        if not inner:
+            return False
+        level = inner
+    return True
 
 
 class Entry:

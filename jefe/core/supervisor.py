@@ -29,20 +29,19 @@ from jefe.core.batch import Batch
 from jefe.core.clients import Budget, Client
 from jefe.core.folder import Folder
 from jefe.core.functions import NamedFunctions
+from jefe.core.index import Index
 from jefe.core.jobs import Question
-from jefe.core.keeper import Keeper, OnRow
 from jefe.core.metrics import Metrics
 from jefe.core.namespaces import OPERATOR, Namespace
 from jefe.core.pool import Pool
 from jefe.core.process import SLACK, Process
 from jefe.core.run import NO_SANDBOX, OnCall, OnDone, Run, ValueOf
-from jefe.core.scripts import Entry, Scripts, Source
+from jefe.core.scripts import Entry, Scripts, Source, refusal_of
 from jefe.core.spawn import open_births
-from jefe.core.store import Kept, Quotas, Row, Store, StoreFailure, Write, check, put, remove
+from jefe.core.store import Kept, Row, Store, StoreFailure, check, put, remove
 from jefe.core.values import Outcome, Sandbox, encode, outcome_of, sandbox_text
 from jefe.core.version import NO_CALLS, VERSION_ID, Version, digest_of, reading_limits
 from jefe.errors import (
-    CANCELLED,
     FunctionNotFound,
     InputTooLarge,
     MalformedRequest,
@@ -54,7 +53,6 @@ from jefe.logs import Logger
 from jefe.reasons import reason_of
 from jefe.settings import Settings, SettingsError
 from jefe.stores import open_store
-from jefe.stores.memory import MemoryStore
 
 HostCall = Callable[[str, list[Any]], Any]
 """What an application serves a script's host calls with: `(name, arguments) -> value`, plain or async."""
@@ -86,9 +84,6 @@ _log = Logger()
 _QUESTION_ID: Final = Raw(VERSION_ID)
 _MEMBERS: Final = 256
 """So many bytes the line for a compiler may have more than that for a child which compiles where it runs."""
-
-_DEEPEST_OPTIONS: Final = 64
-"""How deep options may be nested. They go through encoders that count each level as a call."""
 
 _ERROR_TEXT: Final = 10_000
 """How much of the text of a host call's exception reaches the script, in characters."""
@@ -123,22 +118,8 @@ class Supervisor:
         """What scripts were compiled to."""
         self._start = start
         self._scripts = Scripts(settings, self._forget)
-        # Two, so that what ends with connections leaves the room alone that is for what lasts.
-        self._memory = MemoryStore(Quotas.of(settings), removed=0)
-        self._passing = MemoryStore(Quotas.of_passing(settings), removed=0)
-        self.keeper: Keeper | None = None
-        """What uses the store; None if names are kept in memory."""
-        if store is not None:
-            self.keeper = Keeper(
-                store,
-                self.batch,
-                learn=self._learn,
-                begin_anew=self._begin_anew,
-                read_anew=self._read_anew,
-                recovered=self._recovered,
-            )
-        self.store_place = "" if store is None else store.place
-        """Where named scripts are kept; empty for memory."""
+        self.index = Index(settings, self._scripts, self.batch, store, self._largest)
+        """What names mean, and where they are kept."""
         self.folder = Folder(settings.scripts, self) if settings.scripts else None
         """Where named scripts are loaded from; None if they are not."""
         self._functions = NamedFunctions(self, settings.max_input_size)
@@ -229,7 +210,7 @@ class Supervisor:
             self._end(run, self._overloaded(client))
         elif isinstance(script, str):
             self._submit_named(run, self._scripts.entry(script, client.namespace))
-        elif (refused := _unusable(script.language, script.options)) is not None:
+        elif (refused := refusal_of(script.language, script.options)) is not None:
             self._end(run, refused)
         else:
             version = self._scripts.version_of(script, client.namespace)
@@ -281,7 +262,7 @@ class Supervisor:
         """
         if client.must_wait:
             self._soon(on_answer, self._overloaded(client))
-        elif (refused := _unusable(request.language, request.options)) is not None:
+        elif (refused := refusal_of(request.language, request.options)) is not None:
             self._soon(on_answer, refused)
         else:
             entry = self._scripts.make_entry(request.script_name, client.namespace)
@@ -326,7 +307,7 @@ class Supervisor:
         if client.must_wait:
             self._soon(on_answer, self._overloaded(client))
             return None
-        if (refused := _unusable(request.language, request.options)) is not None:
+        if (refused := refusal_of(request.language, request.options)) is not None:
             self._soon(on_answer, refused)
             return None
         settings = self.settings
@@ -362,7 +343,12 @@ class Supervisor:
     @property
     def store_trouble(self) -> str:
         """Why the store cannot be used now, in a sentence; empty if it can."""
-        return "" if self.keeper is None else self.keeper.trouble
+        return self.index.trouble
+
+    @property
+    def store_place(self) -> str:
+        """Where named scripts are kept; empty for memory."""
+        return self.index.place
 
     def script_version(self, name: str, namespace: Namespace = OPERATOR) -> str:
         """The version of a script of this very namespace; empty if there is none."""
@@ -375,8 +361,7 @@ class Supervisor:
 
     def end_namespace(self, namespace: Namespace) -> None:
         """Forget the names and the sources of a namespace. Runs already submitted finish on them."""
-        self._scripts.forget(namespace)
-        self._passing.forget(namespace.store_key)
+        self.index.forget(namespace)
         self.batch.touch()
 
     def stats(self, script: str | None = None, namespace: Namespace = OPERATOR) -> dict[str, Any]:
@@ -401,7 +386,7 @@ class Supervisor:
             "queued": sum(pool.queued for pool in self.pools.values())
             + self._scripts.held
             + self.artifacts.awaited
-            + (0 if self.keeper is None else self.keeper.waiting),
+            + self.index.waiting,
             "held": self.budget.held,
             "pool": pools,
             "compilers": {name: compilers[name] for name in ("children", "starting", "busy")},
@@ -475,8 +460,7 @@ class Supervisor:
             if not self._scripts.hold(entry, partial(self._begin_named, run, entry), is_first=True):
                 self._end(run, self._too_many_held())
             elif not entry.is_changing:
-                entry.is_changing = True
-                self._fetch(entry, partial(self._fetched, entry))
+                self.index.fetch(entry)
         elif entry.namespace is not OPERATOR:  # it was to get a meaning of its own, and did not
             self._submit_named(run, self._scripts.own_entry(entry.name, OPERATOR))
         else:
@@ -513,7 +497,7 @@ class Supervisor:
             if refused is not None:
                 self._changed(entry, on_answer, refused)
             else:
-                self._write(entry, write, partial(self._written, entry, version, on_answer))
+                self.index.write(entry, write, partial(self._written, entry, version, on_answer))
 
         refused = self.artifacts.make(version, client, Waiter(built, lambda: True))
         if refused is None:
@@ -530,7 +514,7 @@ class Supervisor:
             entry.is_changing = True
             write = remove(entry.namespace.store_key, entry.name, expects)
             on_answer = partial(self._soon, on_answer)
-            self._write(entry, write, partial(self._written, entry, None, on_answer))
+            self.index.write(entry, write, partial(self._written, entry, None, on_answer))
 
     def _tell_source(self, entry: Entry, on_answer: OnAnswer) -> None:
         if entry.row is None:
@@ -544,20 +528,7 @@ class Supervisor:
                 missing = Refused(protocol.NO_SUCH_SCRIPT)
                 on_answer(kept.stored if isinstance(kept, Kept) else kept or missing)
 
-            self._fetch(entry, kept)
-
-    # -------------------------------------------------------------------------------------- the store
-
-    def _write(self, entry: Entry, write: Write, on_row: OnRow) -> None:
-        """Write a name to where its namespace is kept."""
-        if entry.is_forgotten:
-            on_row(Refused(CANCELLED, "the connection whose name it was has ended"))
-        elif not entry.namespace.is_lasting:
-            on_row(self._passing.apply(write))
-        elif self.keeper is None:
-            on_row(self._memory.apply(write))
-        else:
-            self.keeper.write(write, on_row)
+            self.index.read(entry, kept)
 
     def _written(
         self, entry: Entry, version: Version | None, on_answer: OnAnswer, row: Row | Refused
@@ -575,64 +546,6 @@ class Supervisor:
             on_answer(answer)
         finally:
             self._scripts.changed(entry)
-
-    def _fetch(self, entry: Entry, on_kept: Callable[[Kept | Refused | None], object]) -> None:
-        """Have the script of a name fetched: it is known, and not here, so there is a store that has it."""
-        assert self.keeper is not None
-        self.keeper.read(entry.namespace.store_key, entry.name, on_kept)
-
-    def _fetched(self, entry: Entry, kept: Kept | Refused | None) -> None:
-        """The script of a name has come, for which runs wait."""
-        entry.trouble = self._take(entry, kept)
-        try:
-            self._scripts.changed(entry)
-        finally:
-            entry.trouble = None
-
-    def _refreshed(self, entry: Entry, kept: Kept | Refused | None) -> None:
-        """A newer script of a name has come."""
-        refused = self._take(entry, kept)
-        if refused is not None:
-            _log.warning("store.script_unusable", name=entry.name[:100], why=str(refused.error()))
-        self._scripts.tidy(entry)
-
-    def _take(self, entry: Entry, kept: Kept | Refused | None) -> Refused | None:
-        """Have a name mean a script from the store. Returns why it cannot."""
-        if isinstance(kept, Refused):
-            return kept
-        if kept is None:  # it is about to be learnt that it was removed
-            return Refused(protocol.NO_SUCH_SCRIPT)
-        request = kept.request
-        if (refused := _unusable(request.language, request.options)) is not None:
-            return refused
-        version = self._scripts.make(request, entry.counters, entry.namespace, kept.row.version)
-        if version.size > self._largest:
-            return Refused(protocol.INPUT_TOO_LARGE)
-        self._scripts.mean(entry, kept.row, version)
-        return None
-
-    def _learn(self, row: Row) -> None:
-        """Somebody else wrote a name."""
-        entry = self._scripts.learn(row)
-        if entry is not None:
-            self._fetch(entry, partial(self._refreshed, entry))
-
-    def _begin_anew(self) -> None:
-        """All names are about to be read again: what is known of their sequence numbers may mean nothing."""
-        for entry in self._scripts.lasting():
-            entry.sequence = 0
-
-    def _read_anew(self, names: set[tuple[str, str]]) -> None:
-        """All names were read again: those that are not there any more were removed."""
-        for entry in self._scripts.lasting():
-            if (entry.namespace.store_key, entry.name) not in names:
-                self._scripts.vanished(entry)
-
-    def _recovered(self) -> None:
-        """The store is back: fetch what could not be had."""
-        for entry in self._scripts.lasting():
-            if entry.is_stale and entry.row is not None:
-                self._fetch(entry, partial(self._refreshed, entry))
 
     # ----------------------------------------------------------------------- coroutines, for everybody
 
@@ -895,33 +808,6 @@ def _not_allowed(namespace: Namespace) -> Refused:
     return Refused(protocol.NOT_ALLOWED, detail)
 
 
-def _unusable(language: str, options: Mapping[str, Any]) -> Refused | None:
-    """The refusal for a script that no child is asked about; None if there is no reason to refuse it."""
-    if language not in protocol.LANGUAGES:
-        known = ", ".join(sorted(protocol.LANGUAGES))
-        return Refused(f"{protocol.UNKNOWN_LANGUAGE}'{language[:40]}' (known: {known})")
-    if options and _is_deeper(options, _DEEPEST_OPTIONS):
-        detail = f"the options are nested more than {_DEEPEST_OPTIONS} deep"
-        return Refused(protocol.MALFORMED_REQUEST, detail)
-    return None
-
-
-def _is_deeper(value: object, most: int) -> bool:
-    """Whether a JSON value is nested deeper than that."""
-    level: list[Any] = [value]
-    for _ in range(most):
-        inner: list[Any] = []
-        for each in level:
-            if isinstance(each, Mapping):
-                inner += each.values()
-            elif isinstance(each, list | tuple):
-                inner += each
-        if not inner:
-            return False
-        level = inner
-    return True
-
-
 @asynccontextmanager
 async def open_supervisor(
     settings: Settings | None = None,
@@ -961,12 +847,12 @@ async def open_supervisor(
         boss = Supervisor(settings, partial(_start_pools, nursery, spawn), store)
         nursery.start_soon(boss.batch.keep)
         try:
-            if boss.keeper is not None:
+            if boss.index.keeper is not None:
                 try:
-                    await boss.keeper.start()
+                    await boss.index.keeper.start()
                 except StoreFailure as error:
                     raise StoreUnavailable(advice=str(error)) from None
-                nursery.start_soon(boss.keeper.run)
+                nursery.start_soon(boss.index.keeper.run)
             for language in warm:
                 boss.pool(language)
             if settings.require_sandbox:

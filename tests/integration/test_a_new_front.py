@@ -93,7 +93,7 @@ def test_its_settings_are_read_and_listed():
         "JEFE_ECHO_MAX_LINES": 20,
     }
     assert echo["JEFE_ECHO_MAX_LINES"]["accepted"] == "a whole number from 1 to 99"
-    assert echo["JEFE_ECHO_TOKEN_FILE"]["help"].startswith("A file that holds this token instead")
+    assert echo["JEFE_ECHO_TOKEN_FILE"]["help"].startswith("The file that holds this token instead")
     _, table, _ = jefe("settings", "--markdown")
     row = "| `JEFE_ECHO_PORT` | `7` | port | a whole number from 0 to 65535 | The port of the echo server. |"
     assert row in table.splitlines()

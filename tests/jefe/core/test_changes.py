@@ -193,7 +193,7 @@ async def test_who_fills_the_room_leaves_some_for_others(boss, limits):
         other = Namespace(f"{number}")
         assert isinstance(await compile_in(boss, "a", "echo", other), Accepted)
         assert (await compile_in(boss, "b", "echo", other)).reason == protocol.STORE_FULL
-    assert boss._passing.size <= limits.store_max_size
+    assert boss.index.passing.size <= limits.store_max_size
     assert isinstance(await compile_in(boss, "a", "echo"), Accepted)  # what lasts has room of its own
 
 
@@ -221,4 +221,4 @@ async def test_the_end_of_a_namespace_gives_its_room_back(boss, limits):
         namespace = Namespace("passing")
         await compile_in(boss, "a", "echo", namespace)
         boss.end_namespace(namespace)
-    assert boss._passing.size == 0
+    assert boss.index.passing.size == 0

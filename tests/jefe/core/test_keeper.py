@@ -217,13 +217,13 @@ async def test_while_the_store_fails_known_scripts_run_and_changes_are_refused(o
                 await boss.run("unread", {"x": 1})
             await trio.sleep(60)
         assert [log["why"] for log in logs] == ["the cable is out"]  # said once
-        assert boss.keeper.trouble == "the cable is out"
+        assert boss.store_trouble == "the cable is out"
         assert not boss.knows("b")
         store.failing = ""
         with captured() as logs:
             await trio.sleep(2)
         assert [log["event"] for log in logs] == ["store.recovered"]
-        assert boss.keeper.trouble == ""
+        assert boss.store_trouble == ""
         assert (await boss.run("unread", {"x": 1})).result == 1
         await boss.compile("b", "echo")
 
