@@ -1,8 +1,7 @@
-"""Shows people where in a source something is: the line, and a caret under the place.
+"""Shows a place in a source: the line, and a caret under the place.
 
-The source is hostile: control characters are shown as a replacement, so that nothing in it steers the
-terminal. Tabs and wide characters take the room that a terminal gives them; a long line is cut around the
-place.
+The source is hostile: control characters are replaced, so that nothing in it controls the terminal. Tabs and
+wide characters take as many cells as in a terminal; a long line is cut around the place.
 """
 
 import unicodedata

@@ -1,7 +1,8 @@
-"""`jefe doctor`: what protects this machine from scripts, found out by trying it from inside a child.
+"""`jefe doctor`: what protects this machine from scripts, tested from inside a child.
 
-A process gives up what a child gives up, and tries to get it back (`python -m child.confine.probe`); here its
-findings are read and shown. A layer counts when the kernel accepted it, and when it refused what it is for.
+A process gives up what a child gives up, and tries to get it back (`python -m child.confine.probe`). This
+module reads its findings and prints them. A layer counts when the kernel accepted it, and when it refused
+what it is for.
 """
 
 import subprocess
@@ -26,21 +27,21 @@ class ProbeFailed(Exception):
 
 
 class Attempt(msgspec.Struct, frozen=True):
-    """Something that was tried from inside."""
+    """One attempt from inside."""
 
     tried: str
     refused: bool
     how: str
-    """What the attempt met with."""
+    """How the attempt ended."""
 
 
 class Layer(msgspec.Struct, frozen=True):
-    """A layer of the sandbox, and what came of an attempt against it alone."""
+    """A layer of the confinement, and the result of an attempt against it alone."""
 
     name: str
     in_force: bool
     why: str
-    """What it does; if the kernel did not accept it, why."""
+    """Its effect; if the kernel did not accept it, why."""
     tried: str
     refused: bool
     how: str
@@ -52,7 +53,7 @@ class Layer(msgspec.Struct, frozen=True):
 
 
 class Weakness(msgspec.Struct, frozen=True):
-    """Something that makes a hole easier to use, although no layer is missing for it."""
+    """A weakness that makes a hole easier to use, although no layer is missing."""
 
     name: str
     text: str
@@ -73,13 +74,13 @@ class Checks(msgspec.Struct, frozen=True):
 
 
 async def doctor(settings: Settings) -> Checks:
-    """Try the sandbox on this machine.
+    """Try the confinement on this machine.
 
     Args:
-        settings: with `debug`, what the probe says on stderr becomes part of an error.
+        settings: with `debug`, the probe's stderr becomes part of an error.
 
     Raises:
-        ProbeFailed: the probe could not be started, did not end, or said nothing that makes sense.
+        ProbeFailed: the probe could not be started, did not end, or printed something unreadable.
     """
     command = [sys.executable, "-P", "-s", "-m", "child.confine.probe"]
     try:
@@ -94,16 +95,18 @@ async def doctor(settings: Settings) -> Checks:
                 start_new_session=True,
             )
     except OSError as error:
-        raise ProbeFailed(f"the sandbox could not be tried: no process could be started: {error}") from None
+        raise ProbeFailed(
+            f"the confinement could not be tried: no process could be started: {error}"
+        ) from None
     except trio.TooSlowError:
-        raise ProbeFailed(f"the sandbox could not be tried: no answer after {_PATIENCE} s") from None
+        raise ProbeFailed(f"the confinement could not be tried: no answer after {_PATIENCE} s") from None
     try:
         return msgspec.json.decode(done.stdout, type=Checks)
     except msgspec.DecodeError:
         said = harmless(done.stderr.decode(errors="replace").strip()) if settings.debug else ""
         advice = said or "JEFE_DEBUG=true shows what it said"
         raise ProbeFailed(
-            f"the sandbox could not be tried: the probe ended with status {done.returncode}; {advice}"
+            f"the confinement could not be tried: the probe ended with status {done.returncode}; {advice}"
         ) from None
 
 
@@ -142,7 +145,7 @@ def as_json(checks: Checks) -> bytes:
 
 
 def run_doctor(settings: Settings, *, json: bool = False) -> int:
-    """Try the sandbox and print the findings on standard output.
+    """Try the confinement and print the findings on standard output.
 
     Args:
         settings: see `doctor`.

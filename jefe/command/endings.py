@@ -2,8 +2,8 @@
 
     0    all went well
     1    a script failed, or something went wrong that is nobody's usage
-    2    wrong usage: an option, a file that cannot be read, a setting; or a required sandbox is missing,
-         or the store cannot be used
+    2    wrong usage: an option, a file that cannot be read, a setting; or a part of the confinement is
+         missing, or the store cannot be used
     3    the input ended, and what was in flight did not end within the grace time: it was cancelled
     4    a signal asked for the end, and work had to be cancelled
     128+ a signal asked for the end, and nothing was left undone (129: the terminal closed, 130: Ctrl-C,

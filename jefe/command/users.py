@@ -1,5 +1,5 @@
-"""Becoming another user: a server that root starts, for a port or a key that only root may use, need not stay
-root.
+"""Becoming another user: a server that root starts, for a port or a key that only root may use, need not
+remain root.
 """
 
 import os
@@ -14,7 +14,7 @@ _VARIABLE: Final = f"{PREFIX}USER"
 
 
 class User(NamedTuple):
-    """A user: its number, that of its group, and those of all its groups."""
+    """A user: its id, its group's id, and the ids of all its groups."""
 
     uid: int
     gid: int
@@ -22,7 +22,7 @@ class User(NamedTuple):
 
 
 def find_user(text: str) -> User:
-    """The user of a name or a number. A number that nobody has stands for itself, and for a group, too.
+    """The user of a name or a number. A number without a user is used as it is, for the group as well.
 
     Raises Misuse: there is no such user.
     """
@@ -40,9 +40,10 @@ def find_user(text: str) -> User:
 
 
 def become(text: str) -> None:
-    """Become another user, for good; nothing if the text is empty, or this process is that user already.
+    """Become another user, permanently; nothing happens if the text is empty, or this process is that user.
 
-    Open files stay open. What is read from now on is read as that user, the programs of children included.
+    Open files stay open. From now on this process reads files as that user, including the programs of
+    children.
 
     Args:
         text: the name of the user, or its number.
@@ -75,12 +76,12 @@ def become(text: str) -> None:
 
 
 def is_root() -> bool:
-    """Whether this process may do everything."""
+    """Whether this process is root."""
     return os.geteuid() == 0
 
 
 def _unreadable() -> str:
-    """Something that a child needs, and that this user cannot use; empty if there is nothing."""
+    """A file that a child needs and this user cannot read; empty if there is none."""
     import child
 
     needed = ((sys.executable, os.R_OK | os.X_OK), (os.__file__, os.R_OK), (child.__file__, os.R_OK))

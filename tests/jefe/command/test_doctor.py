@@ -100,11 +100,11 @@ async def test_no_findings_are_an_error_in_a_sentence(program, words, monkeypatc
 
 def test_no_findings_are_no_success(monkeypatch, capfd):
     async def fail(_):
-        raise ProbeFailed("the sandbox could not be tried: no answer after 30 s")
+        raise ProbeFailed("the confinement could not be tried: no answer after 30 s")
 
     monkeypatch.setattr(room, "doctor", fail)
     assert run_doctor(Settings()) == 1
-    assert capfd.readouterr() == ("", "jefe: the sandbox could not be tried: no answer after 30 s\n")
+    assert capfd.readouterr() == ("", "jefe: the confinement could not be tried: no answer after 30 s\n")
 
 
 async def test_a_probe_that_never_ends_is_given_up(monkeypatch, autojump_clock):
