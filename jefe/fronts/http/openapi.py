@@ -75,6 +75,10 @@ def _operation(route: Route, schemas: dict[Any, Any], components: dict[str, Any]
             {"name": name, "in": "query", "required": False, "schema": schema}
             for name, schema in properties.items()
         ]
+    parameters += [
+        {"name": name, "in": "header", "required": False, "schema": {"type": "string"}}
+        for name in route.conditions
+    ]
     if parameters:
         operation["parameters"] = parameters
     if route.body is not None:
@@ -94,6 +98,8 @@ def _responses(route: Route, schemas: dict[Any, Any]) -> dict[str, Any]:
             "description": PHRASES[status],
             "content": {"application/json": {"schema": told}},
         }
+    if "If-None-Match" in route.conditions and route.method == "GET":
+        responses["304"] = {"description": PHRASES[304]}
     failures = set(route.failures)
     if not route.is_public:
         failures |= {*_ANYWHERE, 401, 503}

@@ -12,7 +12,7 @@ from msgspec import UNSET
 
 from child import protocol
 from jefe.core.answers import Refused
-from jefe.errors import CANCELLED, CLOSED, NO_CHILD
+from jefe.errors import CANCELLED, CLOSED, NO_CHILD, NOT_THE_OPERATOR
 from jefe.fronts import shutdown
 from jefe.fronts.http.shapes import Problem
 from jefe.fronts.http.wire import PHRASES
@@ -22,6 +22,12 @@ STATUSES: Final[Mapping[str, int]] = {
     protocol.INPUT_TOO_LARGE: 413,
     protocol.NO_SUCH_SCRIPT: 404,
     protocol.NO_TREE: 422,
+    protocol.NAME_TAKEN: 409,
+    protocol.VERSION_CHANGED: 412,
+    protocol.NOT_ALLOWED: 403,
+    protocol.STORE_FULL: 507,
+    protocol.STORE_UNAVAILABLE: 503,
+    NOT_THE_OPERATOR: 403,
     protocol.TOO_MUCH_TIME: 422,
     protocol.TOO_MUCH_MEMORY: 422,
     protocol.CHILD_DIED: 502,

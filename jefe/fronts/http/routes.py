@@ -30,6 +30,7 @@ class Route(NamedTuple):
         answer: the shape of what is answered if all goes well; None: it is said elsewhere.
         successes: the statuses of answers if all goes well.
         failures: the statuses of answers that refuse it, besides those that each route may have.
+        conditions: fields of a request that make it depend on the version of a script.
         is_public: whether no token is wanted, and any `Host` will do.
         is_change: whether it changes something: then what is asked behind it on the same connection waits.
     """
@@ -43,6 +44,7 @@ class Route(NamedTuple):
     answer: type[shapes.Shape] | None = shapes.Done
     successes: tuple[int, ...] = (200,)
     failures: tuple[int, ...] = ()
+    conditions: tuple[str, ...] = ()
     is_public: bool = False
     is_change: bool = False
 
@@ -82,10 +84,38 @@ ROUTES: Final = (
         verbs.put_script,
         "Keep a source under a name.",
         body=shapes.PutScript,
-        failures=_RUN,
+        successes=(200, 201),
+        failures=(409, 412, 507, *_RUN),
+        conditions=("If-Match", "If-None-Match"),
         is_change=True,
     ),
-    Route("DELETE", _SCRIPT, verbs.delete_script, "Remove a script.", failures=(404, 503), is_change=True),
+    Route(
+        "GET",
+        _SCRIPT,
+        verbs.get_script,
+        "Tell the script of a name.",
+        answer=shapes.Shown,
+        failures=(404, 503),
+        conditions=("If-None-Match",),
+    ),
+    Route(
+        "DELETE",
+        _SCRIPT,
+        verbs.delete_script,
+        "Remove a script.",
+        failures=(404, 412, 503),
+        conditions=("If-Match",),
+        is_change=True,
+    ),
+    Route(
+        "GET",
+        "/v1/scripts",
+        verbs.list_scripts,
+        "Tell the names of the scripts, by page.",
+        query=shapes.PageQuery,
+        answer=shapes.Listed,
+        failures=(422,),
+    ),
     Route(
         "POST",
         f"{_SCRIPT}/run",

@@ -23,6 +23,13 @@ Sandbox = Annotated[
         extra_json_schema={"type": "object"},
     ),
 ]
+Limits = Annotated[
+    protocol.Limits | None,
+    Meta(
+        description="What it may take at most, besides what the server allows: `maxTime` in milliseconds of "
+        "its own time, `maxMem` in KiB of growth."
+    ),
+]
 ValueOf = Annotated[
     Literal["return", "expression"],
     Meta(
@@ -45,6 +52,7 @@ class RunScript(Shape, frozen=True, kw_only=True):
     # A factory, since a plain default would be written into the schema.
     sandbox: Sandbox = msgspec.field(default_factory=lambda: protocol.ABSENT)
     value_of: ValueOf = "return"
+    limits: Limits = None
 
     def __post_init__(self) -> None:
         if bytes(self.sandbox)[:1] not in (b"{", b""):
@@ -60,11 +68,12 @@ class RunSource(RunScript, frozen=True, kw_only=True):
 
 
 class PutScript(Shape, frozen=True, kw_only=True):
-    """A source that is to be kept under a name."""
+    """A source that is to be kept under a name; the limits are those of each of its runs."""
 
     script: Text
     language: Language = "hexput"
     options: Options = {}
+    limits: Limits = None
 
 
 class ParseSource(Shape, frozen=True, kw_only=True):
@@ -135,6 +144,25 @@ class Parsed(Shape, frozen=True, kw_only=True):
 
     ok: bool
     response: Tree
+
+
+class Script(Shape, frozen=True, kw_only=True):
+    """The script of a name."""
+
+    name: str
+    script: str
+    language: str
+    options: dict[str, Any]
+    limits: protocol.Limits
+    version: Annotated[str, Meta(description="The same as in ETag, without the quotes.")]
+    figures: Annotated[dict[str, Any], Meta(description="How often it was run, and how long that took.")]
+
+
+class Shown(Shape, frozen=True, kw_only=True):
+    """The script of a name, with its figures."""
+
+    ok: bool
+    response: Script
 
 
 class Names(Shape, frozen=True, kw_only=True):

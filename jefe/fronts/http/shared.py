@@ -7,7 +7,7 @@ from typing import Final, ParamSpec, Protocol, TypeVar
 
 import trio
 
-from jefe.core.namespaces import OPERATOR, Namespace
+from jefe.core.namespaces import OPERATOR, PUBLIC
 from jefe.core.supervisor import Supervisor
 from jefe.fronts.access import Token
 from jefe.fronts.guard import Guard
@@ -20,9 +20,6 @@ from jefe.fronts.http.upgrades import Upgrade
 
 _P = ParamSpec("_P")
 _T = TypeVar("_T")
-
-PUBLIC: Final = Namespace("public")
-"""Whose everything is that is asked over HTTP without a token."""
 
 
 class Client(Protocol):

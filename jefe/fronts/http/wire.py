@@ -68,6 +68,7 @@ PHRASES: Final[Mapping[int, str]] = {
     502: "Bad Gateway",
     503: "Service Unavailable",
     505: "HTTP Version Not Supported",
+    507: "Insufficient Storage",
 }
 """The statuses that this server uses, in words."""
 
