@@ -58,17 +58,19 @@ def serve(fronts: Sequence[FrontSettings], settings: Settings) -> int:
     from jefe.command.state import tell_state
     from jefe.command.users import become, is_root
     from jefe.fronts.connections import raise_file_limit
+    from jefe.fronts.inherited import inherited_sockets
     from jefe.fronts.listen import open_doors
     from jefe.fronts.shutdown import CANCELLED
 
     log = structlog.get_logger()
     rows: dict[Front, FrontSettings] = {import_module(FRONTS[type(own)]).FRONT: own for own in fronts}
+    inherited = inherited_sockets(os.environ, [own.front for own in fronts])
     raise_file_limit()
     name_process()
 
     async def work(shutdown: "Shutdown") -> None:
         try:
-            async with open_doors(rows, settings) as doors:
+            async with open_doors(rows, settings, inherited) as doors:
                 shutdown.heeded[signal.SIGHUP] = doors.reload_soon
                 doors.bound_connections()
                 become(settings.user)

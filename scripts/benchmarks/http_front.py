@@ -1,4 +1,4 @@
-"""The HTTP server: a real `jefe http`, beside a bare trio server over the same parser that answers a constant.
+"""The HTTP server: a real `jefe http`, beside a bare trio server over the same parser.
 
 This process is the load: it looks for the end of an answer in a few lines of its own, so that it costs the
 machine little of what is to be measured.

@@ -389,7 +389,7 @@ async def test_who_goes_drops_what_it_asked_for(server, family, autojump_clock):
     assert connect.boss.budget.held == 0
 
 
-async def test_who_goes_while_it_is_not_read_from_is_dropped_when_it_is_found_out(server, autojump_clock):
+async def test_who_takes_none_of_its_answers_is_dropped(server, autojump_clock):
     connect = await server()
     client = connect()
     await client.send(request("GET", "/openapi.json") * 400)
