@@ -24,7 +24,7 @@ PIPELINED = 64
 
 TARGET = 2.5
 AGAINST = "a bare server, same parser"
-JEFE = [sys.executable, "-P", "-m", "jefe", "http", "--port", "0"]
+JEFE = [sys.executable, "-P", "-m", "jefe", "http", "--memory", "--port", "0"]
 BARE = [sys.executable, str(Path(__file__).parent / "http_bare.py")]
 
 

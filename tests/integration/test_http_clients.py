@@ -23,7 +23,7 @@ from tests.integration.hexput_process import ENVIRONMENT, JEFE, running
 
 httpx = pytest.importorskip("httpx")
 
-HTTP = [*JEFE, "http", "--port", "0"]
+HTTP = [*JEFE, "http", "--memory", "--port", "0"]
 TOKEN = {"Authorization": "Bearer hush"}
 SOURCE = {"script": "return 2 + 2;"}
 

@@ -25,7 +25,7 @@ def fenced(kind: str) -> list[str]:
 
 @pytest.fixture(scope="module")
 def port() -> Iterator[str]:
-    command = [*JEFE, "http", "--port", "0"]
+    command = [*JEFE, "http", "--memory", "--port", "0"]
     with running(command, JEFE_HTTP_TOKEN="123abc", JEFE_LOG_LEVEL="critical") as (_, line):
         yield line.rpartition(":")[2]
 

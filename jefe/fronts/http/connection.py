@@ -237,13 +237,15 @@ class Connection:
                 self._listening.cancel()
             return
         if now - self._since >= (own.head_timeout if self._phase == _HEAD else own.body_timeout):
-            _log.info("a client was dropped: it sends too slowly", peer=self._peer)
+            _log.info("client.idle", peer=self._peer, why=_LATE[self._phase])
             self._batch.run(self._fail, Failure(408, _LATE[self._phase]))
             self._listening.cancel()
 
     def _make_room(self) -> None:
         """Too much is held for all clients, and this one is the one to go."""
-        _log.warning("a client was dropped: too much is held (JEFE_MAX_BUFFERED)", peer=self._peer)
+        _log.warning(
+            "client.dropped", peer=self._peer, why="too much is held for all clients (JEFE_MAX_BUFFERED)"
+        )
         if self._out.size or self._ordered.held:  # it does not take what it is sent, or asked for too much
             self._is_over = True
             self._out.break_off()
@@ -262,7 +264,7 @@ class Connection:
             with trio.move_on_after(self._own.idle_timeout) as patience:
                 await self._flow.until(condition)
             if patience.cancelled_caught and not self._working:
-                _log.info("a client was dropped: it does not take its answers", peer=self._peer)
+                _log.info("client.idle", peer=self._peer, why="it does not take its answers")
                 self._out.break_off()
                 self._flow.break_off()
 
@@ -284,7 +286,7 @@ class Connection:
         self._batch.run(self._cancel_all)
         self.client.close()
         if self._failures > _COMPLAINTS:
-            _log.warning("requests that were none", peer=self._peer, count=self._failures)
+            _log.warning("message.malformed_total", peer=self._peer, count=self._failures)
 
     def _cancel_all(self) -> None:
         for exchange in self._working:
@@ -371,7 +373,8 @@ class Connection:
         return b"/" + path
 
     def _deny(self, exchange: Exchange, no: Refusal) -> None:
-        self._complain(no.sentence)
+        if self._is_news():
+            _log.warning("client.refused", peer=self._peer, reason=no.sentence)
         exchange.deny(no.status, no.sentence)
 
     def _tell_page(self, exchange: Exchange) -> None:
@@ -411,7 +414,8 @@ class Connection:
             self._has_failed = True
             self._shared.guard.failed(self._visit.address)
         sentence = _MISSING if token is None else _WRONG
-        self._complain(sentence)
+        if self._is_news():
+            _log.warning("message.unauthorized", peer=self._peer)
         exchange.deny(401, sentence, _CHALLENGE)
         return False
 
@@ -436,7 +440,7 @@ class Connection:
         if self._visit.prove():
             self.client.is_proven = bool(self._shared.token)
             return True
-        _log.warning("a client was refused: there are too many", peer=self._peer)
+        _log.warning("client.refused", peer=self._peer, reason="there are too many (JEFE_MAX_CONNECTIONS)")
         exchange.request.is_last = self._is_over = True
         exchange.deny(503, _TOO_MANY)
         return False
@@ -577,7 +581,8 @@ class Connection:
         """Answer what is no request; that is the end of the connection."""
         if self._is_over:
             return
-        self._complain(failure.sentence)
+        if self._is_news():
+            _log.warning("message.malformed", peer=self._peer, detail=failure.sentence)
         self._is_over = True
         exchange = self._newest
         if exchange is None or exchange.request.is_complete:
@@ -590,7 +595,7 @@ class Connection:
         more = b"Allow: %b\r\n" % self._shared.table.methods if failure.status == 405 else b""
         exchange.deny(failure.status, failure.sentence, more)
 
-    def _complain(self, detail: str) -> None:
+    def _is_news(self) -> bool:
+        """Whether what is wrong with a client is logged; if it is too often, only how often it is."""
         self._failures += 1
-        if self._failures <= _COMPLAINTS:
-            _log.warning("a request was refused", peer=self._peer, detail=detail)
+        return self._failures <= _COMPLAINTS
