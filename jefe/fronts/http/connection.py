@@ -33,7 +33,7 @@ from jefe.fronts.connections import Visit
 from jefe.fronts.flow import Flow
 from jefe.fronts.http.admission import Refusal, shown_token
 from jefe.fronts.http.exchange import OVERHEAD, Exchange
-from jefe.fronts.http.routes import Place, Served, read_name
+from jefe.fronts.http.routes import Place, Served, Target
 from jefe.fronts.http.shared import Shared
 from jefe.fronts.http.upgrades import Given
 from jefe.fronts.http.wire import CONTINUE, Failure, Request, Wire, encode
@@ -330,10 +330,9 @@ class Connection:
                 exchange.deny(400, "the target of the request is no path")
                 return
             path = told
-        path, _, query = path.partition(b"?")
-        found = self._shared.table.find(path)
-        if found is not None and found[0].is_public:
-            self._begin_public(exchange, found[0])
+        target = self._shared.table.read(path)
+        if target.place is not None and target.place.is_public:
+            self._begin_public(exchange, target)
             return
         if (no := self._shared.admission.refusal(request.headers)) is not None:
             self._deny(exchange, no)
@@ -341,22 +340,22 @@ class Connection:
         if b"origin" in request.headers:
             self._tell_page(exchange)
         if request.method == b"OPTIONS":
-            self._tell_options(exchange, found)
-        elif path in self._shared.upgrades:
-            self._give(exchange, path)
-        elif self._may_ask(exchange, path, query, found):
-            self._route(exchange, path, query, found)
+            self._tell_options(exchange, target.place)
+        elif target.path in self._shared.upgrades:
+            self._give(exchange, target.path)
+        elif self._may_ask(exchange, target):
+            self._route(exchange, target)
 
-    def _begin_public(self, exchange: Exchange, place: Place) -> None:
+    def _begin_public(self, exchange: Exchange, target: Target) -> None:
         """A request whose answer anybody may have. It proves nothing, so on a connection that has shown
         nothing else it is the last one.
         """
         if not self._visit.is_proven:
             exchange.request.is_last = self._is_over = True
         if exchange.request.method == b"OPTIONS":
-            self._tell_options(exchange, (place, b""))
+            self._tell_options(exchange, target.place)
         else:
-            self._route(exchange, exchange.request.target, b"", (place, b""))
+            self._route(exchange, target)
 
     def _without_authority(self, request: Request) -> bytes | None:
         """The path of a target that is a whole address, whose host is then the one that counts; None if it is
@@ -383,16 +382,14 @@ class Connection:
         if self._shared.admission.is_foreign(headers[b"origin"], headers[b"host"]):
             exchange.more = _SHARED_WITH % headers[b"origin"]
 
-    def _tell_options(self, exchange: Exchange, found: tuple[Place, bytes] | None) -> None:
-        allowed = self._shared.table.methods if found is None else found[0].allowed
+    def _tell_options(self, exchange: Exchange, place: Place | None) -> None:
+        allowed = self._shared.table.methods if place is None else place.allowed
         more = b"Allow: %b\r\n" % allowed
         if exchange.more:
             more += b"Access-Control-Allow-Methods: %b\r\n%b" % (allowed, _PREFLIGHT)
         exchange.say(b"", 204, more)
 
-    def _may_ask(
-        self, exchange: Exchange, path: bytes, query: bytes, found: tuple[Place, bytes] | None
-    ) -> bool:
+    def _may_ask(self, exchange: Exchange, target: Target) -> bool:
         """Whether the client has shown the token, or need not; if not, it has been told, or has to wait."""
         shared = self._shared
         if not shared.token:
@@ -401,7 +398,7 @@ class Connection:
         if self._shown and hmac.compare_digest(shown, self._shown):
             return True
         if shared.guard.must_wait(self._visit.address):
-            self._later = partial(self._wait_for_turn, exchange, path, query, found)
+            self._later = partial(self._wait_for_turn, exchange, target)
             return False
         return self._look_at_token(exchange, shown)
 
@@ -419,15 +416,13 @@ class Connection:
         exchange.deny(401, sentence, _CHALLENGE)
         return False
 
-    async def _wait_for_turn(
-        self, exchange: Exchange, path: bytes, query: bytes, found: tuple[Place, bytes] | None
-    ) -> None:
+    async def _wait_for_turn(self, exchange: Exchange, target: Target) -> None:
         """Its address has shown too many wrong tokens: wait until the next one may be looked at."""
         await self._shared.guard.turn(self._visit.address, is_first=not self._has_failed)
 
         def again() -> None:
             if self._look_at_token(exchange, exchange.request.headers.get(b"authorization", b"")):
-                self._route(exchange, path, query, found)
+                self._route(exchange, target)
             if exchange.is_over and not exchange.request.is_complete:
                 self._is_over = True
 
@@ -464,31 +459,28 @@ class Connection:
         exchange.is_over = True
         self._settle(exchange, b"")
 
-    def _route(
-        self, exchange: Exchange, path: bytes, query: bytes, found: tuple[Place, bytes] | None
-    ) -> None:
+    def _route(self, exchange: Exchange, target: Target) -> None:
         """Find out what is asked; if all of it is there, carry it out."""
         request = exchange.request
-        if found is None:
+        place = target.place
+        if place is None:
             exchange.deny(404, "there is no such path; /openapi.json tells which there are")
             return
-        place, name = found
         served = place.routes.get(request.method)
         if served is None:
             sentence = f"this path allows {place.allowed.decode()}"
             exchange.deny(405, sentence, b"Allow: %b\r\n" % place.allowed)
             return
-        try:
-            exchange.name = read_name(name)
-        except ValueError:
+        if target.name is None:
             exchange.deny(400, "the name is not UTF-8 in percent-encoding")
             return
-        coding = request.headers.get(b"content-encoding", b"identity").lower()
-        if coding != b"identity":
+        exchange.name = target.name
+        coding = request.headers.get(b"content-encoding")
+        if coding is not None and coding.lower() != b"identity":
             exchange.deny(415, "a body must not be compressed")
             return
         if served.query is not None:
-            exchange.asked = self._query_of(exchange, query, served)
+            exchange.asked = self._query_of(exchange, target.query, served)
         if exchange.is_over:
             return
         if request.is_complete or served.decoder is None:

@@ -1,7 +1,7 @@
 """The table of routes: what there is to ask, in which shape, and who does it.
 
 What is decoded, what is answered to a wrong method, and what `/openapi.json` says, all of it is read off this
-table. To look a path up costs a dictionary or two, however many routes there are.
+table. To look a target up costs a dictionary or two, however many routes there are.
 """
 
 from collections.abc import Iterator, Mapping
@@ -54,6 +54,12 @@ class Route(NamedTuple):
         name: str = getattr(self.verb, "__name__", "")
         return name.strip("_")
 
+
+_MOST: Final = 1024
+"""How many targets are remembered: clients ask for the same again and again ..."""
+
+_SHORT: Final = 256
+"""... and how long one may be, in bytes."""
 
 _SCRIPT: Final = "/v1/scripts/{name}"
 _RUN: Final = (413, 422, 500, 502, 503)
@@ -154,6 +160,22 @@ class Place(NamedTuple):
     is_public: bool
 
 
+class Target(NamedTuple):
+    """What the target of a request means.
+
+    Attributes:
+        path: without the query.
+        query: as it stands there.
+        place: where that is; None: nowhere.
+        name: in the path, or empty; None: it cannot be read.
+    """
+
+    path: bytes
+    query: bytes
+    place: Place | None
+    name: str | None
+
+
 class Served(NamedTuple):
     """A route, with what it takes to serve it.
 
@@ -189,6 +211,7 @@ class Table:
                 self._named[before.encode(), behind.encode()] = place
             else:
                 self._places[path.encode()] = place
+        self._known: dict[bytes, Target] = {}
         self._befores = sorted({before for before, _ in self._named}, key=len, reverse=True)
         self.methods = b", ".join(sorted({method for each in self.places() for method in each.routes}))
         """All methods that there are, as `Allow` lists them."""
@@ -198,8 +221,25 @@ class Table:
         yield from self._places.values()
         yield from self._named.values()
 
-    def find(self, path: bytes) -> tuple[Place, bytes] | None:
-        """The place of a path, and the name in it as it stands there; None if there is none."""
+    def read(self, target: bytes) -> "Target":
+        """What a target means, which begins with a slash."""
+        known = self._known.get(target)
+        if known is not None:
+            return known
+        path, _, query = target.partition(b"?")
+        place, name = self._find(path)
+        try:
+            read = Target(path, query, place, _read_name(name))
+        except ValueError:
+            read = Target(path, query, place, None)
+        if len(target) <= _SHORT:
+            if len(self._known) >= _MOST:
+                self._known.clear()
+            self._known[target] = read
+        return read
+
+    def _find(self, path: bytes) -> tuple[Place | None, bytes]:
+        """The place of a path, and the name in it as it stands there."""
         place = self._places.get(path)
         if place is not None:
             return place, b""
@@ -209,10 +249,10 @@ class Table:
                 place = self._named.get((before, slash + rest))
                 if place is not None and name:
                     return place, name
-        return None
+        return None, b""
 
 
-def read_name(text: bytes) -> str:
+def _read_name(text: bytes) -> str:
     """A name as it stands in a path; ValueError if it is not UTF-8 in percent-encoding."""
     if b"%" in text:
         at = text.find(b"%")

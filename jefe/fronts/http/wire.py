@@ -267,15 +267,19 @@ class Wire:
             )
         is_first = not self._begun
         self._begun += end - start
-        no = self._feed(buffer[start:end])
+        head = buffer[start:end]
+        no = self._feed(head)
         if no is not None:
             if is_first and buffer[start] == _TLS:
                 no.sentence = "this is TLS, which this server does not speak (JEFE_TLS_CERT)"
             return no
         if not self._has_head:
-            self._tail = (self._tail + buffer[start:end])[-3:]
+            self._tail = (self._tail + head)[-3:]
             return None
-        return self._accept_head()
+        # The parser writes a text to tell the version, which costs more than all else that it is asked.
+        line = head.find(b"\r\n")
+        is_usual = is_first and head[line - 9 : line] == b" HTTP/1.1"
+        return self._accept_head("1.1" if is_usual else self._parser.get_http_version())
 
     def _end_across(self, buffer: bytes, start: int) -> int:
         """The end of a head or of chunks, of which something has been fed already."""
@@ -285,14 +289,13 @@ class Wire:
         end = buffer.find(_BLANK, start) + 4
         return end if end >= 4 else len(buffer)
 
-    def _accept_head(self) -> Request | Failure:
+    def _accept_head(self, version: str) -> Request | Failure:
         """A head has come: look at what the parser does not look at."""
         parser, headers = self._parser, self._headers
         request = Request(self._target, headers)
         self._target = self._tail = b""
         self._begun = 0
         self._has_head = False
-        version = parser.get_http_version()
         if version != "1.1":
             if version != "1.0":
                 return self._fail(505, "this server speaks HTTP/1.1")
