@@ -106,6 +106,8 @@ class Connection:
         self._later: Callable[[], Awaitable[None]] | None = None  # what has to be waited for
         self._phase = _IDLE
         self._since = trio.current_time()  # since when it is waited for that
+        self._is_stirred = False  # whether it was asked or answered something since that was looked at
+        self._before: Exchange | None = None  # the newest request when a further one began to come
         self._listening = trio.CancelScope()
         self._is_listening = False  # whether there is nothing to do but wait for more
         self._is_over = False  # whether no more requests are handled
@@ -218,9 +220,14 @@ class Connection:
 
     def _note_phase(self) -> None:
         wire = self._wire
-        phase = _IDLE if wire.is_idle else _BODY if wire.has_head else _HEAD
-        if phase != self._phase or phase == _IDLE:
+        if wire.is_idle:  # nearly always; the time is looked at later, since that costs
+            self._phase = _IDLE
+            self._is_stirred = True
+            return
+        phase = _BODY if wire.has_head else _HEAD
+        if phase != self._phase or self._before is not self._newest:
             self._phase = phase
+            self._before = self._newest
             self._since = trio.current_time()
 
     def look_at_time(self, now: float) -> None:
@@ -232,7 +239,10 @@ class Connection:
             return
         own = self._own
         if self._phase == _IDLE:
-            if not self._working and now - self._since >= own.idle_timeout:
+            if self._is_stirred:
+                self._is_stirred = False
+                self._since = now
+            elif not self._working and now - self._since >= own.idle_timeout:
                 self._is_forgotten = True
                 self._listening.cancel()
             return
@@ -562,10 +572,9 @@ class Connection:
             self._changes -= 1
         self._flow.ended(exchange.size, len(text))
         self._ordered.fill(exchange.place, text)
-        if not self._working:
-            self._since = trio.current_time()
-            if self._wire.is_over and self._is_listening:
-                self._listening.cancel()
+        self._is_stirred = True
+        if not self._working and self._wire.is_over and self._is_listening:
+            self._listening.cancel()
         if self._flow.is_waiting:
             self._flow.check()
 
