@@ -128,6 +128,7 @@ class Connection:
                 with shutdown.client(self):
                     with self._listening:
                         await self._read()
+                    self._batch.run(self._give_up_body)
                     if not self._is_gone:
                         await self._until(lambda: not self._working)
                         await self._until(lambda: not self._out.size)
@@ -152,6 +153,11 @@ class Connection:
         working = list(self._working)
         self._batch.run(self._refuse_all, working)
         return len(working)
+
+    def _give_up_body(self) -> None:
+        """Nothing more is read: if a body has not come, it never will."""
+        if self._incoming is not None and not self._incoming[0].is_over:
+            self._incoming[0].refuse(Refused(self._no or CANCELLED))
 
     def _refuse_all(self, exchanges: list[Exchange]) -> None:
         for exchange in exchanges:

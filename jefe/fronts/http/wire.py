@@ -239,7 +239,7 @@ class Wire:
 
     def next_event(self) -> Request | Failure | None:
         """The next request, when its head is there and when it is complete; or why there will be none; None
-        if more bytes are needed.
+        if more bytes are needed: then nothing is held of those that came, but for an unfinished request.
         """
         while not self.is_over and self._at < len(self._buffer):
             request = self._request
@@ -251,6 +251,9 @@ class Wire:
                 event = self._read_body(request)
             if event is not None:
                 return event
+        if self._at:
+            self._buffer = b""
+            self._at = 0
         return None
 
     def _read_head(self) -> Request | Failure | None:

@@ -561,6 +561,18 @@ async def test_at_the_end_what_is_in_flight_is_answered_and_nothing_new_is_taken
     assert await busy.end()
 
 
+async def test_at_the_end_a_body_that_has_not_come_is_not_waited_for(server, family):
+    connect = await server()
+    client = connect()
+    await client.send(request("POST", "/v1/run", None, "Content-Length: 100"), b"{")
+    await wait_all_tasks_blocked()
+    connect.shutdown.ask(15)
+    no = await client.answer()
+    assert (no.status, no.json["reason"], no.headers["connection"]) == (503, "shutting down", "close")
+    assert await client.end()
+    assert connect.shutdown.cancelled == 0
+
+
 async def test_when_there_is_no_more_time_what_is_in_flight_is_refused(server, family):
     connect = await server()
     client = connect()

@@ -1,5 +1,6 @@
 """The bytes of one connection: what is read of them, however they are cut, and where that ends."""
 
+import sys
 from itertools import pairwise
 
 import pytest
@@ -104,6 +105,16 @@ def test_a_request_is_told_when_its_head_is_there_and_when_it_is_complete():
     assert (request.is_complete, request.body) == (True, b"abc")
     assert wire.next_event() is None
     assert (wire.has_head, wire.is_idle, wire.held) == (False, False, 3)
+
+
+def test_nothing_is_held_of_what_has_been_read():
+    wire = Wire(MAX_HEAD, MAX_BODY)
+    data = bytes(bytearray(b"GET / HTTP/1.1\r\nHost: a\r\n\r\nGET"))
+    before = sys.getrefcount(data)
+    wire.receive(data)
+    while wire.next_event() is not None:
+        pass
+    assert sys.getrefcount(data) == before
 
 
 def test_what_stands_behind_an_upgrade_is_untouched():
