@@ -98,6 +98,9 @@ def _responses(route: Route, schemas: dict[Any, Any]) -> dict[str, Any]:
             "description": PHRASES[status],
             "content": {"application/json": {"schema": told}},
         }
+        if route.conditions and route.method != "DELETE":
+            version = {"description": "The version of the script.", "schema": {"type": "string"}}
+            responses[str(status)]["headers"] = {"ETag": version}
     if "If-None-Match" in route.conditions and route.method == "GET":
         responses["304"] = {"description": PHRASES[304]}
     failures = set(route.failures)

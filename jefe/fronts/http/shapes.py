@@ -100,21 +100,12 @@ class StatsQuery(Shape, frozen=True, kw_only=True):
 # ------------------------------------------------------------------------------------------- answered
 
 
-class Thrown(Shape, frozen=True, kw_only=True):
-    """Why a script failed by its own fault."""
-
-    type: str
-    message: str
-    line: int | UnsetType = UNSET
-    column: int | UnsetType = UNSET
-
-
 class Outcome(Shape, frozen=True, kw_only=True):
     """What a run came to: the exception, or the sandbox and, if the script returned something, the result."""
 
     sandbox: dict[str, Any] | UnsetType = UNSET
     result: Any = UNSET
-    exception: Thrown | UnsetType = UNSET
+    exception: protocol.Thrown | UnsetType = UNSET
     log: list[str] | UnsetType = UNSET
     fuel: int | UnsetType = UNSET
 

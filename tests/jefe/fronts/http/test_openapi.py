@@ -56,9 +56,24 @@ def values(schema):
     raise AssertionError(schema)
 
 
+def strict(schema):
+    """The same, but nothing that it does not name is allowed: what is answered is to be described."""
+    if isinstance(schema, list):
+        return [strict(each) for each in schema]
+    if not isinstance(schema, dict):
+        return schema
+    closed = (
+        {"additionalProperties": False} if schema.get("type") == "object" and "properties" in schema else {}
+    )
+    return {**closed, **{name: strict(each) for name, each in schema.items()}}
+
+
+COMPONENTS = strict(API["components"])
+
+
 def whole(schema):
     """A schema with the ones that it refers to."""
-    return {**schema, "components": API["components"]}
+    return {**schema, "components": COMPONENTS}
 
 
 @cache
