@@ -6,7 +6,7 @@ line on stderr:
 
     hexput listens on 127.0.0.1:9001
 
-An address `unix:PATH` is a socket in the file system, which this user alone may connect to. Sockets that were
+An address `unix:PATH` is a socket in the file system; whoever starts the server alone may connect to it. Sockets that were
 opened before the start (jefe/fronts/inherited.py) are taken as they are, whatever the address says.
 
 That line is for people and for programs that asked for port 0. What goes wrong is a `Misuse`, a sentence for

@@ -16,7 +16,7 @@ from functools import lru_cache
 from ipaddress import ip_address
 from typing import Final, NamedTuple
 
-from jefe.fronts.http.settings import HttpSettings
+from jefe.fronts.http.settings import HttpSettings, read_hosts
 from jefe.origins import Origin, parse_origin, read_origins
 
 _WEB: Final = ("http", "https")
@@ -33,12 +33,6 @@ class Refusal(NamedTuple):
 
     status: int
     sentence: str
-
-
-def read_hosts(text: str) -> "frozenset[str] | None":
-    """The names that a setting lists, separated by blanks or commas; None for `*`, which means all."""
-    words = text.replace(",", " ").lower().split()
-    return None if "*" in words else frozenset(word.rstrip(".") for word in words)
 
 
 class Admission:

@@ -5,8 +5,20 @@ from typing import Annotated
 from msgspec import Meta
 
 from jefe.fronts.settings import Address, FrontSettings, Port, Token
-from jefe.origins import read_origins
+from jefe.origins import parse_origin, read_origins
 from jefe.settings import SettingsError
+
+
+def read_hosts(text: str) -> frozenset[str] | None:
+    """The names that a setting lists, separated by blanks or commas, in lower case; None for `*`, which means
+    all. Raises ValueError, with a sentence, if one of them is no name.
+    """
+    words = text.replace(",", " ").lower().split()
+    for word in words:
+        if word != "*" and (":" in word or parse_origin(f"http://{word.removesuffix('.')}") is None):
+            raise ValueError(f"{word!r} is not the name of a host, such as jefe.example.com, without a port")
+    return None if "*" in words else frozenset(word.removesuffix(".") for word in words)
+
 
 _Seconds = Annotated[float, Meta(ge=0.001, le=2**31, extra={"unit": "s"})]
 
@@ -73,7 +85,8 @@ class HttpSettings(FrontSettings, frozen=True, kw_only=True, forbid_unknown_fiel
 
     def __post_init__(self) -> None:
         super().__post_init__()
-        try:
-            read_origins(self.origins)
-        except ValueError as error:
-            raise SettingsError(f"{self.variable('origins')}: {error}") from None
+        for field, read in (("hosts", read_hosts), ("origins", read_origins)):
+            try:
+                read(getattr(self, field))
+            except ValueError as error:
+                raise SettingsError(f"{self.variable(field)}: {error}") from None

@@ -8,6 +8,7 @@ from trio.testing import wait_all_tasks_blocked
 
 from jefe.fronts.guard import FREE, PAUSE
 from jefe.fronts.http.verbs import _OK as OK
+from jefe.settings import SettingsError
 from tests.jefe.conftest import captured
 from tests.jefe.fronts.http.serving import own_of, request, run, serve, settings_of
 
@@ -470,6 +471,12 @@ async def test_a_host_must_be_one_of_ours(server, host, status):
     client = (await server(own={"hosts": "jefe.example, other.example"}))()
     ask = request("GET", "/v1/scripts").replace(b"Host: 127.0.0.1", b"Host: " + host.encode())
     assert (await client.ask(ask)).status == status
+
+
+@pytest.mark.parametrize("hosts", ["https://a.example", "a.example:80", "a b/c", "[::1]"])
+def test_a_host_that_is_none_stops_the_start(hosts):
+    with pytest.raises(SettingsError, match=r"JEFE_HTTP_HOSTS: .* is not the name of a host"):
+        own_of({"hosts": hosts})
 
 
 async def test_health_is_told_whatever_the_host_and_all_hosts_may_be_allowed(server):
