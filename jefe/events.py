@@ -187,7 +187,8 @@ EVENTS: Final[Mapping[str, Event]] = {
     "client.refused": Event(
         "warning",
         "a client was refused",
-        "`reason`: its token, its `Origin`, or that there are too many connections (JEFE_MAX_CONNECTIONS).",
+        "`reason`: its token, its `Origin`, its `Host`, or that there are too many connections "
+        "(JEFE_MAX_CONNECTIONS).",
     ),
     "client.dropped": Event(
         "warning",
@@ -198,8 +199,9 @@ EVENTS: Final[Mapping[str, Event]] = {
     "client.idle": Event(
         "info",
         "an idle client was dropped",
-        "Over OAF: nothing came, or was taken, for JEFE_OAF_IDLE_TIMEOUT; or, after a wrong token, no right "
-        "one came in time. `why` says which.",
+        "Nothing came, or was taken, for JEFE_OAF_IDLE_TIMEOUT or JEFE_HTTP_IDLE_TIMEOUT; over OAF, after a "
+        "wrong token, no right one came in time; over HTTP, the head or the body of a request did not come "
+        "in time (JEFE_HTTP_HEAD_TIMEOUT, JEFE_HTTP_BODY_TIMEOUT). `why` says which.",
     ),
     "client.no_reply": Event(
         "warning",
@@ -218,7 +220,7 @@ EVENTS: Final[Mapping[str, Event]] = {
         "`detail` says what is wrong with it. Only the first 20 of a connection are warnings.",
     ),
     "message.malformed_total": Event(
-        "warning", "how many messages of a connection could not be read", "`count`; over OAF."
+        "warning", "how many messages of a connection could not be read", "`count`; over OAF and HTTP."
     ),
     "message.unauthorized": Event(
         "warning",

@@ -197,8 +197,8 @@ class Settings(BaseSettings, frozen=True, kw_only=True, forbid_unknown_fields=Tr
         Meta(
             max_length=4096,
             description="Where named scripts are kept: `memory:`, `sqlite:PATH`, or `sqlite:` for a file in "
-            "the user's state folder. Empty: `sqlite:` for `jefe serve` and `jefe scripts`, `memory:` for "
-            "everything else.",
+            "the user's state folder. Empty: `sqlite:` for `jefe serve`, `jefe http` and `jefe scripts`, "
+            "`memory:` for everything else.",
             extra={"unit": "store"},
         ),
     ] = ""

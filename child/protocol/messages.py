@@ -390,7 +390,7 @@ def _decode_request(decoder: msgspec.json.Decoder[_R], line: bytes) -> _R:
         elif isinstance(request, Resume) and request.error is None and not bytes(request.result):
             raise ValueError("Object missing required field `result` or `error`")
     except (ValueError, RecursionError) as error:
-        raise MalformedRequest(_explain(error), _find_id(line)) from None
+        raise MalformedRequest(explain(error), _find_id(line)) from None
     return request
 
 
@@ -410,7 +410,7 @@ def decode_answer(line: bytes) -> Answer:
         elif not bytes(answer.id) or bytes(answer.call.arguments)[:1] != b"[":
             raise ValueError("a host call without an id, or without an array of arguments")
     except (ValueError, RecursionError) as error:
-        raise MalformedAnswer(_explain(error)) from None
+        raise MalformedAnswer(explain(error)) from None
     return answer
 
 
@@ -448,7 +448,7 @@ def _find_id(line: bytes) -> bytes:
     return request_id if request_id and request_id[0] in _FIRST_OF_ID else b""
 
 
-def _explain(error: Exception) -> str:
+def explain(error: Exception) -> str:
     """What is wrong with a message, in one short line of plain ASCII whatever the message holds."""
     if isinstance(error, RecursionError):
         return "nested too deeply"
@@ -457,6 +457,21 @@ def _explain(error: Exception) -> str:
     detail = ascii(str(error))[1:-1]
     detail = detail if len(detail) <= 200 else detail[:200] + "..."
     return f"{detail}; there are {_COMMANDS}" if "`$.cmd`" in str(error)[-9:] else detail
+
+
+def decode_shape(decoder: msgspec.json.Decoder[_T], text: bytes) -> _T:
+    """Decode a message of a shape that is a front's own; its raw members have the names of those here.
+
+    Raises:
+        ValueError: it is not JSON, or JSON of another shape (msgspec.ValidationError).
+        RecursionError: it is nested too deeply.
+    """
+    try:
+        return decoder.decode(text) if text.isascii() else _decode(decoder, text)
+    except msgspec.ValidationError:
+        raise
+    except (msgspec.DecodeError, RecursionError):
+        return _decode(decoder, text)
 
 
 def _decode(decoder: msgspec.json.Decoder[_T], line: bytes) -> _T:

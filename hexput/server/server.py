@@ -25,8 +25,8 @@ Settings: its own (settings.py), and of those that all fronts share `max_executi
 """
 
 import itertools
-from collections.abc import Callable
-from contextlib import suppress
+from collections.abc import AsyncIterator, Awaitable, Callable
+from contextlib import asynccontextmanager, suppress
 from time import perf_counter
 from typing import Final
 
@@ -85,6 +85,22 @@ FRONT: Final = Front(HexputSettings, serve_hexput)
 """The row of this front."""
 
 
+@asynccontextmanager
+async def open_upgrade(
+    supervisor: Supervisor, token: Token, shutdown: Shutdown
+) -> AsyncIterator[Callable[[Stream, Visit, bytes], Awaitable[None]]]:
+    """Serve clients of the HTTP server that ask for a WebSocket, for the length of a block.
+
+    What is given serves one connection: see `jefe.fronts.http.upgrades`. Which pages may connect the HTTP
+    server has found out; the token is the HTTP server's.
+    """
+    server = Server(supervisor, HexputSettings(origins="*"), token, shutdown)
+    async with trio.open_nursery() as nursery:
+        nursery.start_soon(server.run)
+        yield server.serve
+        nursery.cancel_scope.cancel()
+
+
 class Server:
     """All connections of one server.
 
@@ -120,15 +136,15 @@ class Server:
             if self._settings.heartbeat:
                 nursery.start_soon(self._beat)
 
-    async def serve(self, stream: Stream, visit: Visit) -> None:
-        """One connection, from its first byte to its end."""
+    async def serve(self, stream: Stream, visit: Visit, early: bytes = b"") -> None:
+        """One connection, from its first byte to its end; `early` is what has been read of it already."""
         # Who has shown the token speaks for the operator; else nothing of one client is another's.
         number = next(self._numbers)
         namespace = OPERATOR if self._token else Namespace(f"hexput connection {number}")
         async with trio.open_nursery() as nursery:
             with trio.CancelScope() as scope:
                 connection = _Connection(
-                    stream, number, namespace, self._supervisor, self._settings, scope.cancel
+                    stream, number, namespace, self._supervisor, self._settings, scope.cancel, early
                 )
                 nursery.start_soon(connection.transport.run)
                 try:
@@ -284,6 +300,7 @@ class _Connection:
         supervisor: Supervisor,
         settings: Settings,
         end: Callable[[], None],
+        early: bytes,
     ) -> None:
         self.local: str = socket_of(stream).getsockname()[0]
         self.log = _log.bind(connection=number, address=peer_of(stream))
@@ -294,7 +311,7 @@ class _Connection:
         self._is_leaving = False
         self._max_outbox = settings.max_outbox
         self._end = end
-        self.transport = Transport(stream, supervisor.batch.soon, self._sent, end)
+        self.transport = Transport(stream, supervisor.batch.soon, self._sent, end, early)
 
     def say(self, text: bytes) -> None:
         """Send a message to the client; drop the client if it has too much unread output."""

@@ -12,14 +12,14 @@ switch. Guarantees:
 """
 
 import re
-import select
 from collections.abc import Callable
 from typing import Final
 
 import trio
 
 from hexput.server import frames
-from jefe.core.outbox import Outbox, descriptor, receive
+from jefe.core.outbox import Outbox, receive
+from jefe.fronts.closing import has_ended
 
 _END_OF_REQUEST: Final = re.compile(rb"\n\r?\n")
 """A line that is empty, its end written in either of the ways that are understood (RFC 9112, section 2.2)."""
@@ -56,6 +56,7 @@ class Transport(trio.abc.Stream):
         soon: called with a function that is to be called when the current batch of work is done.
         on_sent: called when bytes have left.
         on_end: called when the peer has gone, or the handshake failed.
+        early: what has been read of the stream already.
     """
 
     def __init__(
@@ -64,6 +65,7 @@ class Transport(trio.abc.Stream):
         soon: Callable[[Callable[[], None]], None],
         on_sent: Callable[[], None],
         on_end: Callable[[], None],
+        early: bytes = b"",
     ) -> None:
         self._stream = stream
         self._outbox = Outbox(stream, soon, self._sent)
@@ -74,7 +76,7 @@ class Transport(trio.abc.Stream):
         self._tail = b""  # of the request, while its end has not come
         self._requested = 0  # how much of it has come
         self._is_requested = False
-        self._early = b""  # what came behind it
+        self._early = early  # what has come and nobody has had: at first of the request, then behind it
         self.is_open = False
         """Whether frames can be sent: the connection is upgraded, and neither side has begun to close."""
         self.heard_at = self.moved_at = trio.current_time()
@@ -115,13 +117,7 @@ class Transport(trio.abc.Stream):
 
     def has_peer_ended(self) -> bool:
         """Whether the peer has ended its side, or is gone, even if some of its input is unread."""
-        stream = self._stream.transport_stream if isinstance(self._stream, trio.SSLStream) else self._stream
-        fd = descriptor(stream)
-        if fd is None:
-            return False
-        poller = select.poll()
-        poller.register(fd, getattr(select, "POLLRDHUP", 0))  # without it, only a connection that is broken
-        return bool(poller.poll(0))
+        return has_ended(self._stream)
 
     async def close(self, code: int, reason: str = "") -> None:
         """Append a close frame, if one can be sent, and wait until all has left, or the peer has gone."""
@@ -175,7 +171,7 @@ class Transport(trio.abc.Stream):
         """
         if self._is_requested:
             await trio.sleep_forever()
-        data = await receive(self._stream)
+        data, self._early = self._early or await receive(self._stream), b""
         if not data:
             self._on_end()  # trio-websocket would not tell whoever waits for a request
         seen = self._tail + data

@@ -27,6 +27,7 @@ from jefe.command.given import (
     read_text,
 )
 from jefe.command.host_functions import HostFunctions, read_functions
+from jefe.command.http import http
 from jefe.command.oaf import oaf, oaf_eval
 from jefe.command.options import SettingsCommand, SettingsGroup, overlay
 from jefe.command.scripts import scripts
@@ -146,6 +147,7 @@ def _serve_pipe() -> int:
 
 
 cli.add_command(serve_command)
+cli.add_command(http)
 cli.add_command(oaf)
 cli.add_command(oaf_eval)
 cli.add_command(scripts)

@@ -18,13 +18,13 @@ import sys
 from collections.abc import Sequence
 from functools import partial
 from importlib import import_module
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import click
 
 from hexput.server.settings import HexputSettings
 from jefe.command.endings import OTHERS, conclude, drive_server, name_process, say
-from jefe.command.fronts import FRONTS, all_settings
+from jefe.command.fronts import FRONTS, UPGRADES, all_settings
 from jefe.command.given import read_settings, read_struct, with_store
 from jefe.command.options import SettingsCommand, given_options, option_of
 from jefe.errors import Misuse
@@ -58,17 +58,19 @@ def serve(fronts: Sequence[FrontSettings], settings: Settings) -> int:
     from jefe.command.state import tell_state
     from jefe.command.users import become, is_root
     from jefe.fronts.connections import raise_file_limit
+    from jefe.fronts.inherited import inherited_sockets
     from jefe.fronts.listen import open_doors
     from jefe.fronts.shutdown import CANCELLED
 
     log = structlog.get_logger()
     rows: dict[Front, FrontSettings] = {import_module(FRONTS[type(own)]).FRONT: own for own in fronts}
+    inherited = inherited_sockets(os.environ, [own.front for own in fronts])
     raise_file_limit()
     name_process()
 
     async def work(shutdown: "Shutdown") -> None:
         try:
-            async with open_doors(rows, settings) as doors:
+            async with open_doors(rows, settings, inherited) as doors:
                 shutdown.heeded[signal.SIGHUP] = doors.reload_soon
                 doors.bound_connections()
                 become(settings.user)
@@ -77,7 +79,10 @@ def serve(fronts: Sequence[FrontSettings], settings: Settings) -> int:
                     shutdown.heeded[signal.SIGUSR1] = partial(tell_state, supervisor, doors)
                     nursery.start_soon(doors.keep_fresh)
                     for door in doors:
-                        await nursery.start(partial(door.front.serve, supervisor, door, shutdown=shutdown))
+                        more = _upgrades_of(type(door.settings))
+                        await nursery.start(
+                            partial(door.front.serve, supervisor, door, shutdown=shutdown, **more)
+                        )
                     for door in doors:
                         for line in door.announcement():
                             say(line)
@@ -107,6 +112,13 @@ def _read_anew(doors: "Doors", supervisor: "Supervisor") -> None:
     doors.reload_soon()
     if supervisor.folder is not None:
         supervisor.folder.reload_soon()
+
+
+def _upgrades_of(front: type[FrontSettings]) -> dict[str, Any]:
+    """What a front is told beside the rest: who serves connections that are to speak something else."""
+    paths = UPGRADES.get(front, {})
+    found = {path: import_module(module).open_upgrade for path, module in paths.items()}
+    return {"upgrades": found} if found else {}
 
 
 def _help() -> str:

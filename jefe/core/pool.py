@@ -143,6 +143,11 @@ class Pool:
         return len(self._queue)
 
     @property
+    def is_ready(self) -> bool:
+        """Whether a child has answered, and it is not long ago that there was one."""
+        return self.about is not None and not self._is_hopeless and not self.is_closed
+
+    @property
     def lacking(self) -> str:
         """What the confinement of the children lacks, a sentence; empty if nothing is known to be missing."""
         return "" if self.about is None else self.about.lacking

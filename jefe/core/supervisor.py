@@ -359,6 +359,11 @@ class Supervisor:
         """The names of the scripts of a namespace, sorted."""
         return self._scripts.names(namespace)
 
+    @property
+    def is_ready(self) -> bool:
+        """Whether scripts of every language in use can be run now, as far as is known."""
+        return not self.is_closed and all(pool.is_ready for pool in self.pools.values())
+
     def end_namespace(self, namespace: Namespace) -> None:
         """Forget the names and the sources of a namespace. Runs already submitted finish on them."""
         self.index.forget(namespace)

@@ -18,6 +18,9 @@ from jefe.fronts.settings import FrontSettings
 from jefe.reasons import reason_of
 from jefe.settings import PREFIX
 
+UNIX: Final = "unix:"
+"""How the address of a socket in the file system begins; its path follows."""
+
 _LONGEST: Final = 4096
 """How long a token may be, in characters; the same as in a variable."""
 
@@ -164,4 +167,9 @@ def refuse_risks(exposure: Exposure, risks: Iterable[Risk]) -> None:
 
 
 def _is_loopback(address: str) -> bool:
-    return ipaddress.ip_address(address).is_loopback
+    return is_path(address) or ipaddress.ip_address(address).is_loopback
+
+
+def is_path(address: str) -> bool:
+    """Whether an address is that of a socket in the file system, `unix:PATH`."""
+    return address.startswith(UNIX)

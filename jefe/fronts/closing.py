@@ -1,10 +1,11 @@
-"""Closing a connection so that the last answers arrive."""
+"""The end of a connection: whether the other side is gone, and how the last answers arrive."""
 
+import select
 from typing import Final
 
 import trio
 
-from jefe.core.outbox import receive
+from jefe.core.outbox import descriptor, receive
 
 GOODBYE: Final = 2.0
 """How long a client is still read after its last answer, in seconds."""
@@ -24,3 +25,13 @@ async def linger(stream: trio.abc.Stream) -> None:
                 return
         while await receive(stream):
             pass
+
+
+def has_ended(stream: trio.abc.Stream) -> bool:
+    """Whether the peer has ended its side, or has gone, however much of what it sent is unread."""
+    fd = descriptor(stream.transport_stream if isinstance(stream, trio.SSLStream) else stream)
+    if fd is None:
+        return False
+    poller = select.poll()
+    poller.register(fd, getattr(select, "POLLRDHUP", 0))  # without it, only a connection that is broken
+    return bool(poller.poll(0))

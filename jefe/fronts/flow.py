@@ -74,6 +74,10 @@ class Flow:
         self.working += 1
         self.asked += size
 
+    def grew(self, size: int) -> None:
+        """A request that is being carried out has turned out to be so many bytes larger."""
+        self.asked += size
+
     def paused(self, size: int) -> None:
         """It waits for the client."""
         self.working -= 1

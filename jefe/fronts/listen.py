@@ -6,6 +6,10 @@ line on stderr:
 
     hexput listens on 127.0.0.1:9001
 
+An address `unix:PATH` is a socket in the file system; only the user that starts the server may connect to
+it. Sockets that were opened before the start (jefe/fronts/inherited.py) are taken as they are, whatever the
+address says.
+
 That line is for people, and for programs that asked for port 0. A failure is a `Misuse`, a sentence for the
 person who set the address, the port, the token or the certificate.
 
@@ -21,21 +25,24 @@ Invariants:
 
 import errno
 import ipaddress
+import os
 import secrets
 import socket
 import ssl
+import stat
 from collections.abc import AsyncIterator, Awaitable, Callable, Iterator, Mapping
-from contextlib import asynccontextmanager
+from contextlib import asynccontextmanager, suppress
 from functools import partial
 from typing import Any, Final, Generic, TypeVar
 
 import trio
 
 from jefe.errors import Misuse
-from jefe.fronts.access import Exposure, Token, Weight, read_token, refuse_risks
+from jefe.fronts.access import UNIX, Exposure, Token, Weight, is_path, read_token, refuse_risks
 from jefe.fronts.connections import Connections, Visit, file_limit, open_files, share_of
 from jefe.fronts.front import Front
 from jefe.fronts.guard import address_of
+from jefe.fronts.inherited import Inherited
 from jefe.fronts.settings import FrontSettings
 from jefe.fronts.shutdown import Shutdown
 from jefe.logs import Logger
@@ -52,6 +59,7 @@ _PAUSE: Final = 0.1
 """The pause then, in seconds."""
 
 _GONE: Final = "a client that has gone"
+_HERE: Final = "this machine"
 
 Own = TypeVar("Own", bound=FrontSettings)
 
@@ -118,6 +126,7 @@ class Door(Generic[Own]):
         made: the token, if it was generated at this start; else empty.
         tls: the TLS context of all doors.
         connections: those of all fronts.
+        inherited: sockets that listen already; None: there are none, and it opens its own.
     """
 
     def __init__(
@@ -129,6 +138,7 @@ class Door(Generic[Own]):
         made: str,
         tls: Tls,
         connections: Connections,
+        inherited: list[socket.socket] | None = None,
     ) -> None:
         self.front = front
         self.settings = settings
@@ -138,6 +148,7 @@ class Door(Generic[Own]):
         self._made = made
         self._tls = tls
         self._connections = connections
+        self._inherited = inherited
 
     @property
     def name(self) -> str:
@@ -146,14 +157,23 @@ class Door(Generic[Own]):
 
     @property
     def places(self) -> list[str]:
-        """Where it listens, for example `127.0.0.1:9001` or `[::1]:9001`; nowhere once it is closed."""
-        return [_pair(each.socket.getsockname()) for each in self.listeners]
+        """Where it listens, for example `127.0.0.1:9001`, `[::1]:9001` or `unix:/run/jefe.sock`; nowhere once
+        it is closed.
+        """
+        return [_place(each.socket.getsockname()) for each in self.listeners]
 
     async def open(self) -> None:
         """Listen, on each of its addresses, on the same port (0: any free one). Raises CannotListen."""
         port = self.settings.port
+        if self._inherited is not None:
+            for each in self._inherited:
+                self.listeners.append(trio.SocketListener(trio.socket.from_stdlib_socket(each)))
+            return
         try:
             for host in self.exposure.addresses:
+                if is_path(host):
+                    self.listeners.append(await _listen_at(host.removeprefix(UNIX)))
+                    continue
                 self.listeners.append(await _listen(host, port))
                 port = self.listeners[0].socket.getsockname()[1]
         except OSError as error:
@@ -162,7 +182,11 @@ class Door(Generic[Own]):
     def close(self) -> None:
         """Stop listening."""
         for listener in self.listeners:
+            name = None if self._inherited is not None else listener.socket.getsockname()
             listener.socket.close()
+            if isinstance(name, str):
+                with suppress(OSError):  # somebody else has removed it
+                    os.unlink(name)  # noqa: PTH108
         self.listeners.clear()
 
     def announcement(self) -> Iterator[str]:
@@ -278,17 +302,19 @@ class Doors:
     def __iter__(self) -> Iterator[Door[Any]]:
         return iter(self._doors)
 
-    async def open(self, fronts: Mapping[Front, FrontSettings]) -> None:
+    async def open(self, fronts: Mapping[Front, FrontSettings], inherited: Inherited) -> None:
         """Open a door for each front. Raises Misuse; then some may be open."""
         for front, own in fronts.items():
             text = await trio.to_thread.run_sync(read_token, own, abandon_on_cancel=True)
             made = secrets.token_urlsafe(24) if front.makes_token and not text else ""
             token = Token(text or made)
-            addresses = await _addresses(own)
+            sockets = inherited.get(front.name)
+            addresses = await _addresses(own) if sockets is None else [_host(each) for each in sockets]
             exposure = Exposure(own, addresses, bool(token), self._tls.context is not None)
             if not self._settings.insecure:
                 refuse_risks(exposure, front.risks(exposure))
-            self._doors.append(Door(front, own, exposure, token, made, self._tls, self.connections))
+            door = Door(front, own, exposure, token, made, self._tls, self.connections, sockets)
+            self._doors.append(door)
         for door in self._doors:
             await door.open()
 
@@ -350,12 +376,15 @@ async def _reload_token(door: Door[Any]) -> None:
 
 
 @asynccontextmanager
-async def open_doors(fronts: Mapping[Front, FrontSettings], settings: Settings) -> AsyncIterator[Doors]:
+async def open_doors(
+    fronts: Mapping[Front, FrontSettings], settings: Settings, inherited: Inherited | None = None
+) -> AsyncIterator[Doors]:
     """Listen for fronts, for the length of a block.
 
     Args:
         fronts: each front, with its own settings: where it listens, and the token.
         settings: those that all fronts share; the supervisor that they serve has the same.
+        inherited: sockets that listen already, by front.
 
     An address is an IP address, or a name of some, such as `localhost`. Nobody is served yet: the fronts do
     that with their doors.
@@ -364,7 +393,7 @@ async def open_doors(fronts: Mapping[Front, FrontSettings], settings: Settings) 
     """
     doors = Doors(settings)
     try:
-        await doors.open(fronts)
+        await doors.open(fronts, inherited or {})
         yield doors
     finally:
         doors.close()
@@ -373,9 +402,10 @@ async def open_doors(fronts: Mapping[Front, FrontSettings], settings: Settings) 
 def peer_of(stream: Stream) -> str:
     """Where a connection comes from, for example `127.0.0.1:50000` or `[::1]:50000`."""
     try:
-        return _pair(socket_of(stream).getpeername())
+        name = socket_of(stream).getpeername()
     except OSError:
         return _GONE
+    return _pair(name) if isinstance(name, tuple) else _HERE
 
 
 def host_of(stream: Stream) -> str:
@@ -386,7 +416,7 @@ def host_of(stream: Stream) -> str:
         name = socket_of(stream).getpeername()
     except OSError:
         return _GONE
-    return str(name[0]) if isinstance(name, tuple) else "this machine"
+    return str(name[0]) if isinstance(name, tuple) else _HERE
 
 
 def socket_of(stream: Stream) -> trio.socket.SocketType:
@@ -401,6 +431,16 @@ def _kinds(error: BaseException) -> str:
     return type(error).__name__
 
 
+def _place(name: tuple[Any, ...] | str) -> str:
+    return _pair(name) if isinstance(name, tuple) else f"{UNIX}{name}"
+
+
+def _host(listening: socket.socket) -> str:
+    """The address of a socket that listens, as exposures have it."""
+    name = listening.getsockname()
+    return str(name[0]) if isinstance(name, tuple) else f"{UNIX}{name}"
+
+
 def _pair(address: tuple[Any, ...]) -> str:
     host, port = address[:2]
     return f"[{host}]:{port}" if ":" in host else f"{host}:{port}"
@@ -409,6 +449,8 @@ def _pair(address: tuple[Any, ...]) -> str:
 async def _addresses(settings: FrontSettings) -> list[str]:
     """The IP addresses that a front's address stands for. Raises CannotListen if there are none."""
     address = settings.address
+    if is_path(address):
+        return [address]
     try:
         return [str(ipaddress.ip_address(address))]
     except ValueError:
@@ -435,7 +477,44 @@ async def _listen(host: str, port: int) -> trio.SocketListener:
     return trio.SocketListener(sock)
 
 
+async def _listen_at(path: str) -> trio.SocketListener:
+    """Listen on a socket in the file system. One that nobody listens on any more is replaced."""
+    sock = trio.socket.socket(socket.AF_UNIX, socket.SOCK_STREAM)
+    try:
+        try:
+            await sock.bind(path)
+        except OSError as error:
+            if error.errno != errno.EADDRINUSE or await _is_used(path):
+                raise
+            os.unlink(path)  # noqa: PTH108
+            await sock.bind(path)
+        os.chmod(path, 0o600)  # noqa: PTH101 - nobody can connect before it listens
+        sock.listen(_BACKLOG)
+    except BaseException:
+        sock.close()
+        raise
+    return trio.SocketListener(sock)
+
+
+async def _is_used(path: str) -> bool:
+    """Whether a path is something else than a socket on which nobody listens."""
+    if not stat.S_ISSOCK(os.lstat(path).st_mode):
+        return True
+    with trio.socket.socket(socket.AF_UNIX, socket.SOCK_STREAM) as probe:
+        try:
+            await probe.connect(path)
+        except ConnectionRefusedError:
+            return False
+    return True
+
+
 def _explain(error: OSError, settings: FrontSettings, port: int) -> str:
+    if is_path(settings.address):
+        why = "something else is there" if error.errno == errno.EADDRINUSE else reason_of(error)
+        return (
+            f"{settings.front} cannot listen on {settings.address}: {why}; set "
+            f"{settings.variable('address')} to another path, in a folder that this user may write to"
+        )
     what = f"{settings.front} cannot listen on {settings.address}, port {port}"
     variable = settings.variable("port")
     if error.errno == errno.EADDRINUSE:

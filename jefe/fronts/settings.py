@@ -23,7 +23,7 @@ from msgspec import Meta
 from jefe.settings import PREFIX, BaseSettings, SettingsError
 
 Address = Annotated[str, Meta(max_length=255, extra={"unit": "address"})]
-"""A host name or an IP address."""
+"""A host name, an IP address, or `unix:` and the path of a socket."""
 
 Port = Annotated[int, Meta(ge=0, le=65535, extra={"unit": "port"})]
 """A TCP port; 0: any free one."""

@@ -8,6 +8,7 @@ import chaos
 import fairness
 import forms
 import hexput_server
+import http_front
 import language
 import many_scripts
 import oaf
@@ -34,6 +35,7 @@ BENCHMARKS: dict[str, Callable[[], Iterator[Figure]]] = {
     "hexput/cold": hexput_server.cold_sources,
     "hexput/remote": hexput_server.remote,
     "hexput/memory": hexput_server.memory,
+    "http/run": http_front.run,
     "fairness/neighbour": fairness.neighbour,
     "forms/runs": forms.runs,
     "scripts/named": many_scripts.named,

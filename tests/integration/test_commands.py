@@ -569,7 +569,7 @@ def _serving(command: str, *, lines: int) -> Iterator[str]:
     """A server on free ports, for the length of a block: so many lines are read of what it prints."""
     with subprocess.Popen(
         ["sh", "-c", command],
-        env=environment(JEFE_HEXPUT_PORT="0", JEFE_OAF_PORT="0"),
+        env=environment(JEFE_HEXPUT_PORT="0", JEFE_OAF_PORT="0", JEFE_HTTP_PORT="0"),
         stdin=subprocess.DEVNULL,
         stdout=subprocess.PIPE,
         stderr=subprocess.STDOUT,

@@ -22,7 +22,7 @@ from tests.integration import tree
 from tests.integration.hexput_process import ENVIRONMENT, JEFE, running
 
 SERVE = [*JEFE, "serve"]
-FREE = {"JEFE_HEXPUT_PORT": "0", "JEFE_OAF_PORT": "0", "JEFE_OAF_TOKEN": "t"}
+FREE = {"JEFE_HEXPUT_PORT": "0", "JEFE_OAF_PORT": "0", "JEFE_HTTP_PORT": "0", "JEFE_OAF_TOKEN": "t"}
 OPEN = "hexput: whoever reaches that port on this machine may use it"
 
 
@@ -67,7 +67,7 @@ class Server:
 def serving(*fronts, command=SERVE, **variables):
     with running([*command, *fronts], **FREE | variables) as (process, line):
         server = Server(process, line)
-        for name in fronts or ("hexput", "oaf"):
+        for name in fronts or ("hexput", "oaf", "http"):
             server.ports[name] = int(server.until(rf"^{name} listens on .*:(\d+)$")[1])
         yield server
 

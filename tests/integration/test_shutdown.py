@@ -234,7 +234,13 @@ def test_the_third_signal_waits_for_nothing() -> None:
 
 # Over the network
 
-SERVING = {"JEFE_OAF_TOKEN": "t", "JEFE_OAF_PORT": "0", "JEFE_HEXPUT_PORT": "0", "JEFE_LOG_LEVEL": "info"}
+SERVING = {
+    "JEFE_OAF_TOKEN": "t",
+    "JEFE_OAF_PORT": "0",
+    "JEFE_HEXPUT_PORT": "0",
+    "JEFE_HTTP_PORT": "0",
+    "JEFE_LOG_LEVEL": "info",
+}
 
 
 def port(front: Front, name: str) -> int:

@@ -1,0 +1,608 @@
+"""One client of the HTTP server: its requests in, its answers out.
+
+Invariants:
+
+- Every request gets one answer, and answers leave in the order of the requests. Those that are there together
+  are worked on together; only behind one that changes something the next ones wait.
+- Whether a client may ask is decided from the head of a request, before its body is read; if not, or if there
+  is no such route, the answer leaves at once, and a body that is still to come ends the connection.
+- Each head and each body has a time in which it must have come. A connection that nothing is asked on ends
+  after a while, and so does one whose client takes nothing.
+- A client that ends its side has gone: what it asked for is cancelled.
+- When the end is asked for (`jefe.fronts.shutdown.Shutdown`), nothing more is read, what was asked for is
+  answered, and the connection ends.
+- Memory is bounded: what has come and is not complete (wire.py), what is being carried out and what has not
+  been taken (jefe/fronts/flow.py), and all of it for all clients together (jefe/core/clients.py).
+"""
+
+import hmac
+from collections.abc import Awaitable, Callable
+from functools import partial
+from time import perf_counter
+from typing import Any, Final
+from urllib.parse import parse_qsl
+
+import msgspec
+import trio
+
+from child import protocol
+from jefe.core import outbox
+from jefe.core.answers import Refused
+from jefe.fronts.closing import has_ended, linger
+from jefe.fronts.connections import Visit
+from jefe.fronts.flow import Flow
+from jefe.fronts.http.admission import Refusal, shown_token
+from jefe.fronts.http.exchange import OVERHEAD, Exchange
+from jefe.fronts.http.routes import Place, Served, Target
+from jefe.fronts.http.shared import Shared
+from jefe.fronts.http.upgrades import Given
+from jefe.fronts.http.wire import CONTINUE, Failure, Request, Wire, encode
+from jefe.fronts.listen import Stream
+from jefe.fronts.ordered import Ordered
+from jefe.fronts.shutdown import CANCELLED, SHUTTING_DOWN, Shutdown
+from jefe.logs import Logger
+
+_log = Logger()
+
+_IDLE, _HEAD, _BODY = range(3)
+"""What a client is waited for: a request, the rest of its head, the rest of its body."""
+
+_LATE: Final = {
+    _HEAD: "the head of a request did not come in time (JEFE_HTTP_HEAD_TIMEOUT)",
+    _BODY: "the body of a request did not come in time (JEFE_HTTP_BODY_TIMEOUT)",
+}
+_COMPLAINTS: Final = 20
+"""How many failures of one client are logged one by one."""
+
+_CHALLENGE: Final = b"WWW-Authenticate: Bearer\r\n"
+_WEBSOCKET: Final = b"Upgrade: websocket\r\nConnection: Upgrade\r\n"
+_PREFLIGHT: Final = (
+    b"Access-Control-Allow-Headers: Authorization, Content-Type, If-Match, If-None-Match\r\n"
+    b"Access-Control-Max-Age: 600\r\n"
+)
+_SHARED_WITH: Final = (
+    b"Access-Control-Allow-Origin: %b\r\nAccess-Control-Expose-Headers: ETag, Retry-After\r\nVary: Origin\r\n"
+)
+_TOO_MANY: Final = (
+    "this server has as many connections as it may have (JEFE_MAX_CONNECTIONS); try again later"
+)
+_WRONG: Final = "the token is wrong"
+_MISSING: Final = "this server wants a token; send 'Authorization: Bearer TOKEN'"
+
+
+class Connection:
+    """A client.
+
+    Args:
+        shared: what it has in common with the others.
+        stream: the client's; it is not closed here.
+        peer: where it comes from, for the log.
+        visit: its place among the connections.
+    """
+
+    def __init__(self, shared: Shared, stream: Stream, peer: str, visit: Visit) -> None:
+        self._shared = shared
+        self._own = shared.settings
+        self._stream = stream
+        self._visit = visit
+        self._peer = peer
+        self.supervisor = supervisor = shared.supervisor
+        settings = supervisor.settings
+        self._batch = supervisor.batch
+        self.client = supervisor.client(
+            self._peer, shared.namespace, is_proven=False, relieve=self._make_room
+        )
+        self._out = outbox.Outbox(stream, supervisor.batch.soon, self._sent)
+        self._wire = Wire(self._own.max_head, settings.max_input_size)
+        self._ordered = Ordered(self._out.write, self._hold)
+        self._flow = Flow(self.client, settings.max_in_flight, lambda: self._out.size + self._ordered.held)
+        self._working: set[Exchange] = set()
+        self._newest: Exchange | None = None
+        self._incoming: tuple[Exchange, Served] | None = None  # whose body is on its way
+        self._changes = 0  # how many requests that change something are under way
+        self._shown = b""  # the Authorization that was found right
+        self._has_failed = False  # whether it has shown a wrong token
+        self._given: Given | None = None
+        self._later: Callable[[], Awaitable[None]] | None = None  # what has to be waited for
+        self._phase = _IDLE
+        self._since = trio.current_time()  # since when it is waited for that
+        self._is_stirred = False  # whether it was asked or answered something since that was looked at
+        self._before: Exchange | None = None  # the newest request when a further one began to come
+        self._listening = trio.CancelScope()
+        self._is_listening = False  # whether there is nothing to do but wait for more
+        self._is_over = False  # whether no more requests are handled
+        self._is_gone = False  # ... for the client has gone
+        self._is_forgotten = False  # ... for it has asked for nothing
+        self._no = ""  # why what is still to be handled is refused, if it is
+        self._failures = 0
+
+    async def converse(self, shutdown: Shutdown) -> Given | None:
+        """Serve the client until it ends, or stays silent; what it asked for is answered, unless it has gone.
+
+        Returns to whom the connection is to be given, if the client wants an upgrade; then all is answered.
+        """
+        self._shared.connections.add(self)
+        try:
+            async with trio.open_nursery() as nursery:
+                nursery.start_soon(self._send, nursery.cancel_scope)
+                with shutdown.client(self):
+                    with self._listening:
+                        await self._read()
+                    self._batch.run(self._give_up_body)
+                    if not self._is_gone:
+                        await self._until(lambda: not self._working)
+                        await self._until(lambda: not self._out.size)
+                if self._given is None and not (self._is_gone or self._is_forgotten or self._out.broken):
+                    await linger(self._stream)
+                nursery.cancel_scope.cancel()
+        finally:
+            if shutdown.over.is_set():
+                shutdown.cancelled += len(self._working) + bool(self._out.size)
+            self._drop()
+        return self._given
+
+    def wind_up(self) -> None:
+        """The end is asked for; see `jefe.fronts.shutdown.Client`."""
+        self._no = SHUTTING_DOWN
+        if self._is_listening:
+            self._listening.cancel()
+
+    def abandon(self) -> int:
+        """There is no more time."""
+        self._no = CANCELLED
+        working = list(self._working)
+        self._batch.run(self._refuse_all, working)
+        return len(working)
+
+    def _give_up_body(self) -> None:
+        """Nothing more is read: if a body has not come, it never will."""
+        if self._incoming is not None and not self._incoming[0].is_over:
+            self._incoming[0].refuse(Refused(self._no or CANCELLED))
+
+    def _refuse_all(self, exchanges: list[Exchange]) -> None:
+        for exchange in exchanges:
+            if exchange.job is not None:
+                exchange.job.cancel()
+            exchange.refuse(Refused(CANCELLED))
+
+    # ------------------------------------------------------------------------------------ bytes in, out
+
+    async def _send(self, scope: trio.CancelScope) -> None:
+        await self._out.send()
+        self._flow.break_off()
+        scope.cancel()
+
+    async def _read(self) -> None:
+        while not (self._is_done or self._no or self._out.broken):
+            self._is_listening = True
+            data = await outbox.receive(self._stream)
+            self._is_listening = False
+            if not data:
+                self._is_gone = True
+                return
+            self._wire.receive(data)
+            del data  # nothing is held for a client that is idle
+            await self._take()
+            self.client.hold_input(self._wire.held)
+            self._note_phase()
+
+    @property
+    def _is_done(self) -> bool:
+        """Whether nothing more is to be read. While the last request is carried out, it is read whether the
+        client is still there.
+        """
+        return self._is_over or (self._wire.is_over and not self._working)
+
+    async def _take(self) -> None:
+        """Handle what has come, in turns with what others send."""
+        while not self._is_over:
+            if self._flow.is_heavy:
+                self.client.hold_input(self._wire.held)
+                await self._until(lambda: self._flow.is_light)
+                self._since = trio.current_time()  # nobody has listened
+            is_more = self._shared.batch(self._handle_some)
+            if self._later is not None:
+                later, self._later = self._later, None
+                await later()
+            elif is_more:
+                await trio.lowlevel.checkpoint()
+            else:
+                return
+
+    def _handle_some(self) -> bool:
+        """Handle what has come, as much as one turn may have, or until it has to wait; says whether there may
+        be more.
+        """
+        end = self._batch.end_of_turn()
+        while True:
+            event = self._wire.next_event()
+            if event is None:
+                return False
+            self._handle(event)
+            if self._is_over:
+                return False
+            if self._later is not None or self._flow.is_busy or perf_counter() > end:
+                return True
+
+    def _note_phase(self) -> None:
+        wire = self._wire
+        if wire.is_idle:  # nearly always; the time is looked at later, since that costs
+            self._phase = _IDLE
+            self._is_stirred = True
+            return
+        phase = _BODY if wire.has_head else _HEAD
+        if phase != self._phase or self._before is not self._newest:
+            self._phase = phase
+            self._before = self._newest
+            self._since = trio.current_time()
+
+    def look_at_time(self, now: float) -> None:
+        """End it if it has taken too long; `now` is the time of the trio clock."""
+        if not self._is_listening:
+            if self._flow.is_waiting and self._working and has_ended(self._stream):
+                self._is_gone = True
+                self._out.break_off()
+            return
+        own = self._own
+        if self._phase == _IDLE:
+            if self._is_stirred:
+                self._is_stirred = False
+                self._since = now
+            elif not self._working and now - self._since >= own.idle_timeout:
+                self._is_forgotten = True
+                self._listening.cancel()
+            return
+        if now - self._since >= (own.head_timeout if self._phase == _HEAD else own.body_timeout):
+            _log.info("client.idle", peer=self._peer, why=_LATE[self._phase])
+            self._batch.run(self._fail, Failure(408, _LATE[self._phase]))
+            self._listening.cancel()
+
+    def _make_room(self) -> None:
+        """Too much is held for all clients, and this one is the one to go."""
+        _log.warning(
+            "client.dropped", peer=self._peer, why="too much is held for all clients (JEFE_MAX_BUFFERED)"
+        )
+        if self._out.size or self._ordered.held:  # it does not take what it is sent, or asked for too much
+            self._is_over = True
+            self._out.break_off()
+            self._flow.break_off()
+            self.client.hold_output(0)
+        else:
+            self._wire.close()
+            self.client.hold_input(0)
+            self._fail(Failure(503, "too much is held for all clients (JEFE_MAX_BUFFERED); try again later"))
+        if self._is_listening:
+            self._listening.cancel()
+
+    async def _until(self, condition: Callable[[], bool]) -> None:
+        """Wait for something that answers bring about, or the client; one that does nothing is dropped."""
+        while not condition() and not self._out.broken:
+            with trio.move_on_after(self._own.idle_timeout) as patience:
+                await self._flow.until(condition)
+            if patience.cancelled_caught and not self._working:
+                _log.info("client.idle", peer=self._peer, why="it does not take its answers")
+                self._out.break_off()
+                self._flow.break_off()
+
+    def _sent(self) -> None:
+        """Answers have left, or cannot."""
+        self._hold()
+        if self._out.broken:
+            self._flow.break_off()
+        self._flow.check()
+
+    def _hold(self) -> None:
+        self.client.hold_output(self._out.size + self._ordered.held)
+
+    def _drop(self) -> None:
+        """Let go of everything that is under way."""
+        self._shared.connections.discard(self)
+        self._out.break_off()
+        self._wire.close()
+        self._batch.run(self._cancel_all)
+        self.client.close()
+        if self._failures > _COMPLAINTS:
+            _log.warning("message.malformed_total", peer=self._peer, count=self._failures)
+
+    def _cancel_all(self) -> None:
+        for exchange in self._working:
+            exchange.cancel()
+        self._shared.working -= len(self._working)
+        self._working.clear()
+
+    # ---------------------------------------------------------------------------------------- requests
+
+    def _handle(self, event: Request | Failure) -> None:
+        if type(event) is Failure:
+            self._fail(event)
+            return
+        assert isinstance(event, Request)
+        if self._newest is not None and self._newest.request is event:  # its body has come
+            incoming, self._incoming = self._incoming, None
+            if incoming is not None:
+                self._carry_out(*incoming)
+            return
+        ordered = self._ordered
+        word = ordered.place() if event.awaits_word else None
+        self._newest = exchange = Exchange(self, event, ordered.place(), word)
+        self._begin(exchange)
+        if exchange.is_over and not event.is_complete:
+            self._is_over = True
+
+    def _begin(self, exchange: Exchange) -> None:
+        """The head of a request has come: look at everything that can be told from it."""
+        exchange.size = OVERHEAD + len(exchange.request.target)
+        self._working.add(exchange)
+        self._shared.working += 1
+        self._flow.began(exchange.size)
+        if self._no:
+            exchange.refuse(Refused(self._no))
+            return
+        request = exchange.request
+        path = request.target
+        if path[:1] != b"/" or b"#" in path:
+            told = self._without_authority(request)
+            if told is None:
+                exchange.deny(400, "the target of the request is no path")
+                return
+            path = told
+        target = self._shared.table.read(path)
+        if target.place is not None and target.place.is_public:
+            self._begin_public(exchange, target)
+            return
+        if (no := self._shared.admission.refusal(request.headers)) is not None:
+            self._deny(exchange, no)
+            return
+        if b"origin" in request.headers:
+            self._tell_page(exchange)
+        if request.method == b"OPTIONS":
+            self._tell_options(exchange, target.place)
+        elif target.path in self._shared.upgrades:
+            self._give(exchange, target.path)
+        elif self._may_ask(exchange, target):
+            self._route(exchange, target)
+
+    def _begin_public(self, exchange: Exchange, target: Target) -> None:
+        """A request whose answer anybody may have. It proves nothing, so on a connection that has shown
+        nothing else it is the last one.
+        """
+        if not self._visit.is_proven:
+            exchange.request.is_last = self._is_over = True
+        if exchange.request.method == b"OPTIONS":
+            self._tell_options(exchange, target.place)
+        else:
+            self._route(exchange, target)
+
+    def _without_authority(self, request: Request) -> bytes | None:
+        """The path of a target that is a whole address, whose host is then the one that counts; None if it is
+        none.
+        """
+        if request.target == b"*" and request.method == b"OPTIONS":
+            return request.target
+        scheme, _, rest = request.target.partition(b"://")
+        authority, _, path = rest.partition(b"/")
+        # Who says one thing in the target and another in Host wants to be understood in two ways.
+        is_web = scheme.lower() in (b"http", b"https")
+        if not is_web or authority != request.headers[b"host"] or b"#" in rest:
+            return None
+        return b"/" + path
+
+    def _deny(self, exchange: Exchange, no: Refusal) -> None:
+        if self._is_news():
+            _log.warning("client.refused", peer=self._peer, reason=no.sentence)
+        exchange.deny(no.status, no.sentence)
+
+    def _tell_page(self, exchange: Exchange) -> None:
+        """Have the browser let a page of another origin read the answer, which has been found allowed."""
+        headers = exchange.request.headers
+        if self._shared.admission.is_foreign(headers[b"origin"], headers[b"host"]):
+            exchange.more = _SHARED_WITH % headers[b"origin"]
+
+    def _tell_options(self, exchange: Exchange, place: Place | None) -> None:
+        allowed = self._shared.table.methods if place is None else place.allowed
+        more = b"Allow: %b\r\n" % allowed
+        if exchange.more:
+            more += b"Access-Control-Allow-Methods: %b\r\n%b" % (allowed, _PREFLIGHT)
+        exchange.say(b"", 204, more)
+
+    def _may_ask(self, exchange: Exchange, target: Target) -> bool:
+        """Whether the client has shown the token, or need not; if not, it has been told, or has to wait."""
+        shared = self._shared
+        if not shared.token:
+            return self._visit.is_proven or self._enter(exchange)
+        shown = exchange.request.headers.get(b"authorization", b"")
+        if self._shown and hmac.compare_digest(shown, self._shown):
+            return True
+        if shared.guard.must_wait(self._visit.address):
+            self._later = partial(self._wait_for_turn, exchange, target)
+            return False
+        return self._look_at_token(exchange, shown)
+
+    def _look_at_token(self, exchange: Exchange, shown: bytes) -> bool:
+        token = shown_token(exchange.request.headers)
+        if token is not None and self._shared.token.admits(token.decode("utf-8", "surrogateescape")):
+            self._shown = shown
+            return self._visit.is_proven or self._enter(exchange)
+        if token is not None:
+            self._has_failed = True
+            self._shared.guard.failed(self._visit.address)
+        sentence = _MISSING if token is None else _WRONG
+        if self._is_news():
+            _log.warning("message.unauthorized", peer=self._peer)
+        exchange.deny(401, sentence, _CHALLENGE)
+        return False
+
+    async def _wait_for_turn(self, exchange: Exchange, target: Target) -> None:
+        """Its address has shown too many wrong tokens: wait until the next one may be looked at."""
+        await self._shared.guard.turn(self._visit.address, is_first=not self._has_failed)
+
+        def again() -> None:
+            if self._look_at_token(exchange, exchange.request.headers.get(b"authorization", b"")):
+                self._route(exchange, target)
+            if exchange.is_over and not exchange.request.is_complete:
+                self._is_over = True
+
+        self._batch.run(again)
+
+    def _enter(self, exchange: Exchange) -> bool:
+        """Have the client served, which has shown what is wanted. False: there are too many, which it is
+        told.
+        """
+        if self._visit.prove():
+            self.client.is_proven = bool(self._shared.token)
+            return True
+        _log.warning("client.refused", peer=self._peer, reason="there are too many (JEFE_MAX_CONNECTIONS)")
+        exchange.request.is_last = self._is_over = True
+        exchange.deny(503, _TOO_MANY)
+        return False
+
+    def _give(self, exchange: Exchange, path: bytes) -> None:
+        """Give the connection away, for a WebSocket."""
+        request = exchange.request
+        is_get = request.method == b"GET"
+        if (
+            not is_get
+            or not request.wants_upgrade
+            or request.headers.get(b"upgrade", b"").lower() != b"websocket"
+        ):
+            sentence = "this is for WebSockets: connect to it with one"
+            exchange.deny(426, sentence, _WEBSOCKET)
+            return
+        lines = [b"%b: %b\r\n" % field for field in request.headers.items()]
+        head = b"GET %b HTTP/1.1\r\n%b\r\n" % (request.target, b"".join(lines))
+        self._given = Given(self._shared.upgrades[path], head + self._wire.rest())
+        self._is_over = True
+        exchange.is_over = True
+        self._settle(exchange, b"")
+
+    def _route(self, exchange: Exchange, target: Target) -> None:
+        """Find out what is asked; if all of it is there, carry it out."""
+        request = exchange.request
+        place = target.place
+        if place is None:
+            exchange.deny(404, "there is no such path; /openapi.json tells which there are")
+            return
+        served = place.routes.get(request.method)
+        if served is None:
+            sentence = f"this path allows {place.allowed.decode()}"
+            exchange.deny(405, sentence, b"Allow: %b\r\n" % place.allowed)
+            return
+        if target.name is None:
+            exchange.deny(400, "the name is not UTF-8 in percent-encoding")
+            return
+        exchange.name = target.name
+        coding = request.headers.get(b"content-encoding")
+        if coding is not None and coding.lower() != b"identity":
+            exchange.deny(415, "a body must not be compressed")
+            return
+        if served.query is not None:
+            exchange.asked = self._query_of(exchange, target.query, served)
+        if exchange.is_over:
+            return
+        if request.is_complete or served.decoder is None:
+            self._carry_out(exchange, served)
+            return
+        self._incoming = exchange, served
+        if request.awaits_word:
+            # The interim answer has its turn, too: behind the answers to what came before.
+            assert exchange.word is not None
+            word, exchange.word = exchange.word, None
+            self._ordered.fill(word, CONTINUE)
+
+    def _carry_out(self, exchange: Exchange, served: Served) -> None:
+        """Do what a complete request asks for."""
+        request = exchange.request
+        if request.body:
+            size = len(request.body)
+            exchange.size += size
+            self._flow.grew(size)
+        asked = exchange.asked
+        if served.decoder is not None:
+            try:
+                asked = protocol.decode_shape(served.decoder, request.body or b"{}")
+            except msgspec.ValidationError as error:
+                exchange.deny(422, protocol.explain(error))
+                return
+            except (ValueError, RecursionError) as error:
+                exchange.deny(400, f"the body is not JSON: {protocol.explain(error)}")
+                return
+            request.body = b""
+        if self._no:
+            exchange.refuse(Refused(self._no))
+            return
+        if served.is_change:
+            exchange.is_change = True
+            self._changes += 1
+            self._later = self._until_changed
+        served.verb(exchange, asked)
+
+    async def _until_changed(self) -> None:
+        await self._until(lambda: not self._changes)
+        self._since = trio.current_time()
+
+    def _query_of(self, exchange: Exchange, query: bytes, served: Served) -> Any:
+        assert served.query is not None
+        try:
+            told = dict(
+                parse_qsl(query.decode("ascii"), keep_blank_values=True, errors="strict", max_num_fields=20)
+            )
+            return msgspec.convert(told, served.query, strict=False)
+        except (ValueError, RecursionError) as error:
+            exchange.deny(422, f"the query: {protocol.explain(error)}")
+            return None
+
+    # ----------------------------------------------------------------------------------------- answers
+
+    def end(self, exchange: Exchange, status: int, body: bytes, kind: bytes, more: bytes) -> None:
+        """Answer a request; see `jefe.fronts.http.exchange.Host`."""
+        request = exchange.request
+        is_newest = exchange is self._newest
+        is_last = is_newest and bool(request.is_last or self._no or not request.is_complete)
+        text = encode(
+            status,
+            body,
+            kind if status != 204 else b"",
+            self._shared.date,
+            more=more + exchange.more,
+            is_last=is_last,
+            is_bare=request.method == b"HEAD",
+        )
+        self._settle(exchange, text)
+
+    def _settle(self, exchange: Exchange, text: bytes) -> None:
+        self._working.discard(exchange)
+        self._shared.working -= 1
+        if exchange.word is not None:
+            self._ordered.fill(exchange.word, b"")
+        if exchange.is_change:
+            self._changes -= 1
+        self._flow.ended(exchange.size, len(text))
+        self._ordered.fill(exchange.place, text)
+        self._is_stirred = True
+        if not self._working and self._wire.is_over and self._is_listening:
+            self._listening.cancel()
+        if self._flow.is_waiting:
+            self._flow.check()
+
+    def _fail(self, failure: Failure) -> None:
+        """Answer what is no request; that is the end of the connection."""
+        if self._is_over:
+            return
+        if self._is_news():
+            _log.warning("message.malformed", peer=self._peer, detail=failure.sentence)
+        self._is_over = True
+        exchange = self._newest
+        if exchange is None or exchange.request.is_complete:
+            exchange = self._newest = Exchange(self, Request(b"", {}), self._ordered.place())
+            self._working.add(exchange)
+            self._shared.working += 1
+            self._flow.began(0)
+        elif self._incoming is None:  # its answer does not wait for its body
+            return
+        more = b"Allow: %b\r\n" % self._shared.table.methods if failure.status == 405 else b""
+        exchange.deny(failure.status, failure.sentence, more)
+
+    def _is_news(self) -> bool:
+        """Whether what is wrong with a client is logged; if it is too often, only how often it is."""
+        self._failures += 1
+        return self._failures <= _COMPLAINTS

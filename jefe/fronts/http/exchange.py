@@ -1,0 +1,133 @@
+"""One request and its answer, as those see it that carry requests out (verbs.py)."""
+
+from collections.abc import Callable
+from typing import Any, Final, Protocol
+
+from jefe.core.answers import Answer, Refused
+from jefe.core.clients import Client
+from jefe.core.jobs import Question
+from jefe.core.run import Run
+from jefe.core.supervisor import Supervisor
+from jefe.fronts.http import problems
+from jefe.fronts.http.wire import JSON, PROBLEM, Request
+from jefe.fronts.objects import line_of
+from jefe.fronts.ordered import Place
+
+OVERHEAD: Final = 256
+"""What a request costs besides its body, in bytes."""
+
+
+class Host(Protocol):
+    """The connection that a request came through."""
+
+    supervisor: Supervisor
+    client: Client
+
+    def end(self, exchange: "Exchange", status: int, body: bytes, kind: bytes, more: bytes) -> None:
+        """Answer a request."""
+
+
+class Exchange:
+    """A request that has not been answered.
+
+    Args:
+        host: the connection.
+        request: the request; its body may still be on its way.
+        place: of its answer.
+        word: of what tells the client to send the body that it holds back; None: there is no need.
+
+    Attributes:
+        size: what it is taken to hold, in bytes.
+        job: what can be cancelled.
+        more: fields that its answer has in any case.
+        name: the name in its path, or empty.
+        asked: what its query says, in the route's shape.
+        is_over: whether it has been answered, or needs no answer any more.
+        is_change: whether it changes something, so that what is asked behind it has to wait.
+    """
+
+    __slots__ = (
+        "asked",
+        "host",
+        "is_change",
+        "is_over",
+        "job",
+        "more",
+        "name",
+        "place",
+        "request",
+        "size",
+        "word",
+    )
+
+    def __init__(self, host: Host, request: Request, place: Place, word: Place | None = None) -> None:
+        self.host = host
+        self.request = request
+        self.place = place
+        self.word = word
+        self.name = ""
+        self.asked: Any = None
+        self.size = 0
+        self.job: Run | Question | None = None
+        self.more = b""
+        self.is_over = False
+        self.is_change = False
+
+    @property
+    def supervisor(self) -> Supervisor:
+        """What carries it out."""
+        return self.host.supervisor
+
+    @property
+    def client(self) -> Client:
+        """On whose account."""
+        return self.host.client
+
+    def say(self, body: bytes, status: int = 200, more: bytes = b"") -> None:
+        """Answer with JSON."""
+        self._end(status, body, JSON, more)
+
+    def refuse(self, refused: Refused, status: int = 0, more: bytes = b"") -> None:
+        """Answer that it is not carried out.
+
+        Args:
+            refused: why.
+            status: 0: the one that goes with the reason.
+            more: fields of the answer.
+        """
+        status = status or problems.status_of(refused.reason)
+        if status == 503:
+            more += problems.RETRY
+        self._end(status, problems.body_of(status, refused), PROBLEM, more)
+
+    def deny(self, status: int, sentence: str, more: bytes = b"") -> None:
+        """Answer that this is not, or not so, to be asked over HTTP."""
+        self.refuse(Refused(problems.reason_of(status), sentence), status, more)
+
+    def answer(self, answer: Answer, status: int = 200, more: bytes = b"") -> None:
+        """Answer what the core says; the status and the fields are for the case that it was carried out."""
+        if type(answer) is Refused:
+            self.refuse(answer)
+        else:
+            self.say(line_of(answer), status, more)
+
+    def ran(self, run: Run) -> None:
+        """Answer what a run came to."""
+        assert run.answer is not None
+        self.answer(run.answer)
+
+    def cancel(self) -> None:
+        """Nobody wants the answer any more."""
+        self.is_over = True
+        if self.job is not None:
+            self.job.cancel()
+
+    def _end(self, status: int, body: bytes, kind: bytes, more: bytes) -> None:
+        if not self.is_over:
+            self.is_over = True
+            self.host.end(self, status, body, kind, more)
+
+
+Verb = Callable[[Exchange, Any], None]
+"""Carries a request out, and answers when it can: gets the exchange and what was asked, in the route's
+shape."""

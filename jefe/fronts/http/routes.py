@@ -1,0 +1,274 @@
+"""The table of routes: what there is to ask, in which shape, and who does it.
+
+What is decoded, what is answered to a wrong method, and what `/openapi.json` says, all of it is read off this
+table. To look a target up costs a dictionary or two, however many routes there are.
+"""
+
+from collections.abc import Iterator, Mapping
+from typing import Any, Final, NamedTuple
+from urllib.parse import unquote_to_bytes
+
+import msgspec
+
+from jefe.fronts.http import shapes, verbs
+from jefe.fronts.http.exchange import Verb
+
+NAME: Final = "{name}"
+"""Stands for one segment of a path."""
+
+
+class Route(NamedTuple):
+    """Something that can be asked.
+
+    Attributes:
+        method: of HTTP. Whoever may GET may ask for the HEAD alone.
+        path: with `{name}` for a name.
+        verb: does it.
+        summary: what it does, in a line.
+        body: the shape of the body; None: there is none.
+        query: the shape of the query; None: there is none.
+        answer: the shape of what is answered if all goes well; None: it is said elsewhere.
+        successes: the statuses of answers if all goes well.
+        failures: the statuses of answers that refuse it, besides those that each route may have.
+        conditions: fields of a request that make it depend on the version of a script.
+        is_public: whether no token is wanted, and any `Host` will do.
+        is_change: whether it changes something: then what is asked behind it on the same connection waits.
+    """
+
+    method: str
+    path: str
+    verb: Verb
+    summary: str
+    body: type[shapes.Shape] | None = None
+    query: type[shapes.Shape] | None = None
+    answer: type[shapes.Shape] | None = shapes.Done
+    successes: tuple[int, ...] = (200,)
+    failures: tuple[int, ...] = ()
+    conditions: tuple[str, ...] = ()
+    is_public: bool = False
+    is_change: bool = False
+
+    @property
+    def operation(self) -> str:
+        """What programs call it."""
+        name: str = getattr(self.verb, "__name__", "")
+        return name.strip("_")
+
+
+_MOST: Final = 1024
+"""How many targets are remembered: clients ask for the same again and again ..."""
+
+_SHORT: Final = 256
+"""... and how long one may be, in bytes."""
+
+_SCRIPT: Final = "/v1/scripts/{name}"
+_RUN: Final = (413, 422, 500, 502, 503)
+"""How a run can fail."""
+
+ROUTES: Final = (
+    Route(
+        "POST",
+        "/v1/run",
+        verbs.run_source,
+        "Run a source.",
+        body=shapes.RunSource,
+        answer=shapes.Ran,
+        failures=_RUN,
+    ),
+    Route(
+        "POST",
+        "/v1/parse",
+        verbs.parse,
+        "Tell the syntax tree of a source.",
+        body=shapes.ParseSource,
+        answer=shapes.Parsed,
+        failures=_RUN,
+    ),
+    Route(
+        "PUT",
+        _SCRIPT,
+        verbs.put_script,
+        "Keep a source under a name.",
+        body=shapes.PutScript,
+        successes=(200, 201),
+        failures=(409, 412, 507, *_RUN),
+        conditions=("If-Match", "If-None-Match"),
+        is_change=True,
+    ),
+    Route(
+        "GET",
+        _SCRIPT,
+        verbs.get_script,
+        "Tell the script of a name.",
+        answer=shapes.Shown,
+        failures=(404, 503),
+        conditions=("If-None-Match",),
+    ),
+    Route(
+        "DELETE",
+        _SCRIPT,
+        verbs.delete_script,
+        "Remove a script.",
+        failures=(404, 412, 503),
+        conditions=("If-Match",),
+        is_change=True,
+    ),
+    Route(
+        "GET",
+        "/v1/scripts",
+        verbs.list_scripts,
+        "Tell the names of the scripts, by page.",
+        query=shapes.PageQuery,
+        answer=shapes.Listed,
+        failures=(422,),
+    ),
+    Route(
+        "POST",
+        f"{_SCRIPT}/run",
+        verbs.run_script,
+        "Run the script of a name.",
+        body=shapes.RunScript,
+        answer=shapes.Ran,
+        failures=(404, *_RUN),
+    ),
+    Route(
+        "GET",
+        "/v1/stats",
+        verbs.stats,
+        "Tell figures.",
+        query=shapes.StatsQuery,
+        answer=shapes.Told,
+        failures=(404, 422),
+    ),
+    Route("GET", "/healthz", verbs.health, "Tell that the process answers.", is_public=True),
+    Route("GET", "/readyz", verbs.ready, "Tell whether scripts can be run.", failures=(503,), is_public=True),
+)
+"""All routes, but `/openapi.json`, which is made of them."""
+
+
+class Place(NamedTuple):
+    """A path that there is.
+
+    Attributes:
+        routes: what can be done there, by method.
+        allowed: the methods, as `Allow` lists them.
+        is_public: whether that is so for all of them.
+    """
+
+    routes: Mapping[bytes, "Served"]
+    allowed: bytes
+    is_public: bool
+
+
+class Target(NamedTuple):
+    """What the target of a request means.
+
+    Attributes:
+        path: without the query.
+        query: as it stands there.
+        place: where that is; None: nowhere.
+        name: in the path, or empty; None: it cannot be read.
+    """
+
+    path: bytes
+    query: bytes
+    place: Place | None
+    name: str | None
+
+
+class Served(NamedTuple):
+    """A route, with what it takes to serve it.
+
+    Attributes:
+        verb: does it.
+        decoder: of the body; None: there is none.
+        query: as of `Route`, and so is the rest.
+    """
+
+    verb: Verb
+    decoder: Any
+    query: type[shapes.Shape] | None
+    is_change: bool
+
+
+class Table:
+    """The routes, ready to be looked up.
+
+    Args:
+        routes: all there are.
+    """
+
+    def __init__(self, routes: tuple[Route, ...]) -> None:
+        paths: dict[str, list[Route]] = {}
+        for route in routes:
+            paths.setdefault(route.path, []).append(route)
+        self._places: dict[bytes, Place] = {}  # by path, those without a name
+        self._named: dict[tuple[bytes, bytes], Place] = {}  # by what stands before and behind the name
+        for path, those in paths.items():
+            place = _place(those)
+            before, name, behind = path.partition(NAME)
+            if name:
+                self._named[before.encode(), behind.encode()] = place
+            else:
+                self._places[path.encode()] = place
+        self._known: dict[bytes, Target] = {}
+        self._befores = sorted({before for before, _ in self._named}, key=len, reverse=True)
+        self.methods = b", ".join(sorted({method for each in self.places() for method in each.routes}))
+        """All methods that there are, as `Allow` lists them."""
+
+    def places(self) -> Iterator[Place]:
+        """All places."""
+        yield from self._places.values()
+        yield from self._named.values()
+
+    def read(self, target: bytes) -> "Target":
+        """What a target means, which begins with a slash."""
+        known = self._known.get(target)
+        if known is not None:
+            return known
+        path, _, query = target.partition(b"?")
+        place, name = self._find(path)
+        try:
+            read = Target(path, query, place, _read_name(name))
+        except ValueError:
+            read = Target(path, query, place, None)
+        if len(target) <= _SHORT:
+            if len(self._known) >= _MOST:
+                self._known.clear()
+            self._known[target] = read
+        return read
+
+    def _find(self, path: bytes) -> tuple[Place | None, bytes]:
+        """The place of a path, and the name in it as it stands there."""
+        place = self._places.get(path)
+        if place is not None:
+            return place, b""
+        for before in self._befores:
+            if path.startswith(before):
+                name, slash, rest = path[len(before) :].partition(b"/")
+                place = self._named.get((before, slash + rest))
+                if place is not None and name:
+                    return place, name
+        return None, b""
+
+
+def _read_name(text: bytes) -> str:
+    """A name as it stands in a path; ValueError if it is not UTF-8 in percent-encoding."""
+    if b"%" in text:
+        at = text.find(b"%")
+        while at >= 0:
+            int(text[at + 1 : at + 3] if len(text) >= at + 3 else b"x", 16)
+            at = text.find(b"%", at + 1)
+        text = unquote_to_bytes(text)
+    return text.decode()
+
+
+def _place(routes: list[Route]) -> Place:
+    served = {}
+    for route in routes:
+        decoder = None if route.body is None else msgspec.json.Decoder(route.body)
+        served[route.method.encode()] = each = Served(route.verb, decoder, route.query, route.is_change)
+        if route.method == "GET":
+            served[b"HEAD"] = each
+    allowed = b", ".join(sorted([*served, b"OPTIONS"]))
+    return Place(served, allowed, all(route.is_public for route in routes))
