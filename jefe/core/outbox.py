@@ -34,14 +34,15 @@ async def receive(stream: ReceiveStream) -> bytes:
     takes two.
     """
     try:
-        if descriptor(stream) is None:
+        fd = descriptor(stream)
+        if fd is None:
             return bytes(await stream.receive_some(CHUNK))
-        while (fd := descriptor(stream)) is not None:
+        while fd is not None:
             await trio.lowlevel.wait_readable(fd)
             try:
                 return os.read(fd, CHUNK)
             except BlockingIOError:  # somebody else read it: the descriptor is shared with another process
-                continue
+                fd = descriptor(stream)
     except (trio.BrokenResourceError, trio.ClosedResourceError, OSError):
         pass
     return b""

@@ -183,7 +183,6 @@ class Connection:
             self._wire.receive(data)
             del data  # nothing is held for a client that is idle
             await self._take()
-            self.client.hold_input(self._wire.held)
             self._note_phase()
 
     @property
@@ -225,11 +224,14 @@ class Connection:
                 return True
 
     def _note_phase(self) -> None:
+        """Note what is held of what has not come to its end, and since when that is waited for."""
         wire = self._wire
         if wire.is_idle:  # nearly always; the time is looked at later, since that costs
+            self.client.hold_input(0)
             self._phase = _IDLE
             self._is_stirred = True
             return
+        self.client.hold_input(wire.held)
         phase = _BODY if wire.has_head else _HEAD
         if phase != self._phase or self._before is not self._newest:
             self._phase = phase

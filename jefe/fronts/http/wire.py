@@ -270,7 +270,7 @@ class Wire:
             )
         is_first = not self._begun
         self._begun += end - start
-        head = buffer[start:end]
+        head = buffer if not start and end == len(buffer) else buffer[start:end]
         no = self._feed(head)
         if no is not None:
             if is_first and buffer[start] == _TLS:
