@@ -592,7 +592,7 @@ async def test_when_there_is_no_more_time_what_is_in_flight_is_refused(server, f
     assert connect.shutdown.cancelled == 1
 
 
-async def test_readiness_says_whether_a_child_has_answered(server, family):
+async def test_readiness_says_whether_a_child_has_answered(server, family, monkeypatch):
     family.births = trio.Event()
     connect = await server()
     no = await connect().ask(request("GET", "/readyz"))
@@ -600,6 +600,10 @@ async def test_readiness_says_whether_a_child_has_answered(server, family):
     family.births.set()
     await wait_all_tasks_blocked()
     assert (await connect().ask(request("GET", "/readyz"))).status == 200
+    monkeypatch.setattr(type(connect.boss), "store_trouble", "it is away")
+    no = await connect().ask(request("GET", "/readyz"))
+    assert (no.status, no.json["reason"], no.json["detail"]) == (503, "store unavailable", "it is away")
+    assert (await connect().ask(request("GET", "/healthz"))).status == 200
 
 
 # Other protocols
