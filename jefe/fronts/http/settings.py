@@ -29,22 +29,24 @@ class HttpSettings(FrontSettings, frozen=True, kw_only=True, forbid_unknown_fiel
     front = "http"
     protocol = "HTTP"
 
-    address: Annotated[Address, Meta(description="Where the HTTP server listens.")] = "127.0.0.1"
+    address: Annotated[Address, Meta(description="The address on which the HTTP server listens.")] = (
+        "127.0.0.1"
+    )
     port: Annotated[
         Port, Meta(description="The port of the HTTP server; 0: any free one, which is printed.")
     ] = 4000
     token: Annotated[
         Token,
         Meta(
-            description="What a client of the HTTP server must show (Authorization: Bearer); empty: nothing, "
-            "and then scripts can be registered, but not replaced or removed."
+            description="The token that a client of the HTTP server must show (Authorization: Bearer); "
+            "empty: none, and then scripts can be registered, but not replaced or removed."
         ),
     ] = ""
     hosts: Annotated[
         str,
         Meta(
             max_length=65536,
-            description="Which names the HTTP server answers to, besides localhost and IP addresses, "
+            description="The names that the HTTP server answers to, besides localhost and IP addresses, "
             "separated by blanks or commas; *: all.",
             extra={"unit": "hosts"},
         ),
@@ -53,24 +55,24 @@ class HttpSettings(FrontSettings, frozen=True, kw_only=True, forbid_unknown_fiel
         str,
         Meta(
             max_length=65536,
-            description="Which web pages may use the HTTP server, such as https://example.com, separated by "
-            "blanks or commas; *: all that have an origin; empty: those from the server's own host.",
+            description="The web pages that may use the HTTP server, such as https://example.com, separated "
+            "by blanks or commas; *: every page that has an origin; empty: pages from the server's own host.",
             extra={"unit": "origins"},
         ),
     ] = ""
     head_timeout: Annotated[
         _Seconds,
-        Meta(description="How long a client of the HTTP server may take to send the head of a request."),
+        Meta(description="The time that a client of the HTTP server has to send the head of a request."),
     ] = 8.0
     body_timeout: Annotated[
         _Seconds,
-        Meta(description="How long a client of the HTTP server may take to send the body of a request."),
+        Meta(description="The time that a client of the HTTP server has to send the body of a request."),
     ] = 60.0
     idle_timeout: Annotated[
         _Seconds,
         Meta(
-            description="After so long without a request a connection to the HTTP server is closed; the same "
-            "if a client takes none of its answer for so long."
+            description="The time without a request after which a connection to the HTTP server is closed; "
+            "the same if a client reads none of its answers."
         ),
     ] = 75.0
     max_head: Annotated[
@@ -78,7 +80,7 @@ class HttpSettings(FrontSettings, frozen=True, kw_only=True, forbid_unknown_fiel
         Meta(
             ge=1024,
             le=1024 * 1024,
-            description="How large the head of a request to the HTTP server may be.",
+            description="The largest head of a request to the HTTP server.",
             extra={"unit": "bytes"},
         ),
     ] = 16 * 1024
