@@ -226,3 +226,28 @@ async def test_who_shows_the_token_is_told_the_figures_of_the_whole_server():
     async with serving({"token": "t0ken"}) as server, server.client("/?token=t0ken") as client:
         await client.ask(id=1, action="execute", code="return 1;")
         assert (await client.ask(id=2, action="stats"))["result"]["runs"] == 1
+
+
+BOMB = f"if 1 < 0 {{ [{','.join(f'{n} + a.b[{n}]' for n in range(3000))}]; }} return 1;"
+"""Takes a compiler more than 100 ms."""
+
+TOLD = "more than 100 ms of CPU time (JEFE_MAX_COMPILE_TIME)"
+
+
+async def test_what_a_refusal_is_about_on_every_way_in(monkeypatch):
+    settings = msgspec.structs.replace(SETTINGS, max_compile_time=100)
+    monkeypatch.setattr("tests.integration.test_every_way_in.SETTINGS", settings)
+    async with open_supervisor(settings) as supervisor:
+        with pytest.raises(jefe.KilledByTime) as caught:
+            await supervisor.run(Source(BOMB))
+        assert TOLD in caught.value.advice
+    async with pipe() as ask:
+        refused = await ask(cmd="compile", scriptName="bomb", script=BOMB)
+        assert TOLD in refused["detail"]
+    async with oaf() as ask:
+        await ask(ping=True)  # shows the token; before it a line is short
+        assert TOLD in (await ask(e=BOMB))["details"]["detail"]
+    async with serving(max_compile_time=100) as server, server.client() as client:
+        refused = await client.ask(id=1, action="execute", code=BOMB)
+        assert refused["error_type"] == "Killed"
+        assert TOLD in refused["detail"]
