@@ -4,7 +4,6 @@ thread is left and no request stays without an outcome.
 
 import asyncio
 import os
-import signal
 import threading
 from contextlib import asynccontextmanager
 
@@ -12,6 +11,7 @@ import pytest
 import trio
 
 from jefe.bridge import AsyncioBridge, PlainBridge, TrioThread
+from tests.interrupting import interrupt
 
 NAME = "bridged"
 
@@ -72,10 +72,6 @@ def clean(monkeypatch, caplog):
     assert [thread for thread in threading.enumerate() if thread.name == NAME] == []
     assert said == []
     assert caplog.records == []
-
-
-def interrupt():
-    signal.pthread_kill(threading.main_thread().ident, signal.SIGINT)
 
 
 async def answer(thing):

@@ -9,7 +9,6 @@ import json
 import math
 import random
 import shutil
-import signal
 import socket
 import ssl
 import threading
@@ -34,6 +33,7 @@ from hexput.client.client import (
 )
 from hexput.client.dial import GOODBYE
 from tests.hexput.server.serving import make_certificate, serving
+from tests.interrupting import interrupt
 
 WELCOME = '{"type":"connection","status":"connected"}'
 
@@ -668,10 +668,6 @@ def quiet(monkeypatch, caplog):
     yield
     assert said == []
     assert caplog.records == []
-
-
-def interrupt():
-    signal.pthread_kill(threading.main_thread().ident, signal.SIGINT)
 
 
 def test_control_c_ends_a_client_that_connects(quiet):
