@@ -22,7 +22,8 @@ FOLDER = ROOT / "locks"
 BUILD = "build-system.txt"
 LOCKS = {
     "dev": ["pyproject.toml", BUILD, "--all-extras"],
-    "run": ["pyproject.toml", BUILD],  # an extra that everybody shall have is added here: "--extra", NAME
+    # An extra that everybody who starts Jefe from a checkout shall have is added here: "--extra", NAME.
+    "run": ["pyproject.toml", BUILD, "--extra", "wasm"],
     "lock": ["--group", "lock"],
 }
 """Each lock file, and what it is made from: the dependencies of Jefe and of its build, extras, groups."""
