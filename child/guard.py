@@ -177,6 +177,7 @@ class Guard:
         self._is_fresh = False
         if not self.room.suit(self._before.size):
             raise TooMuch(protocol.TOO_MUCH_MEMORY)
+        self.room.verdict = ""
         self._since = _NEVER
         self._spent = spent
         self._held = held
@@ -216,11 +217,18 @@ class Guard:
         if self._since == _NEVER:
             self._since = now
         if limits.time and self._spent + (now - self._since) * 1000 > limits.time:
-            raise TooMuch(protocol.TOO_MUCH_TIME)
+            self._condemn(protocol.TOO_MUCH_TIME)
+            return
         taken = self._gauge.read()
         grown = self._held + taken.resident - self._before.resident
         if 0 < limits.memory * 1024 < grown or self.room.is_exceeded(taken.size):
-            raise TooMuch(protocol.TOO_MUCH_MEMORY)
+            self._condemn(protocol.TOO_MUCH_MEMORY)
+
+    def _condemn(self, reason: str) -> None:
+        """End the run, or have its engine end it: where code of C calls back, nothing may be raised."""
+        if not self.room.is_asked:
+            raise TooMuch(reason)
+        self.room.verdict = reason
 
 
 def _peak() -> int:

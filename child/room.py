@@ -83,13 +83,21 @@ class Room:
         reserve: what is kept for native code, in bytes; see the function of this name.
     """
 
-    __slots__ = ("_is_narrow", "_most", "_narrow", "_share", "_wide", "headroom", "reserve")
+    __slots__ = (
+        *("_is_narrow", "_most", "_narrow", "_share", "_wide"),
+        *("headroom", "is_asked", "reserve", "verdict"),
+    )
 
     def __init__(self, reserve: int) -> None:
         self.reserve = reserve
         self.headroom = 0
         """How much a script's own code may add in one go, in bytes; and how much all runs together may hold
         that wait for their host. 0 if the room is not bounded."""
+        self.is_asked = False
+        """Whether an engine asks for the verdict on its run itself, at points where it can end it. Otherwise
+        the guard ends a run wherever it is."""
+        self.verdict = ""
+        """Why the run at hand must end, if an engine asks; empty as long as it may go on."""
         self._most = 0  # the largest that this process may become by scripts
         self._share = 0  # the largest that it may become by the one at hand
         self._is_narrow = False

@@ -9,6 +9,7 @@ import pytest
 
 from child import protocol
 from child.guard import Guard, Limits, TooMuch
+from child.room import Room
 
 pytestmark = pytest.mark.skipif(not hasattr(signal, "setitimer"), reason="this system has no CPU timer")
 
@@ -195,3 +196,39 @@ peak = gauge.read().resident // MIB  # a process inherits it
 print(watched(lambda: hold(peak + 16), 10), watched(lambda: hold(6), 10))
 """
     assert in_a_process(program) == ["fails", "passes"]
+
+
+# Engines that ask
+
+
+@pytest.fixture
+def asked():
+    """A guard whose engine asks for the verdict."""
+    before = signal.getsignal(signal.SIGPROF)
+    room = Room(0)
+    room.is_asked = True
+    guard = Guard(room=room)
+    guard.start()
+    yield guard
+    guard.stop()
+    signal.signal(signal.SIGPROF, before)
+
+
+def test_a_run_of_an_engine_that_asks_is_told_and_never_interrupted(asked):
+    def until_told():
+        while not asked.room.verdict:
+            pass
+        return asked.room.verdict
+
+    assert asked.watch(until_told, Limits(time=20), 0) == protocol.TOO_MUCH_TIME
+    assert asked.watch(lambda: asked.room.verdict, Limits(time=20), 0) == ""  # it was about another run
+
+
+def test_an_engine_that_asks_is_told_of_too_much_memory(asked):
+    def take():
+        taken = []
+        while not asked.room.verdict:
+            taken.append(bytearray(2**20))
+        return asked.room.verdict
+
+    assert asked.watch(take, Limits(time=5000, memory=20_000), 0) == protocol.TOO_MUCH_MEMORY
