@@ -7,7 +7,7 @@ they allow.
 from collections.abc import Mapping
 from typing import Final, NamedTuple
 
-from child.confine.seccomp import RULES, Rule
+from child.confine.seccomp import MACHINE_CODE, RULES, Rule
 
 
 class Profile(NamedTuple):
@@ -20,5 +20,8 @@ class Profile(NamedTuple):
     rules: tuple[Rule, ...]
 
 
-PROFILES: Final[Mapping[str, Profile]] = {"strict": Profile(RULES)}
+PROFILES: Final[Mapping[str, Profile]] = {
+    "strict": Profile(RULES),
+    "machine-code": Profile((*RULES, *MACHINE_CODE)),
+}
 """By name; an engine names its own (`Capabilities.profile`)."""

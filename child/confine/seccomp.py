@@ -59,6 +59,7 @@ class Rule(NamedTuple):
     checks: tuple[Check, ...] = ()
 
 
+_PROT_READ: Final = 0x1
 _PROT_EXEC: Final = 0x4
 _MAP_ANONYMOUS: Final = 0x20
 _MAP_HUGETLB: Final = 0x40000
@@ -121,6 +122,13 @@ RULES: Final = (
     Rule("prlimit64", (Check(0, _INT, 0), Check(1, _INT, _RLIMIT_AS))),
 )
 """The system calls that a child may make."""
+
+MACHINE_CODE: Final = (
+    # To read and execute, and nothing else: memory that can be written cannot be executed, and the other way
+    # round. To make it writable again is allowed by the rule for all; it is not executable then.
+    Rule("mprotect", (Check(2, _ALL, _PROT_READ | _PROT_EXEC),)),
+)
+"""What a child may do besides that compiles to machine code, or loads it."""
 
 
 def assemble(machine: Machine, rules: Iterable[Rule] = RULES) -> bytes:

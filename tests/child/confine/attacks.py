@@ -1,9 +1,9 @@
 """What somebody who can run any Python code in a child would try: each attack is a function here.
 
 `python -m tests.child.confine.attacks LAYERS FOLDER VICTIM SECRET` puts layers in force (`everything`, or
-`seccomp` alone, or all the `others`), makes every attack, and prints as JSON how each ended: an error number
-and a text if it was refused, or else what it got. An attack raises if it is refused, and returns if it
-succeeds; what it does then is harmless.
+`seccomp` alone, or all the `others`, or everything under the profile `machine-code`), makes every attack, and
+prints as JSON how each ended: an error number and a text if it was refused, or else what it got. An attack
+raises if it is refused, and returns if it succeeds; what it does then is harmless.
 """
 # System calls are what this is about, not the nicer functions of pathlib:
 # ruff: noqa: PTH101, PTH102, PTH104, PTH106, PTH108, PTH109, PTH115, PTH116, PTH208, PTH211
@@ -465,11 +465,19 @@ def map_memory(protection, flags, descriptor=-1):
     return checked(LIBC.mmap(None, ctypes.c_size_t(4096), protection, flags, descriptor, ctypes.c_long(0)))
 
 
+def protect_memory(protection):
+    memory = ctypes.c_void_p(map_memory(3, 0x22))
+    return libc("mprotect", memory, ctypes.c_size_t(4096), protection)
+
+
 several(
     {
         "executable_memory": lambda at: mmap.mmap(-1, 4096, prot=7),
         "executable_memory_without_writing": lambda at: map_memory(5, 0x22),
-        "make_memory_executable": lambda at: libc("mprotect", address_of(PLAIN), ctypes.c_size_t(4096), 5),
+        "make_memory_executable": lambda at: protect_memory(5),
+        "make_memory_executable_and_writable": lambda at: protect_memory(7),
+        "make_memory_executable_alone": lambda at: protect_memory(4),
+        "make_a_stack_executable": lambda at: protect_memory(5 | 0x01000000),  # PROT_GROWSDOWN
         "huge_pages": lambda at: map_memory(3, 0x40022),
     }
 )
@@ -581,7 +589,8 @@ def main(layers, folder, victim, secret):
     elif layers == "others":
         report = sandbox.give_up((0, 1, 2), only=set(sandbox.LAYERS) - {"seccomp"})
     else:
-        report = sandbox.give_up((0, 1, 2))
+        profile = "machine-code" if layers == "machine-code" else "strict"
+        report = sandbox.give_up((0, 1, 2), profile=profile)
     outcomes = {"missing": report.sentence if report.missing else None}
     if deadly is not None:
         sys.stdout.write("ready")

@@ -145,8 +145,20 @@ def test_without_the_filter_the_other_layers_refuse_it(name, without_seccomp):
     assert "got" not in without_seccomp.outcomes[name], without_seccomp.outcomes[name]
 
 
-def test_no_attack_left_a_trace(with_everything, with_seccomp_alone, without_seccomp):
-    for run in (with_everything, with_seccomp_alone, without_seccomp):
+@pytest.fixture(scope="module")
+def with_machine_code(at):
+    """A child that gave up everything but to make memory executable that cannot be written."""
+    return outcomes_of("machine-code", at)
+
+
+@pytest.mark.parametrize("name", attacks(lambda attack: True))
+def test_an_engine_that_makes_machine_code_may_do_one_thing_more(name, with_machine_code):
+    succeeded = "got" in with_machine_code.outcomes[name]
+    assert succeeded == (name == "make_memory_executable"), with_machine_code.outcomes[name]
+
+
+def test_no_attack_left_a_trace(with_everything, with_seccomp_alone, without_seccomp, with_machine_code):
+    for run in (with_everything, with_seccomp_alone, without_seccomp, with_machine_code):
         assert run.after == run.before
     assert with_everything.after["files"] == ["empty", "file", "secret"]
     assert with_everything.after["victim"][0] is None

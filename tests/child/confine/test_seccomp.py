@@ -7,17 +7,17 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from child.confine.kernel import MACHINES
-from child.confine.seccomp import ABSENT, ALLOW, KILL, REFUSE, RULES, assemble
+from child.confine.seccomp import ABSENT, ALLOW, KILL, MACHINE_CODE, REFUSE, RULES, assemble
 
 EXEC, ANONYMOUS, HUGE = 4, 0x20, 0x40000
 
 
-def decide(machine, call, *arguments, audit=None):
+def decide(machine, call, *arguments, audit=None, rules=RULES):
     """What the filter says to a call: the meaning of linux/filter.h, as far as it is used."""
     number = machine.calls[call] if isinstance(call, str) else call
     padded = [argument % 2**64 for argument in (*arguments, 0, 0, 0, 0, 0, 0)[:6]]
     data = struct.pack("<IIQ6Q", number, machine.audit if audit is None else audit, 0, *padded)
-    program = list(struct.iter_unpack("=HBBI", assemble(machine)))
+    program = list(struct.iter_unpack("=HBBI", assemble(machine, rules)))
     place, value = 0, 0
     while True:
         code, yes, no, k = program[place]
@@ -142,3 +142,13 @@ def test_the_filter_means_what_the_table_says(machine, number, arguments):
 @both
 def test_the_kernel_accepts_a_program_of_this_length(machine):
     assert len(assemble(machine)) // 8 <= 4096
+
+
+@both
+@given(st.integers(0, 2**64 - 1))
+def test_memory_is_made_executable_only_while_it_cannot_be_written(machine, protection):
+    rules = (*RULES, *MACHINE_CODE)
+    allowed = decide(machine, "mprotect", 0, 4096, protection, rules=rules) == ALLOW
+    assert allowed == (protection == 5 or not protection & EXEC)
+    assert decide(machine, "mprotect", 0, 4096, 5, rules=rules) == ALLOW
+    assert decide(machine, "mmap", 0, 4096, 5, ANONYMOUS, -1, 0, rules=rules) == REFUSE
