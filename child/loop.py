@@ -29,6 +29,7 @@ from child import protocol
 from child.engines import (
     Context,
     Engine,
+    EngineUnavailable,
     HostCall,
     HostCallFailed,
     HostFunctionNotFound,
@@ -520,6 +521,8 @@ class Loop:
                 f"{protocol.SYNTAX_ERROR}{fault.message[:_LONGEST_MESSAGE]}{place}",
                 **{name: value for name, value in beside.items() if value is not None},
             ) from None
+        except EngineUnavailable as error:
+            raise _Refused(f"{protocol.UNKNOWN_LANGUAGE}'{self._engine.name}' ({error})") from None
         except (MemoryError, RecursionError):
             reason = f"{protocol.SYNTAX_ERROR}the script is too large, or nested too deeply"
             raise _Refused(reason, type="SyntaxError") from None

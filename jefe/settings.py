@@ -138,6 +138,15 @@ class Settings(BaseSettings, frozen=True, kw_only=True, forbid_unknown_fields=Tr
             extra={"unit": "bytes"},
         ),
     ] = 128 * _MIB
+    wasm: Annotated[
+        Literal["native", "interpreted"],
+        Meta(
+            description="What WebAssembly modules become: machine code, in children that may make memory "
+            "executable; or bytecode that is interpreted, far slower, and nothing that strangers send ever "
+            "becomes machine code.",
+            extra={"unit": "mode"},
+        ),
+    ] = "native"
     recycle_after: Annotated[
         int,
         Meta(

@@ -21,6 +21,7 @@ __all__ = [
     "Capabilities",
     "Context",
     "Engine",
+    "EngineUnavailable",
     "HostCall",
     "HostCallFailed",
     "HostFunctionNotFound",
@@ -60,6 +61,10 @@ class HostCallFailed(Exception):
     def __init__(self, message: str) -> None:
         super().__init__(message)
         self.message = message
+
+
+class EngineUnavailable(Exception):
+    """The engine cannot do anything here: it lacks a library, say. The text says why, and what to do."""
 
 
 class ScriptFault(Exception):
@@ -113,6 +118,7 @@ class Context(NamedTuple):
         max_mem: how much it may grow, in KiB; 0 is unlimited.
         seed: what randomness comes from, the same when the run is replayed; None unless the engine is seeded.
         started_at: when the run first began, in seconds since 1970; None unless the engine is seeded.
+        max_fuel: how much it may use of what the engine meters; 0 is unlimited.
     """
 
     host: HostCall
@@ -121,6 +127,7 @@ class Context(NamedTuple):
     max_mem: int = 0
     seed: int | None = None
     started_at: float | None = None
+    max_fuel: int = 0
 
 
 class Outcome(Protocol):

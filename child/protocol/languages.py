@@ -5,10 +5,13 @@ from typing import Final
 
 import msgspec
 
-LANGUAGES: Final[Mapping[str, str]] = {"hexput": "child.engines.hexput"}
+LANGUAGES: Final[Mapping[str, str]] = {
+    "hexput": "child.engines.hexput",
+    "wasm": "child.engines.wasm.engine",
+}
 """The name of a language, and the module that has its engine, as `ENGINE`."""
 
-SUFFIXES: Final[Mapping[str, str]] = {".hx": "hexput"}
+SUFFIXES: Final[Mapping[str, str]] = {".hx": "hexput", ".wat": "wasm"}
 """What the names of files end with, and the language of the script in them; `.` and the name of a language is
 understood as well.
 """

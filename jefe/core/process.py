@@ -61,13 +61,19 @@ def be_nice(pid: int) -> None:
             pass
 
 
+def environment(settings: Settings) -> dict[str, str]:
+    """What an engine finds in its environment, when it is made. Nothing else of it is given to children."""
+    return {"JEFE_WASM": settings.wasm}
+
+
 async def start_interpreter(settings: Settings, language: str) -> Process:
     """Start `python -m child` in an environment that holds only what it needs.
 
     Raises:
         OSError: the system refuses another process.
     """
-    environment = {
+    variables = {
+        **environment(settings),
         # The child finds its package also when it is run from a checkout, and the current directory is not
         # searched (-P), whatever lies there.
         "PYTHONPATH": FOLDER,
@@ -76,13 +82,13 @@ async def start_interpreter(settings: Settings, language: str) -> Process:
         "JEFE_MAX_ARTIFACT_SIZE": str(settings.max_artifact_size),
     }
     if settings.debug:
-        environment["JEFE_DEBUG"] = "true"
+        variables["JEFE_DEBUG"] = "true"
     return await trio.lowlevel.open_process(
         [sys.executable, "-P", "-s", "-m", "child", "--language", language],
         stdin=subprocess.PIPE,
         stdout=subprocess.PIPE,
         stderr=subprocess.PIPE,
-        env=environment,
+        env=variables,
         start_new_session=True,
     )
 

@@ -34,7 +34,7 @@ import trio
 from child.protocol import births as packets
 from child.protocol.births import Kind
 from jefe.core.backoff import backoff
-from jefe.core.process import FOLDER, SLACK, Process, died_of, start_interpreter
+from jefe.core.process import FOLDER, SLACK, Process, died_of, environment, start_interpreter
 from jefe.core.vitals import Meter, State
 from jefe.core.watchdog import Stillness, Watchdog
 from jefe.logs import Logger
@@ -336,7 +336,7 @@ class _Zygote:
                     stdin=other.fileno(),
                     stdout=subprocess.DEVNULL,
                     stderr=subprocess.PIPE,
-                    env={},
+                    env=environment(settings),
                     start_new_session=True,
                 )
             stack.callback(_end_at_once, self._process)

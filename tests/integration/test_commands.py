@@ -200,7 +200,7 @@ def test_a_language_is_named_or_told_by_the_file(tmp_path: Path) -> None:
     (tmp_path / "a.HX").write_text("return 1;")
     assert jefe("run", "a.HX", "--language", "Hexput", cwd=tmp_path)[:2] == (0, "1\n")
     status, _, told = jefe("check", "a.HX", "--language", "lua", cwd=tmp_path)
-    assert (status, told) == (2, "jefe: --language lua: there is no such language; known: hexput\n")
+    assert (status, told) == (2, "jefe: --language lua: there is no such language; known: hexput, wasm\n")
 
 
 def test_features_are_refused() -> None:

@@ -22,6 +22,8 @@ What holds:
 from child.engines.wasm.binding.engine import (
     FIBER,
     STACK,
+    Body,
+    Caller,
     Engine,
     HostFunction,
     Linker,
@@ -58,6 +60,8 @@ __all__ = [
     "NUMBERS",
     "SHARE",
     "STACK",
+    "Body",
+    "Caller",
     "Closed",
     "Engine",
     "Frame",

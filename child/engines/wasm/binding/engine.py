@@ -76,8 +76,20 @@ class _Owner:
             self.close()
 
 
-Body = Callable[[Any, Any], None]
-"""`body(store, values)`: a function of the host that answers at once; see `Linker.define`."""
+class Caller(NamedTuple):
+    """Who calls a function of the host. Good for as long as the call, and no longer.
+
+    Attributes:
+        store: whose code it is.
+        pointer: the C API's name for it.
+    """
+
+    store: Any
+    pointer: int
+
+
+Body = Callable[[Caller, Any], None]
+"""`body(caller, values)`: a function of the host that answers at once; see `Linker.define`."""
 
 
 class HostFunction(NamedTuple):
@@ -140,7 +152,7 @@ class Engine(_Owner):
     def _on_call(self, env: int, caller: int, values: Any, length: int) -> int:
         try:
             body: Any = self.functions[env]
-            body(self.current, ctypes.cast(values, _INT64S))
+            body(Caller(self.current, caller), ctypes.cast(values, _INT64S))
         except BaseException as error:  # noqa: BLE001 - raised again by whoever drives the store
             return self._trap(error)
         return 0
@@ -181,6 +193,10 @@ class Engine(_Owner):
         new = self.library.wasmtime_module_new
         self.library.check(new(self.pointer, binary, len(binary), ctypes.addressof(module)))
         return Module(self, module.value or 0)
+
+    def validate(self, binary: bytes) -> None:
+        """Say whether this is a valid module, without compiling it. Raises WasmtimeError if not."""
+        self.library.check(self.library.wasmtime_module_validate(self.pointer, binary, len(binary)))
 
     def load(self, artifact: bytes) -> "Module":
         """A module of what `Module.serialize` returned, here or in another process of the very same library.
@@ -295,7 +311,7 @@ class Linker(_Owner):
     def define(self, module: str, name: str, signature: Signature, body: Body) -> None:
         """Define a function that answers at once.
 
-        `body(store, values)` finds its arguments in `values[0]`, `values[2]`, ..., each as 64 bits of which
+        `body(caller, values)` finds its arguments in `values[0]`, `values[2]`, ..., each as 64 bits of which
         an `I32` fills the lower half, and puts its result into `values[0]`. What it raises ends the call:
         whoever made that gets it.
         """

@@ -18,6 +18,7 @@ from collections.abc import Callable, Sequence
 from typing import Any, Final, NamedTuple
 
 from child.engines.wasm.binding.engine import (
+    Caller,
     Engine,
     HostFunction,
     Linker,
@@ -358,6 +359,16 @@ class Memory:
         self._store = store
         self._place = place
         self._address = ctypes.addressof(place.of)
+
+    @classmethod
+    def of(cls, caller: Caller, name: str = "memory") -> "Memory | None":
+        """What the module that calls exports by that name; None if that is no memory."""
+        store: Store = caller.store
+        place = store.library.types.wasmtime_extern_t()
+        find = store.library.wasmtime_caller_export_get
+        if not find(caller.pointer, *_text(name), ctypes.addressof(place)):
+            return None
+        return cls(store, place) if place.kind == _KINDS.index("memory") else None
 
     @classmethod
     def new(cls, store: Store, minimum: int, maximum: int | None) -> "Memory":

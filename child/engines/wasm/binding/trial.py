@@ -6,7 +6,7 @@ A structure that has another form in another version shows here, at the start, a
 from collections.abc import Sequence
 from typing import Final
 
-from child.engines.wasm.binding.engine import Engine, HostFunction, Linker, Prepared, binary_of
+from child.engines.wasm.binding.engine import Caller, Engine, HostFunction, Linker, Prepared, binary_of
 from child.engines.wasm.binding.library import Trap, Unusable, WasmtimeError
 from child.engines.wasm.binding.signatures import Number, Signature
 from child.engines.wasm.binding.store import Function, Limits, Memory, Store
@@ -104,7 +104,7 @@ def _once(engine: Engine, prepared: Prepared) -> int:
     return fuel
 
 
-def _add(_: object, values: list[int]) -> None:
+def _add(_: Caller, values: list[int]) -> None:
     values[0] = (values[0] + values[2]) & 0xFFFFFFFF
 
 

@@ -205,7 +205,7 @@ def test_every_type_of_number_goes_in_and_out(engine):
 
 @pytest.mark.parametrize("error", [KeyError("mine"), SystemExit(3), KeyboardInterrupt()])
 def test_no_exception_leaves_a_callback_and_whoever_called_gets_it(engine, error, capfd):
-    def body(store, values):
+    def body(caller, values):
         raise error
 
     prepared = prepare(
