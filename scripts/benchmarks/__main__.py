@@ -16,6 +16,7 @@ import pipe
 import pool
 import speculation
 import store
+import wasm
 from measure import Figure, show, write_json
 
 BENCHMARKS: dict[str, Callable[[], Iterator[Figure]]] = {
@@ -44,6 +45,9 @@ BENCHMARKS: dict[str, Callable[[], Iterator[Figure]]] = {
     "store/register": store.register,
     "store/get": store.get,
     "store/known": store.known,
+    "wasm/run": wasm.run,
+    "wasm/host_calls": wasm.host_calls,
+    "wasm/waiting": wasm.waiting,
 }
 
 

@@ -2,6 +2,7 @@
 
 import binascii
 from collections.abc import Callable, Sequence
+from functools import lru_cache
 from typing import Any, Final, NamedTuple
 
 import msgspec
@@ -11,6 +12,7 @@ from child.engines import Context, HostCallFailed, HostFunctionNotFound, Payload
 from child.engines.wasm import numbers, wasi
 from child.engines.wasm.binding import (
     MOST_FUEL,
+    Account,
     Engine,
     Function,
     HostFunction,
@@ -125,9 +127,10 @@ class WasmProgram:
         arguments = _arguments(asked.params, export)
         run = _Run(self._room, context)
         world = wasi.World(run.check, context.seed, context.started_at)
-        limits = Limits(fuel=context.max_fuel or MOST_FUEL, memory=_most_memory(context, self._room))
-        with Store(self._engine, limits, world) as store:
-            run.store = store
+        with Store(
+            self._engine, _limits(context.max_mem, context.max_fuel, self._room.headroom), world
+        ) as store:
+            run.account = store.account
             try:
                 result = self._call(store, run, asked, arguments)
             except wasi.Exit as end:
@@ -221,18 +224,18 @@ class WasmProgram:
 class _Run:
     """What ends a run from outside of its code, and what answers its host calls."""
 
-    __slots__ = ("_host", "_room", "store")
+    __slots__ = ("_host", "_room", "account")
 
     def __init__(self, room: Room, context: Context) -> None:
         self._room = room
         self._host = context.host
-        self.store: Store | None = None
+        self.account: Account | None = None  # not the store, which has this run in its state
 
     def check(self) -> None:
         """Raise TooMuch if the run must end."""
         if self._room.verdict:
             raise TooMuch(self._room.verdict)
-        if self.store is not None and self.store.account.is_refused:
+        if self.account is not None and self.account.is_refused:
             raise TooMuch(protocol.TOO_MUCH_MEMORY)
 
     def answer(self, function: HostFunction, arguments: list[Number]) -> Sequence[Number]:
@@ -292,10 +295,11 @@ def _arguments(values: list[Any], export: Export) -> list[Number]:
     return converted
 
 
-def _most_memory(context: Context, room: Room) -> int | None:
-    """Bytes that the memories of a run may have."""
-    bounds = [bound for bound in (context.max_mem * 1024, room.headroom) if bound]
-    return min(bounds, default=None)
+@lru_cache(64)
+def _limits(max_mem: int, max_fuel: int, headroom: int) -> Limits:
+    """What the store of a run may have; 0 is unlimited, each time."""
+    memory = min((bound for bound in (max_mem * 1024, headroom) if bound), default=None)
+    return Limits(fuel=max_fuel or MOST_FUEL, memory=memory)
 
 
 def _write(memory: Memory, pieces: dict[str, str]) -> None:

@@ -41,6 +41,7 @@ from child.engines.wasm.binding.library import (
     WasmtimeError,
     load,
 )
+from child.engines.wasm.binding.memories import Account
 from child.engines.wasm.binding.signatures import NUMBERS, Number, Signature
 from child.engines.wasm.binding.store import (
     MOST_FUEL,
@@ -60,6 +61,7 @@ __all__ = [
     "NUMBERS",
     "SHARE",
     "STACK",
+    "Account",
     "Body",
     "Caller",
     "Closed",

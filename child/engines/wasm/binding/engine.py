@@ -18,7 +18,7 @@ from collections.abc import Callable
 from typing import Any, Final, NamedTuple, Self
 
 from child.engines.wasm.binding.library import Closed, Library, Unusable
-from child.engines.wasm.binding.memories import NOTHING, Memories, Stacks
+from child.engines.wasm.binding.memories import Form, Memories, Stacks, address_of, callback
 from child.engines.wasm.binding.signatures import Layout, Row, Signature, row
 
 STACK: Final = 256 * 1024
@@ -134,11 +134,13 @@ class Engine(_Owner):
         self.functions: dict[int, HostFunction | Body] = {}
         self.numbers = itertools.count(1)
         types = library.types
-        self._call = types.wasmtime_func_unchecked_callback_t(self._on_call)
-        self._suspend = types.wasmtime_func_async_callback_t(self._on_suspend)
-        self._poll = types.wasmtime_func_async_continuation_callback_t(self._on_poll)
-        self.call_address = ctypes.cast(self._call, ctypes.c_void_p).value
-        self.suspend_address = ctypes.cast(self._suspend, ctypes.c_void_p).value
+        self._call = callback(types.wasmtime_func_unchecked_callback_t, self._on_call)
+        self._suspend = callback(types.wasmtime_func_async_callback_t, self._on_suspend)
+        self._poll = callback(types.wasmtime_func_async_continuation_callback_t, self._on_poll)
+        self._then = Form(types.wasmtime_async_continuation_t, "callback", "env", "finalizer")
+        self._poll_address = address_of(self._poll)
+        self.call_address = address_of(self._call)
+        self.suspend_address = address_of(self._suspend)
         config = _config(library, options, self.memories, self.stacks)
         super().__init__(library, library.wasm_engine_new_with_config(config))
 
@@ -149,7 +151,7 @@ class Engine(_Owner):
             self.current.failure = error
         return self.library.wasmtime_trap_new(b"host", 4)  # type: ignore[no-any-return]
 
-    def _on_call(self, env: int, caller: int, values: Any, length: int) -> int:
+    def _on_call(self, env: int, caller: int, values: int, length: int) -> int:
         try:
             body: Any = self.functions[env]
             body(Caller(self.current, caller), ctypes.cast(values, _INT64S))
@@ -160,23 +162,21 @@ class Engine(_Owner):
     def _on_suspend(
         self,
         env: int,
-        caller: Any,
-        arguments: Any,
+        caller: int,
+        arguments: int,
         count: int,
-        results: Any,
+        results: int,
         result_count: int,
-        trap: Any,
-        continuation: Any,
+        trap: int,
+        continuation: int,
     ) -> None:
         try:
-            then = continuation[0]
-            then.callback, then.env, then.finalizer = self._poll, None, NOTHING
+            self._then.write(continuation, self._poll_address, 0, 0)
             function: Any = self.functions[env]
             values = ctypes.string_at(arguments, function.parameters.size) if count else b""
-            address = ctypes.cast(results, ctypes.c_void_p).value if result_count else 0
-            self.current.request(function, function.parameters.unpack(values), address)
+            self.current.request(function, function.parameters.unpack(values), results)
         except BaseException as error:  # noqa: BLE001 - raised again by whoever drives the store
-            trap[0] = ctypes.cast(self._trap(error), ctypes.POINTER(self.library.types.wasm_trap_t))
+            ctypes.c_void_p.from_address(trap).value = self._trap(error)
 
     def _on_poll(self, env: int | None) -> bool:
         try:

@@ -125,8 +125,8 @@ class Library:
         if declared is None:
             raise Unusable(f"wasmtime {self.version} cannot be used: it has no {name}")
         function = self._dll[name]  # indexing makes a new object, so the package's own keeps its types
-        function.restype = _plain(declared.restype)
-        function.argtypes = [_plain(type_) for type_ in declared.argtypes]
+        function.restype = plain(declared.restype)
+        function.argtypes = [plain(type_) for type_ in declared.argtypes]
         setattr(self, name, function)
         return function  # type: ignore[no-any-return]
 
@@ -189,7 +189,7 @@ class Library:
         return name.decode("utf-8", "replace")[:_LONGEST_NAME]
 
 
-def _plain(type_: Any) -> Any:
+def plain(type_: Any) -> Any:
     """A type of the declarations, with every pointer as an integer."""
     if type_ is None or issubclass(type_, ctypes._SimpleCData):
         return type_

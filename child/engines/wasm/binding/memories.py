@@ -12,17 +12,18 @@ refused to the guest.
 import ctypes
 import itertools
 import mmap
+import struct
 import sys
+from collections.abc import Callable
 from typing import Any, Final
 
-from child.engines.wasm.binding.library import Library
+from child.engines.wasm.binding.library import Library, Unusable, plain
 
 _PAGE: Final = mmap.PAGESIZE
 _MAP_FAILED: Final = ctypes.c_void_p(-1).value
 _MREMAP_MAYMOVE: Final = 1  # linux/mman.h
 
-NOTHING: Final = ctypes.cast(0, ctypes.CFUNCTYPE(None, ctypes.c_void_p))
-"""No callback."""
+_WORD: Final = ctypes.sizeof(ctypes.c_size_t)
 
 _libc: Final = ctypes.CDLL(None)
 
@@ -46,6 +47,40 @@ _mprotect: Final = _prebound("mprotect", _pointer, _size, _int, returns=_int)
 _FLAGS: Final = mmap.MAP_PRIVATE | mmap.MAP_ANONYMOUS
 _READ_WRITE: Final = mmap.PROT_READ | mmap.PROT_WRITE
 _MOST_IDLE: Final = 16  # stacks that are kept for later calls
+
+
+_FINALIZER: Final = ctypes.CFUNCTYPE(None, ctypes.c_void_p)
+
+
+def callback(kind: Any, function: Callable[..., Any]) -> Any:
+    """A callback of a type that the library declares, which gets pointers as plain integers: to make an
+    object of each costs more than most callbacks do.
+    """
+    arguments = [plain(argument) for argument in kind._argtypes_]
+    return ctypes.CFUNCTYPE(plain(kind._restype_), *arguments)(function)
+
+
+def address_of(made: Any) -> int:
+    """Where a callback is, for C."""
+    return ctypes.cast(made, ctypes.c_void_p).value or 0
+
+
+class Form:
+    """A structure of the library that consists of pointers, written in one go.
+
+    Args:
+        structure: which one.
+        names: its members, all of them, in their order.
+    """
+
+    def __init__(self, structure: Any, *names: str) -> None:
+        if [name for name, _ in structure._fields_] != list(names):
+            raise Unusable(f"{structure.__name__} is not what it was")
+        self._struct = struct.Struct(f"@{len(names)}P")
+
+    def write(self, address: int, *values: int) -> None:
+        """Put values into the structure at this address."""
+        ctypes.memmove(address, self._struct.pack(*values), self._struct.size)
 
 
 class Account:
@@ -103,18 +138,21 @@ class Memories:
         self._numbers = itertools.count(1)
         types = library.types
         # Made before a child is confined: a new callback takes memory that is executable.
-        self._get = types.wasmtime_memory_get_callback_t(self._on_get)
-        self._grow = types.wasmtime_memory_grow_callback_t(self._on_grow)
-        self._free = ctypes.CFUNCTYPE(None, ctypes.c_void_p)(self._on_free)
-        self._new = types.wasmtime_new_memory_callback_t(self._on_new)
-        self.creator = types.wasmtime_memory_creator_t(None, self._new, NOTHING)
+        self._get = callback(types.wasmtime_memory_get_callback_t, self._on_get)
+        self._grow = callback(types.wasmtime_memory_grow_callback_t, self._on_grow)
+        self._free = callback(_FINALIZER, self._on_free)
+        self._new = callback(types.wasmtime_new_memory_callback_t, self._on_new)
+        self.creator = types.wasmtime_memory_creator_t()
+        self.creator.new_memory = ctypes.cast(self._new, types.wasmtime_new_memory_callback_t)
+        self._made = Form(types.wasmtime_linear_memory_t, "env", "get_memory", "grow_memory", "finalizer")
+        self._callbacks = tuple(map(address_of, (self._get, self._grow, self._free)))
 
     def __len__(self) -> int:
         """How many there are."""
         return len(self._memories)
 
     def _on_new(
-        self, env: int, type_: Any, minimum: int, maximum: int, reserved: int, guard: int, result: Any
+        self, env: int, type_: int, minimum: int, maximum: int, reserved: int, guard: int, result: int
     ) -> int:
         try:
             account = self.account
@@ -128,17 +166,16 @@ class Memories:
                 return _refuse(self._library)
             number = next(self._numbers)
             self._memories[number] = _Memory(account, address, minimum, room)
-            made = result[0]
-            made.env = number
-            made.get_memory, made.grow_memory, made.finalizer = self._get, self._grow, self._free
+            self._made.write(result, number, *self._callbacks)
         except BaseException:  # noqa: BLE001 - nothing may leave a callback
             return _refuse(self._library)
         return 0
 
-    def _on_get(self, env: int, size: Any, room: Any) -> int:
+    def _on_get(self, env: int, size: int, room: int) -> int:
         memory = self._memories[env]
-        size[0] = memory.size
-        room[0] = memory.size
+        word = memory.size.to_bytes(_WORD, sys.byteorder)
+        ctypes.memmove(size, word, _WORD)
+        ctypes.memmove(room, word, _WORD)
         return memory.address
 
     def _on_grow(self, env: int, size: int) -> int:
@@ -186,16 +223,19 @@ class Stacks:
         self._idle: list[tuple[int, int]] = []
         self._numbers = itertools.count(1)
         types = library.types
-        self._get = types.wasmtime_stack_memory_get_callback_t(self._on_get)
-        self._free = ctypes.CFUNCTYPE(None, ctypes.c_void_p)(self._on_free)
-        self._new = types.wasmtime_new_stack_memory_callback_t(self._on_new)
-        self.creator = types.wasmtime_stack_creator_t(None, self._new, NOTHING)
+        self._get = callback(types.wasmtime_stack_memory_get_callback_t, self._on_get)
+        self._free = callback(_FINALIZER, self._on_free)
+        self._new = callback(types.wasmtime_new_stack_memory_callback_t, self._on_new)
+        self.creator = types.wasmtime_stack_creator_t()
+        self.creator.new_stack = ctypes.cast(self._new, types.wasmtime_new_stack_memory_callback_t)
+        self._made = Form(types.wasmtime_stack_memory_t, "env", "get_stack_memory", "finalizer")
+        self._callbacks = tuple(map(address_of, (self._get, self._free)))
 
     def __len__(self) -> int:
         """How many are in use."""
         return len(self._used)
 
-    def _on_new(self, env: int, size: int, zeroed: bool, result: Any) -> int:
+    def _on_new(self, env: int, size: int, zeroed: bool, result: int) -> int:
         try:
             room = _whole_pages(size) + _PAGE
             if self._idle and self._idle[-1][1] == room and not zeroed:
@@ -210,16 +250,14 @@ class Stacks:
                     return _refuse(self._library)
             number = next(self._numbers)
             self._used[number] = address, room
-            made = result[0]
-            made.env = number
-            made.get_stack_memory, made.finalizer = self._get, self._free
+            self._made.write(result, number, *self._callbacks)
         except BaseException:  # noqa: BLE001 - nothing may leave a callback
             return _refuse(self._library)
         return 0
 
-    def _on_get(self, env: int, size: Any) -> int:
+    def _on_get(self, env: int, size: int) -> int:
         address, room = self._used[env]
-        size[0] = room - _PAGE
+        ctypes.memmove(size, (room - _PAGE).to_bytes(_WORD, sys.byteorder), _WORD)
         return address + room  # the top: it grows downwards
 
     def _on_free(self, env: int) -> None:

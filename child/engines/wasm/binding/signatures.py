@@ -7,9 +7,9 @@ from outside.
 
 import ctypes
 import struct
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from functools import lru_cache
-from typing import Final, NamedTuple
+from typing import Any, Final, NamedTuple
 
 from child.engines.wasm.binding.library import Library
 
@@ -43,7 +43,7 @@ class Row:
         layout: of this version.
     """
 
-    __slots__ = ("_form", "_types", "size")
+    __slots__ = ("_form", "_types", "size", "space")
 
     def __init__(self, types: tuple[str, ...], layout: Layout) -> None:
         self._types = types
@@ -54,6 +54,8 @@ class Row:
             parts.append(f"B{layout.number - 1}x{form}{rest}x")
         self._form = struct.Struct("<" + "".join(parts))
         self.size = self._form.size
+        self.space: Callable[[], Any] = ctypes.c_char * (self.size or 1)
+        """Makes room for such a row."""
 
     def pack(self, numbers: Sequence[Number]) -> bytes:
         """The values of these numbers. Raises ValueError if there are more or fewer."""
@@ -65,7 +67,7 @@ class Row:
             fields.append(_fitted(name, number))
         return self._form.pack(*fields)
 
-    def unpack(self, values: bytes) -> list[Number]:
+    def unpack(self, values: bytes | Any) -> list[Number]:
         """The numbers of these values; integers are signed but for `V128`."""
         fields = self._form.unpack(values)[1::2]
         return [int.from_bytes(field, "little") if type(field) is bytes else field for field in fields]

@@ -206,7 +206,7 @@ class Store(_Owner):
         """
         parameters, results = function.parameters, function.results
         values = parameters.pack(arguments)
-        space = ctypes.create_string_buffer(results.size or 1)
+        space = results.space()
         start = self.library.wasmtime_func_call_async
         self._yield()
         future = start(
@@ -214,7 +214,7 @@ class Store(_Owner):
             *(ctypes.addressof(space), len(function.signature.results), self._trap, self._error),
         )
         self._drive(future, answer, pause)
-        return results.unpack(space.raw[: results.size]) if results.size else []
+        return results.unpack(space) if results.size else []
 
     def _make_still(self, prepared: Prepared, place: Any) -> None:
         context, memories = self.context, self.engine.memories
