@@ -7,7 +7,7 @@ supervisor and its fork server say to each other) and `child.protocol.surrogates
 from msgspec import Raw
 
 from child.protocol.framing import CRLF, OVERSIZED, Frame, Framer, Oversized
-from child.protocol.languages import LANGUAGES, SUFFIXES, Capabilities
+from child.protocol.languages import APART, LANGUAGES, SUFFIXES, Capabilities
 from child.protocol.messages import (
     ABSENT,
     CHILD_DIED,
@@ -74,6 +74,7 @@ from child.protocol.messages import (
 
 __all__ = [
     "ABSENT",
+    "APART",
     "CHILD_DIED",
     "CRLF",
     "DUPLICATE_RUN",

@@ -11,6 +11,11 @@ LANGUAGES: Final[Mapping[str, str]] = {
 }
 """The name of a language, and the module that has its engine, as `ENGINE`."""
 
+APART: Final = frozenset({"wasm"})
+"""Languages whose sources are never compiled where scripts run, however small: nothing could end that but the
+death of the process, with all the runs in it.
+"""
+
 SUFFIXES: Final[Mapping[str, str]] = {".hx": "hexput", ".wat": "wasm"}
 """What the names of files end with, and the language of the script in them; `.` and the name of a language is
 understood as well.

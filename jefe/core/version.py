@@ -171,6 +171,7 @@ class Version:
     """
 
     __slots__ = (
+        "_is_small",
         "_payer",
         "_request",
         "_tries",
@@ -240,7 +241,8 @@ class Version:
         self.users = 0
         """How many runs have been given this version and have not ended."""
         self.retired = False
-        self._tries = 0 if request.script_name or len(request.script) > SMALL else _TRIES
+        self._is_small = len(request.script) <= SMALL and request.language not in protocol.APART
+        self._tries = _TRIES if self._is_small and not request.script_name else 0
         self._payer: Client | None = None  # on whose account the text of a source is
         self._unused = unused
 
@@ -291,7 +293,7 @@ class Version:
 
     def may_do_without_a_compiler(self) -> bool:
         """Whether it can be compiled where it runs; if so, it is, the next time."""
-        if len(self._request.script) > SMALL:
+        if not self._is_small:
             return False
         self._tries = max(self._tries, 1)
         return True

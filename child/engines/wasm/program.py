@@ -233,10 +233,10 @@ class _Run:
 
     def check(self) -> None:
         """Raise TooMuch if the run must end."""
+        if self.account is not None and self.account.is_refused:  # first: this is the same each time
+            raise TooMuch(protocol.TOO_MUCH_MEMORY)
         if self._room.verdict:
             raise TooMuch(self._room.verdict)
-        if self.account is not None and self.account.is_refused:
-            raise TooMuch(protocol.TOO_MUCH_MEMORY)
 
     def answer(self, function: HostFunction, arguments: list[Number]) -> Sequence[Number]:
         """Make a host call. Raises ScriptFault if it fails."""

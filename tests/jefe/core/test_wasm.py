@@ -74,6 +74,15 @@ async def test_a_module_has_a_name_and_is_compiled_apart():
             await boss.compile("m", "(module (func foo))", language="wasm")
 
 
+async def test_even_a_small_module_is_never_compiled_where_scripts_run():
+    small = '(module (func (export "f") (result i32) (i32.const 1)))'
+    async with open_supervisor(Settings(max_procs=1)) as boss:
+        assert (await boss.run(Source("return 1;"))).result == 1
+        assert boss.stats()["artifacts"]["count"] == 0  # a small source of Hexput is, where it runs
+        assert (await boss.run(wasm(small), asked("f"))).result == [{"I32": 1}]
+        assert boss.stats()["artifacts"]["count"] == 1
+
+
 async def test_modules_are_linked_to_those_that_come_with_the_source():
     utils = '(module (func (export "double") (param i32) (result i32) (i32.mul (local.get 0) (i32.const 2))))'
     main = """(module (import "utils" "double" (func $d (param i32) (result i32)))
