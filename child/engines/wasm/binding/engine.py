@@ -232,10 +232,12 @@ def _config(library: Library, options: Options, memories: Memories, stacks: Stac
     flags = {
         # Metering, which also is the only way to interrupt: there is no thread here, nor a signal in time.
         "consume_fuel": True,
-        # Under the filter of a child there are no threads, no handlers for traps, no files behind memory, and
-        # address space is scarce: every access is checked by code.
+        # Under the filter of a child there are no threads, no files behind memory, and address space is
+        # scarce: every access is checked by code.
         "parallel_compilation": False,
-        "signals_based_traps": False,
+        # The one thing that code does not check beforehand: a function with a frame larger than the stack
+        # touches the page below it first. Without the handler, that would be the end of the process.
+        "signals_based_traps": not options.is_interpreted,
         "memory_init_cow": False,
         "native_unwind_info": False,
         # The same results everywhere; and nothing that shares memory or that collects garbage.

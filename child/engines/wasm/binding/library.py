@@ -21,6 +21,7 @@ NEWEST: Final = 59
 """The major versions of wasmtime that are accepted, if they pass the trial."""
 
 _LONGEST_TRACE: Final = 10  # frames that a trap tells
+_UNKNOWN: Final = 2 ** (8 * ctypes.sizeof(ctypes.c_size_t)) - 1
 _LONGEST_NAME: Final = 100  # characters of a function's name in it
 
 
@@ -43,18 +44,18 @@ class Frame(NamedTuple):
         function: its index in its module.
         name: of the function; empty if the module does not tell it.
         module: the name that the module gives itself; empty if it gives none.
-        offset: of the instruction in the module's binary.
+        offset: of the instruction in the module's binary; None if it is not known.
     """
 
     function: int
     name: str
     module: str
-    offset: int
+    offset: int | None
 
     def __str__(self) -> str:
         name = f"'{self.name}'" if self.name else f"function {self.function}"
         of = f" of '{self.module}'" if self.module else ""
-        return f"{name}{of} at offset 0x{self.offset:x}"
+        return f"{name}{of}" if self.offset is None else f"{name}{of} at offset 0x{self.offset:x}"
 
 
 class Trap(Exception):
@@ -112,6 +113,10 @@ class Library:
     """
 
     def __init__(self, version: str, declarations: ModuleType, dll: Any) -> None:
+        # Not by `setattr`: a finalizer may bind a function while another one is being bound. CPython 3.11
+        # makes the dictionary of an object when that is first needed; if the collector meanwhile runs a
+        # finalizer that needs it as well, it is made twice, of the same memory.
+        self._bound = vars(self)
         self.version = version
         self.types = declarations
         self._dll = dll
@@ -127,7 +132,7 @@ class Library:
         function = self._dll[name]  # indexing makes a new object, so the package's own keeps its types
         function.restype = plain(declared.restype)
         function.argtypes = [plain(type_) for type_ in declared.argtypes]
-        setattr(self, name, function)
+        self._bound[name] = function
         return function  # type: ignore[no-any-return]
 
     def take_bytes(self, vector: Any) -> bytes:
@@ -173,11 +178,12 @@ class Library:
             self.wasm_frame_vec_delete(ctypes.addressof(vector))
 
     def _frame(self, frame: int | None) -> Frame:
+        offset = self.wasm_frame_module_offset(frame)
         return Frame(
             self.wasm_frame_func_index(frame),
             self._name(self.wasmtime_frame_func_name(frame)),
             self._name(self.wasmtime_frame_module_name(frame)),
-            self.wasm_frame_module_offset(frame),
+            None if offset == _UNKNOWN else offset,
         )
 
     def _name(self, pointer: int | None) -> str:

@@ -3,7 +3,10 @@
 import gc
 import importlib.metadata
 import itertools
+import os
+import subprocess
 import sys
+from pathlib import Path
 
 import pytest
 
@@ -30,6 +33,7 @@ from child.engines.wasm.binding import (
 )
 from child.guard import STATM, Gauge
 
+ROOT = Path(__file__).resolve().parents[4]
 GIVES = Signature((), ("I32",))
 MAPS = Signature(("I32",), ("I32",))
 NOTHING = Signature()
@@ -398,3 +402,32 @@ def test_without_the_library_there_is_a_sentence(monkeypatch):
 def test_a_function_that_a_version_does_not_have_is_named(engine):
     with pytest.raises(Unusable, match="has no wasmtime_of_the_future"):
         _ = engine.library.wasmtime_of_the_future
+
+
+def test_functions_are_bound_while_a_finalizer_binds_others():
+    """What the collector runs may need a function at the very moment when another one is bound."""
+    program = """
+import gc
+from child.engines.wasm.binding import *
+import faulthandler
+library = load()
+engine = Engine(library)
+engine = Engine(library, Options(is_quick=True))
+text = b'(module (func (export "f") (result i32) (i32.const 0)))'
+prepared = Linker(engine).prepare(engine.compile(binary_of(library, text)))
+gc.collect()
+with Store(engine) as store:
+    _, place = store.instantiate(prepared).find("f")
+    print(store.call(Function.of(place, Signature((), ("I32",)), engine)))
+assert library._bound is vars(library)
+"""
+    environment = {**os.environ, "PYTHONMALLOC": "debug"}
+    done = subprocess.run(
+        [sys.executable, "-c", program],
+        cwd=ROOT,
+        env=environment,
+        capture_output=True,
+        text=True,
+        check=False,
+    )
+    assert (done.stdout, done.stderr, done.returncode) == ("[0]\n", "", 0)

@@ -117,6 +117,11 @@ HOSTILE = {
         f"""(module (func $f (export "f") (param {"i64 " * 900}) (call $f {"(local.get 3)" * 900})))""",
         "Invalid parameter length",
     ),
+    "a frame that is larger than the stack": (
+        f"""(module (func (export "f") (result i32)
+        {"(if (i32.const 1) (then (br 0)))" * 40_000} (i32.const 0)))""",
+        "call stack exhausted",
+    ),
     "a recursion through a table": (
         """(module (type $t (func)) (table 1 funcref) (elem (i32.const 0) $f)
         (func $f (export "f")
