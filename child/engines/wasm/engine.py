@@ -36,7 +36,7 @@ from child.engines.wasm.binding import (
 from child.engines.wasm.linking import HOST, MAIN, LinkError, called, plan
 from child.engines.wasm.program import Artifact, WasmProgram
 from child.engines.wasm.program import load as load_program
-from child.engines.wasm.shape import Malformed, Shape, read
+from child.engines.wasm.shape import MAGIC, Malformed, Shape, read
 from child.engines.wasm.wasi import MODULE as WASI
 from child.room import Room
 
@@ -185,6 +185,9 @@ class WasmEngine:
         if encoding:
             message = f"{called(name)} has the encoding {encoding[:40]!a}; there is base64, or none for text"
             raise ScriptFault("OptionError", message)
+        if source.startswith(MAGIC):
+            message = f"{called(name)} is binary: it has to come as base64, with the option encoding"
+            raise ScriptFault("SyntaxError", message)
         try:
             return binary_of(self._engines()[0].library, source)
         except WasmtimeError as error:

@@ -208,6 +208,7 @@ def test_a_trap_is_an_exception_of_the_run(child):
         ("(module (func", {}, "syntax error: expected `)` at line 1, column 14"),
         ("(module\n  (func (result i32) i32.foo))", {}, "unknown operator"),
         ("(module (func (result i32) (i64.const 1)))", {}, "The module is not valid: "),
+        ("\0asm\1\0\0\0", {}, "The module is binary: it has to come as base64, with the option encoding"),
         ("%%%%", {"encoding": "base64"}, "The module is not base64"),
         ("AAAA", {"encoding": "base64"}, "it does not begin as a module does"),
         ("(module)", {"encoding": "hex"}, "there is base64, or none for text"),
