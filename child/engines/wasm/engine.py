@@ -44,8 +44,8 @@ VARIABLE: Final = "JEFE_WASM"
 MODES: Final = ("native", "interpreted")
 
 MOST_WAITING: Final = 128
-"""Runs that may wait in one process. Each has a stack (`binding.FIBER`), all together half a gigabyte's
-eighth, and with it the address space that a child has for its runs suffices for a megabyte of memory each."""
+"""Runs that may wait in one process. Each has a stack (`binding.FIBER`), together 64 MiB; so of the 256 MiB
+of address space that the runs of a child have at least, a megabyte is left for the memory of each."""
 
 _FORM: Final = 1  # of artifacts
 _SLOW: Final = 256 * 1024  # bytes of a module; larger ones are compiled quickly rather than well

@@ -144,6 +144,11 @@ class Engine(_Owner):
         config = _config(library, options, self.memories, self.stacks)
         super().__init__(library, library.wasm_engine_new_with_config(config))
 
+    def close(self) -> None:
+        """Delete it; what is made of it stays usable."""
+        super().close()
+        self.stacks.release()
+
     # What C calls. Nothing may leave these but a trap; the exception is kept with the store.
 
     def _trap(self, error: BaseException | None = None) -> int:

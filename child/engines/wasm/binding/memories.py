@@ -15,7 +15,7 @@ import mmap
 import struct
 import sys
 from collections.abc import Callable
-from typing import Any, Final
+from typing import Any, Final, NamedTuple
 
 from child.engines.wasm.binding.library import Library, Unusable, plain
 
@@ -204,6 +204,14 @@ class Memories:
             memory.account.used -= memory.size
 
 
+class _Stack(NamedTuple):
+    asked: int  # the size that was asked for
+    address: int  # of the mapping, whose first page nobody may touch
+    room: int  # its size
+    top: int  # where the stack begins, which grows downwards
+    length: bytes  # the size of the stack, as C has it
+
+
 class Stacks:
     """The stacks that calls run on. A few that are idle are kept: to have the system map and clear one for
     each call costs more than a short call. What an earlier call left on one, no WebAssembly code can read.
@@ -219,8 +227,8 @@ class Stacks:
 
     def __init__(self, library: Library) -> None:
         self._library = library
-        self._used: dict[int, tuple[int, int]] = {}  # by number: address of the mapping, and its size
-        self._idle: list[tuple[int, int]] = []
+        self._stacks: dict[int, _Stack] = {}  # by number
+        self._idle: list[int] = []  # those that no call runs on
         self._numbers = itertools.count(1)
         types = library.types
         self._get = callback(types.wasmtime_stack_memory_get_callback_t, self._on_get)
@@ -233,14 +241,20 @@ class Stacks:
 
     def __len__(self) -> int:
         """How many are in use."""
-        return len(self._used)
+        return len(self._stacks) - len(self._idle)
+
+    def release(self) -> None:
+        """Give back those that are idle."""
+        while self._idle:
+            stack = self._stacks.pop(self._idle.pop())
+            _munmap(stack.address, stack.room)
 
     def _on_new(self, env: int, size: int, zeroed: bool, result: int) -> int:
         try:
-            room = _whole_pages(size) + _PAGE
-            if self._idle and self._idle[-1][1] == room and not zeroed:
-                address, _ = self._idle.pop()
+            if self._idle and not zeroed and self._stacks[self._idle[-1]].asked == size:
+                number = self._idle.pop()
             else:
+                room = _whole_pages(size) + _PAGE
                 address = _mmap(None, room, mmap.PROT_READ, _FLAGS, -1, 0)
                 if address == _MAP_FAILED:
                     return _refuse(self._library)
@@ -248,24 +262,25 @@ class Stacks:
                 if _mprotect(address + _PAGE, room - _PAGE, _READ_WRITE):
                     _munmap(address, room)
                     return _refuse(self._library)
-            number = next(self._numbers)
-            self._used[number] = address, room
+                number = next(self._numbers)
+                length = (room - _PAGE).to_bytes(_WORD, sys.byteorder)
+                self._stacks[number] = _Stack(size, address, room, address + room, length)
             self._made.write(result, number, *self._callbacks)
         except BaseException:  # noqa: BLE001 - nothing may leave a callback
             return _refuse(self._library)
         return 0
 
     def _on_get(self, env: int, size: int) -> int:
-        address, room = self._used[env]
-        ctypes.memmove(size, (room - _PAGE).to_bytes(_WORD, sys.byteorder), _WORD)
-        return address + room  # the top: it grows downwards
+        stack = self._stacks[env]
+        ctypes.memmove(size, stack.length, _WORD)
+        return stack.top
 
     def _on_free(self, env: int) -> None:
-        address, room = self._used.pop(env)
         if len(self._idle) < _MOST_IDLE:
-            self._idle.append((address, room))
+            self._idle.append(env)
         else:
-            _munmap(address, room)
+            stack = self._stacks.pop(env)
+            _munmap(stack.address, stack.room)
 
 
 def _refuse(library: Library) -> int:

@@ -38,6 +38,8 @@ code.
 
 MOST_FUEL: Final = 2**62
 
+_Ends: Final = ctypes.c_void_p * 2
+
 _KINDS: Final = ("function", "global", "table", "memory")
 
 Answer = Callable[[HostFunction, list[Number]], Sequence[Number]]
@@ -60,8 +62,8 @@ class Limits(NamedTuple):
     memory: int | None = None
     table_elements: int = 100_000
     tables: int = 32
-    memories: int = 32
-    instances: int = 64
+    memories: int = 128
+    instances: int = 128
 
 
 class Store(_Owner):
@@ -98,7 +100,7 @@ class Store(_Owner):
         self._results = 0  # where those of the request belong
         self._answer: bytes | None = None
         self._kept: list[Any] = []  # what instances are made of
-        self._ends = (ctypes.c_void_p * 2)()  # a trap, an error
+        self._ends = _Ends()  # a trap, an error
         self._trap = ctypes.addressof(self._ends)
         self._error = self._trap + ctypes.sizeof(ctypes.c_void_p)
         self._context: int = library.wasmtime_store_context(self._pointer)

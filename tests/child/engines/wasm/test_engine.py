@@ -430,6 +430,18 @@ def test_other_modules_may_be_binary(child):
     assert child.run("g", 5)["response"]["result"][0] == {"I32": 20}
 
 
+def test_a_program_may_have_many_modules_and_not_too_many(child):
+    one = '(module (memory 1) (func (export "f") (result i32) (i32.const 1)))'
+    for number, said in ((99, ""), (100, "more than 100 modules")):
+        imports = "".join(f'(import "m{n}" "f" (func (result i32)))' for n in range(number))
+        sums = "".join(f"(call {n}) i32.add " for n in range(number))
+        main = f'(module {imports} (func (export "f") (result i32) i32.const 0 {sums}))'
+        answer = child.compile(main, modules=modules(**{f"m{n}": one for n in range(number)}))
+        assert answer["ok"] == (not said)
+        assert said in answer.get("reason", "")
+    assert child.run("f")["response"]["result"] == [{"I32": 99}]
+
+
 def test_all_modules_of_a_run_share_the_memory_of_the_host(child):
     writer = """(module (import "host" "memory" (memory 1 3)) (func (export "w")
       (i32.store (i32.const 4) (i32.const 5))))"""
