@@ -215,9 +215,10 @@ class Connection:
         end = self._batch.end_of_turn()
         while True:
             event = self._wire.next_event()
-            if event is None:
+            if event is not None:
+                self._handle(event)
+            elif not self._wire.has_unread:
                 return False
-            self._handle(event)
             if self._is_over:
                 return False
             if self._later is not None or self._flow.is_busy or perf_counter() > end:

@@ -5,8 +5,10 @@ pass and we do not, is refused here. Guarantees:
 
 - The same bytes give the same requests, however they are cut.
 - No byte is given to the parser that belongs to a later request than the one that is being read: a head is
-  fed as far as its empty line, a body as far as its end, chunks from one empty line to the next. So a request
-  is handled when its turn comes, and what stands behind an upgrade is untouched.
+  fed as far as its empty line, a body as far as its end, chunks as far as their sizes say, and trailers as
+  far as their empty line. So a request is handled when its turn comes, and what stands behind an upgrade is
+  untouched.
+- What is done in one go is bounded: few bytes in many chunks are read a stretch at a time (`has_unread`).
 - What is held is bounded: a head by `max_head` bytes, with the empty lines before it; a body by `max_body`;
   what stands between the data of chunks, trailers included, by `max_head`.
 - After a failure, and after a request that is to be the last one, nothing more is read.
@@ -15,6 +17,7 @@ Two parties that read the same bytes differently can be played off against each 
 whatever has two readings is refused: tests/jefe/fronts/http/test_smuggling.py has the list.
 """
 
+import re
 from collections.abc import Mapping
 from typing import Any, Final
 
@@ -22,6 +25,17 @@ import httptools
 
 _BLANK: Final = b"\r\n\r\n"
 """The end of a head, and of a chunked body; the parser takes no other."""
+
+_SIZE_LINE: Final = re.compile(rb"([0-9A-Fa-f]+)(?:;[^\r\n]*)?\r\n")
+"""The line before the data of a chunk, which ends where the parser takes it to end."""
+
+_STRETCH: Final = 500
+"""So many chunks are read in one go."""
+
+_MORE, _END, _ODD, _LONG = range(4)
+"""What stands behind a stretch of chunks: more of them, or nothing; or there is something in it that is no
+chunk, or too much that is no data.
+"""
 
 _SINGLE: Final = frozenset(
     {
@@ -113,6 +127,7 @@ class Request:
         target: as it was sent.
         headers: by name in lower case; those of one name are one, with commas.
         body: all of it, if the request is complete.
+        gathered: what has come of a body that comes in several pieces.
         is_complete: whether the body is there; at once, if there is none.
         is_last: whether the client wants no answer but this one.
         wants_upgrade: whether the client would rather speak another protocol.
@@ -122,12 +137,12 @@ class Request:
 
     __slots__ = (
         "body",
+        "gathered",
         "headers",
         "is_complete",
         "is_last",
         "is_old",
         "method",
-        "parts",
         "size",
         "target",
         "wants_upgrade",
@@ -137,8 +152,8 @@ class Request:
         self.method = b""
         self.target = target
         self.headers = headers
-        self.parts: list[bytes] = []
         self.body = b""
+        self.gathered: bytearray | None = None
         self.size = 0
         self.is_complete = False
         self.is_last = False
@@ -164,10 +179,12 @@ class Wire:
         "_begun",
         "_body_left",
         "_buffer",
+        "_chunk_left",
         "_failure",
         "_has_head",
         "_headers",
         "_is_chunked",
+        "_is_in_trailers",
         "_max_body",
         "_max_head",
         "_parser",
@@ -175,6 +192,7 @@ class Wire:
         "_tail",
         "_target",
         "_unheld",
+        "has_unread",
         "is_over",
     )
 
@@ -186,18 +204,23 @@ class Wire:
         self._at = 0
         """How much of the buffer has been fed."""
         self._tail = b""
-        """The last bytes that were fed of a head or of chunks: their end may stand across."""
+        """The last bytes that were fed of a head or of trailers: their end may stand across."""
         self._begun = 0
         """How many bytes of the head have been fed."""
         self._unheld = 0
-        """How many bytes of chunks have been fed since a piece that had data."""
+        """How many bytes of chunks have come since the last of their data."""
         self._target = b""
         self._headers: dict[bytes, bytes] = {}
         self._request: Request | None = None
         self._has_head = False
         self._body_left = 0
         self._is_chunked = False
+        self._chunk_left = 0
+        """How many bytes of a chunk have not been fed, the end of its line included."""
+        self._is_in_trailers = False
         self._failure: Failure | None = None
+        self.has_unread = False
+        """Whether some of what has come is still to be read, though there was no event."""
         self.is_over = False
         """Whether nothing more is read."""
 
@@ -239,7 +262,8 @@ class Wire:
 
     def next_event(self) -> Request | Failure | None:
         """The next request, when its head is there and when it is complete; or why there will be none; None
-        if more bytes are needed: then nothing is held of those that came, but for an unfinished request.
+        if more bytes are needed, or if that is enough for one go (`has_unread`). Nothing is held of the bytes
+        that came, but for an unfinished request.
         """
         while not self.is_over and self._at < len(self._buffer):
             request = self._request
@@ -247,14 +271,20 @@ class Wire:
                 event = self._read_head()
             elif self._is_chunked:
                 event = self._read_chunks(request)
+                if event is None:
+                    return None
             else:
                 event = self._read_body(request)
             if event is not None:
                 return event
-        if self._at:
-            self._buffer = b""
-            self._at = 0
+        self._let_go()
         return None
+
+    def _let_go(self) -> None:
+        """Hold nothing of what has been fed."""
+        if self._at:
+            self._buffer = self._buffer[self._at :]
+            self._at = 0
 
     def _read_head(self) -> Request | Failure | None:
         buffer, start = self._buffer, self._at
@@ -338,24 +368,59 @@ class Wire:
         return None if self._body_left else self._complete(request)
 
     def _read_chunks(self, request: Request) -> Request | Failure | None:
+        """Feed a stretch of chunks. The parser judges them; here it is only found how far they reach, from
+        their sizes, since what stands in their data is the client's to choose.
+        """
         start = self._at
-        end = self._end_across(self._buffer, start)
-        piece = self._buffer[start:end]
-        self._tail = (self._tail + piece)[-3:]
-        before = request.size
-        no = self._feed(piece)
+        end, what = self._find_stretch(self._buffer, start)
+        no = self._feed(self._buffer[start:end]) if end > start else None
         if no is not None:
             return no
         if request.size > self._max_body:
             return self._too_large()
-        self._unheld = 0 if request.size > before else self._unheld + len(piece)
-        if request.is_complete:
-            return self._complete(request)
-        if self._unheld > self._max_head:
+        if what == _LONG:
             return self._fail(
                 431, f"chunks may have {self._max_head} bytes beside their data (JEFE_HTTP_MAX_HEAD)"
             )
+        if what == _ODD or request.is_complete != (what == _END):
+            return self._fail(400, "the chunks of the body do not end where their sizes say")
+        if request.is_complete:
+            return self._complete(request)
+        self.has_unread = start < end < len(self._buffer)
+        self._let_go()
         return None
+
+    def _find_stretch(self, buffer: bytes, at: int) -> tuple[int, int]:
+        """How far the chunks reach that are there, and what stands behind them. What is no chunk is taken as
+        far as its line, for the parser to say what is wrong.
+        """
+        for _ in range(_STRETCH):
+            if self._is_in_trailers:
+                end = self._end_across(buffer, at)
+                self._unheld += end - at
+                last = (self._tail + buffer[max(at, end - 4) : end])[-4:]
+                self._tail = last[-3:]
+                return end, _LONG if self._unheld > self._max_head else _END if last == _BLANK else _MORE
+            if self._chunk_left:
+                piece = min(self._chunk_left, len(buffer) - at)
+                self._chunk_left -= piece
+                at += piece
+            line = _SIZE_LINE.match(buffer, at)
+            end = buffer.find(b"\n", at) + 1 if line is None else line.end()
+            if self._unheld + (end or len(buffer)) - at > self._max_head:
+                return at, _LONG
+            if line is None:
+                return (end, _ODD) if end else (at, _MORE)
+            size = int(line[1], 16)
+            if size:
+                self._chunk_left = size + 2
+                self._unheld = 0
+            else:
+                self._is_in_trailers = True
+                self._unheld += end - at
+                self._tail = b"0\r\n"
+            at = end
+        return at, _MORE
 
     def _feed(self, piece: bytes) -> Failure | None:
         self._at += len(piece)
@@ -372,15 +437,15 @@ class Wire:
         return self._failure
 
     def _complete(self, request: Request) -> Request:
-        parts = request.parts
-        request.body = parts[0] if len(parts) == 1 else b"".join(parts)
-        request.parts = []
+        if request.gathered is not None:
+            request.body = bytes(request.gathered)
+            request.gathered = None
         request.is_complete = True
         self._request = None
         self._headers = {}
         self._tail = b""
         self._unheld = 0
-        self._is_chunked = False
+        self._is_chunked = self._is_in_trailers = False
         if request.is_last:
             self.is_over = True
         return request
@@ -421,7 +486,14 @@ class Wire:
         request = self._request
         assert request is not None
         request.size += len(data)
-        request.parts.append(data)
+        if request.gathered is not None:
+            request.gathered += data
+        elif not request.body:  # nearly always it is all of it
+            request.body = data
+        else:
+            # One text that grows: each piece by itself would take more room than what is counted for it.
+            request.gathered = bytearray(request.body)
+            request.gathered += data
 
     def on_message_complete(self) -> None:
         """A request is complete."""
