@@ -201,8 +201,9 @@ class Connection:
                 self._since = trio.current_time()  # nobody has listened
             is_more = self._shared.batch(self._handle_some)
             if self._later is not None:
-                later, self._later = self._later, None
-                await later()
+                while self._later is not None:  # it may bring about that there is more to wait for
+                    later, self._later = self._later, None
+                    await later()
             elif is_more:
                 await trio.lowlevel.checkpoint()
             else:
@@ -561,6 +562,8 @@ class Connection:
         request = exchange.request
         is_newest = exchange is self._newest
         is_last = is_newest and bool(request.is_last or self._no or not request.is_complete)
+        if is_last:
+            self._is_over = True  # also if its body, which nobody asked for, is still to come
         text = encode(
             status,
             body,
@@ -582,7 +585,7 @@ class Connection:
         self._flow.ended(exchange.size, len(text))
         self._ordered.fill(exchange.place, text)
         self._is_stirred = True
-        if not self._working and self._wire.is_over and self._is_listening:
+        if self._is_done and self._is_listening:
             self._listening.cancel()
         if self._flow.is_waiting:
             self._flow.check()

@@ -542,6 +542,29 @@ async def test_the_public_namespace_is_bounded(server):
     assert statuses == [201, 201, 507]
 
 
+@pytest.mark.parametrize("method", ["GET", "DELETE"])
+async def test_who_is_answered_before_its_body_has_come_is_not_asked_again(server, method):
+    """The answer says that it is the last one, also if the core took its time."""
+    client = (await server(token=TOKEN))()
+    assert (await client.ask(request("PUT", "/v1/scripts/a", {"script": "echo"}, BEARER))).status == 201
+    await client.send(request(method, "/v1/scripts/a", None, BEARER, "Content-Length: 5"))
+    answer = await client.answer()
+    assert (answer.status, answer.headers["connection"]) == (200, "close")
+    await client.send(b"abcde", request("GET", "/v1/scripts", None, BEARER))
+    assert await client.end()
+
+
+async def test_what_stands_behind_a_change_waits_for_it_though_its_token_had_to_wait(server, autojump_clock):
+    connect = await server(token=TOKEN)
+    for _ in range(FREE + 1):
+        await connect().ask(request("GET", "/v1/scripts", None, "Authorization: Bearer wrong"))
+    client = connect()
+    put = request("PUT", "/v1/scripts/a", {"script": "echo"}, BEARER)
+    await client.send(put, request("GET", "/v1/scripts", None, BEARER))
+    assert (await client.answer()).status == 201
+    assert (await client.answer()).json["response"] == {"scripts": ["a"]}
+
+
 async def test_a_client_is_told_when_there_are_too_many(server):
     connect = await server()
     client = connect(is_full=True)
