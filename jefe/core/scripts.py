@@ -15,8 +15,9 @@ when it falls out of the memory for sources, or when its namespace ends. What an
 never replaced by something older (`Row.sequence`).
 """
 
+from bisect import bisect_left
 from collections import OrderedDict, deque
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from typing import Any, Final
 
 import msgspec
@@ -150,10 +151,12 @@ _Key = tuple[Namespace, str, bytes, str]
 class _Possessions:
     """What belongs to one namespace."""
 
-    __slots__ = ("names", "sources")
+    __slots__ = ("listed", "names", "sources")
 
     def __init__(self) -> None:
         self.names: dict[str, Entry] = {}
+        self.listed: list[str] | None = None
+        """The names that mean something, sorted; None until somebody asks."""
         self.sources: set[_Key] = set()
 
 
@@ -185,14 +188,30 @@ class Scripts:
         """
         owned = self._possessions.get(namespace)
         own = None if owned is None else owned.names.get(name)
-        return own if own is not None or namespace is OPERATOR else self.own_entry(name, OPERATOR)
+        if namespace is OPERATOR or (own is not None and not namespace.is_register_only):
+            return own
+        operators = self.own_entry(name, OPERATOR)
+        return own if operators is None or (own is not None and not operators.meaning) else operators
 
-    def names(self, namespace: Namespace) -> list[str]:
-        """The names that mean something in this very namespace, sorted."""
+    def names(self, namespace: Namespace) -> Sequence[str]:
+        """The names that mean something in this very namespace, sorted; not to be changed."""
         owned = self._possessions.get(namespace)
         if owned is None:
-            return []
-        return sorted(name for name, entry in owned.names.items() if entry.row is not None)
+            return ()
+        if owned.listed is None:
+            owned.listed = sorted(name for name, entry in owned.names.items() if entry.row is not None)
+        return owned.listed
+
+    def _set_row(self, entry: Entry, row: Row | None) -> None:
+        was, entry.row = entry.row, row
+        owned = self._possessions.get(entry.namespace)
+        # To sort all of them each time that somebody asks would hold up everybody else.
+        if owned is not None and owned.listed is not None and (was is None) != (row is None):
+            place = bisect_left(owned.listed, entry.name)
+            if row is None:
+                del owned.listed[place]
+            else:
+                owned.listed.insert(place, entry.name)
 
     def own_entry(self, name: str, namespace: Namespace) -> Entry | None:
         """What a name means in this very namespace; None as in `entry`."""
@@ -286,7 +305,7 @@ class Scripts:
         if row.sequence < entry.sequence:
             return
         entry.sequence = row.sequence
-        entry.row = row if row.version and not entry.is_forgotten else None
+        self._set_row(entry, row if row.version and not entry.is_forgotten else None)
         self.put(entry, version)
 
     def learn(self, row: Row) -> Entry | None:
@@ -305,9 +324,9 @@ class Scripts:
             return None
         entry.sequence = row.sequence
         if row.version:
-            entry.row = row
+            self._set_row(entry, row)
             return entry if entry.is_stale else None
-        entry.row = None
+        self._set_row(entry, None)
         self.put(entry, None)
         self.tidy(entry)
         return None
@@ -323,7 +342,7 @@ class Scripts:
 
     def vanished(self, entry: Entry) -> None:
         """The store, read anew, holds a name no more."""
-        entry.row = None
+        self._set_row(entry, None)
         entry.sequence = 0
         self.put(entry, None)
         self.tidy(entry)

@@ -34,6 +34,9 @@ SCHEMA: Final = 1
 OVERHEAD: Final = 2048
 """What is counted for each name beside its own length and that of its script, in bytes."""
 
+ANY: Final = "*"
+"""Expects that there is a version, whichever it is."""
+
 PAGE: Final = 1000
 """How many rows are read at a time."""
 
@@ -130,8 +133,8 @@ class Write(msgspec.Struct, frozen=True):
         line: the request as it is stored, one line of JSON; empty to remove the name.
         request: the same, decoded; None to remove the name.
         version: of the script; empty to remove the name.
-        expects: None: whatever the name means; empty: the name must be free; else the version that it must
-            have.
+        expects: None: whatever the name means; empty: the name must be free; `ANY`: it must not be free; else
+            the version that it must have.
     """
 
     namespace: str
@@ -267,9 +270,10 @@ def check(expects: str | None, version: str) -> Refused | None:
         expects: as of `Write`.
         version: what the name means; empty if it means nothing.
     """
-    if expects is None or expects == version:
+    if expects is None or expects == version or (expects == ANY and version):
         return None
     if not expects:
         return Refused(protocol.NAME_TAKEN, f"a script has this name already; its version is {version}")
     detail = f"its version is {version}" if version else "no script has this name now"
-    return Refused(protocol.VERSION_CHANGED, f"{detail}, and the request expects {expects[:64]}")
+    expected = "one" if expects == ANY else expects[:64]
+    return Refused(protocol.VERSION_CHANGED, f"{detail}, and the request expects {expected}")

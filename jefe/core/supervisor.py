@@ -258,7 +258,8 @@ class Supervisor:
             request: with the name and the source.
             on_answer: called with the answer.
             expects: None: whatever the name means. Empty: nobody may have the name, or it is refused as
-                `NAME_TAKEN`. Else the version that it must have, or it is refused as `VERSION_CHANGED`.
+                `NAME_TAKEN`. `ANY` of jefe/core/store.py: it must have one. Else the version that it must
+                have. Both are refused as `VERSION_CHANGED`.
         """
         if client.must_wait:
             self._soon(on_answer, self._overloaded(client))
@@ -270,6 +271,11 @@ class Supervisor:
                 if expects:
                     self._scripts.tidy(entry)
                     self._soon(on_answer, _not_allowed(client.namespace))
+                    return
+                if self.script_version(request.script_name):
+                    self._scripts.tidy(entry)
+                    detail = "a script of the operator's has this name"
+                    self._soon(on_answer, Refused(protocol.NAME_TAKEN, detail))
                     return
                 expects = ""
             action = partial(self._compile, client, request, entry, on_answer, expects)
@@ -355,8 +361,8 @@ class Supervisor:
         entry = self._scripts.own_entry(name, namespace)
         return "" if entry is None else entry.meaning
 
-    def script_names(self, namespace: Namespace = OPERATOR) -> list[str]:
-        """The names of the scripts of a namespace, sorted."""
+    def script_names(self, namespace: Namespace = OPERATOR) -> Sequence[str]:
+        """The names of the scripts of a namespace, sorted; not to be changed."""
         return self._scripts.names(namespace)
 
     @property
@@ -627,7 +633,7 @@ class Supervisor:
 
     def scripts(self) -> list[str]:
         """The names of the scripts, sorted."""
-        return self.script_names()
+        return list(self.script_names())
 
     async def parse(
         self, source: str, *, language: str = "hexput", options: Mapping[str, Any] | None = None

@@ -7,15 +7,13 @@ from child import protocol
 from jefe.core.answers import Accepted, Answer, Refused, Stored
 from jefe.core.namespaces import OPERATOR
 from jefe.core.scripts import Source
+from jefe.core.store import ANY
 from jefe.core.values import encode
 from jefe.errors import NO_CHILD, NOT_THE_OPERATOR, NoSuchScript
 from jefe.fronts.http import shapes
 from jefe.fronts.http.exchange import Exchange
 
 _OK = b'{"ok":true}\n'
-
-_ANY = "*"
-"""Stands for every version, in a condition."""
 
 _WANTS_ONE = 'If-Match takes one version, as ETag has it, such as "1a2b", or *'
 
@@ -54,7 +52,7 @@ def put_script(exchange: Exchange, asked: shapes.PutScript) -> None:
     """Keep a source under a name: whatever is there, only if nothing is, or only in place of one version."""
     matches, none_matches = _condition(exchange, b"if-match"), _condition(exchange, b"if-none-match")
     is_known = exchange.supervisor.knows(exchange.name, exchange.client.namespace)
-    if none_matches not in (None, _ANY):
+    if none_matches not in (None, ANY):
         exchange.deny(400, "If-None-Match takes * here: only if nobody has the name")
         return
     if matches is not None and none_matches is not None:
@@ -62,9 +60,6 @@ def put_script(exchange: Exchange, asked: shapes.PutScript) -> None:
         return
     if matches == "":
         exchange.deny(400, _WANTS_ONE)
-        return
-    if matches == _ANY and not is_known:
-        exchange.refuse(Refused(protocol.VERSION_CHANGED, "nobody has that name"))
         return
     settings = exchange.supervisor.settings
     max_time, max_mem = None, None
@@ -81,7 +76,7 @@ def put_script(exchange: Exchange, asked: shapes.PutScript) -> None:
         max_time=max_time,
         max_mem=max_mem,
     )
-    expects = "" if none_matches == _ANY else None if matches == _ANY else matches
+    expects = "" if none_matches == ANY else matches
     is_new = not is_known or exchange.client.namespace is not OPERATOR
     exchange.supervisor.submit_compile(
         exchange.client, request, partial(_has_put, exchange, expects == "", is_new), expects=expects
@@ -109,7 +104,7 @@ def _has_source(exchange: Exchange, answer: Answer) -> None:
     version = answer.version
     told = exchange.request.headers.get(b"if-none-match", b"").decode("latin-1")
     known = {each.strip().removeprefix("W/") for each in told.split(",")}
-    if _ANY in known or f'"{version}"' in known:
+    if ANY in known or f'"{version}"' in known:
         exchange.say(b"", 304, _etag(version))
         return
     limits = answer.limits
@@ -139,8 +134,7 @@ def delete_script(exchange: Exchange, asked: None) -> None:
     if matches == "":
         exchange.deny(400, _WANTS_ONE)
         return
-    expects = None if matches == _ANY else matches
-    exchange.supervisor.submit_remove(exchange.client, exchange.name, exchange.answer, expects=expects)
+    exchange.supervisor.submit_remove(exchange.client, exchange.name, exchange.answer, expects=matches)
 
 
 def list_scripts(exchange: Exchange, asked: shapes.PageQuery) -> None:
@@ -194,7 +188,7 @@ def _condition(exchange: Exchange, name: bytes) -> str | None:
     if text is None:
         return None
     told = text.decode("latin-1").strip()
-    if told == _ANY:
+    if told == ANY:
         return told
     is_one = len(told) > 2 and told[0] == told[-1] == '"' and '"' not in told[1:-1]
     return told[1:-1] if is_one else ""

@@ -528,9 +528,25 @@ async def test_without_a_token_names_are_registered_and_never_changed(server):
     assert (await other.ask(request("GET", "/v1/stats"))).status == 403
     assert (await other.ask(request("GET", "/v1/stats?script=mine"))).json["response"]["runs"] == 1
     assert connect.boss.scripts() == ["operators"]
-    # Under a name of its own, a client of the public namespace hides the operator's script from nobody else.
-    assert (await other.ask(request("PUT", "/v1/scripts/operators", {"script": "pick a"}))).status == 201
-    assert (await connect.boss.run("operators", {"a": 1})).sandbox == {"a": 1}
+
+
+async def test_without_a_token_nothing_takes_the_place_of_an_operators_script(server):
+    connect = await server()
+    await connect.boss.compile("price", "pick own")
+    client = connect()
+    told = []
+    for fields in ([], ["If-None-Match: *"], ["If-Match: *"]):
+        answer = await client.ask(request("PUT", "/v1/scripts/price", {"script": "pick theirs"}, *fields))
+        told.append((answer.status, answer.json["reason"], "version" in answer.json.get("detail", "")))
+    assert told == [
+        (409, "the name is taken", False),
+        (412, "the name is taken", False),
+        (403, "not allowed", False),
+    ]
+    sandbox = {"own": 1, "theirs": 2}
+    ran = await client.ask(request("POST", "/v1/scripts/price/run", {"sandbox": sandbox}))
+    assert ran.json["response"]["result"] == 1
+    assert (await client.ask(request("GET", "/v1/scripts/price"))).status == 404
 
 
 async def test_the_public_namespace_is_bounded(server):
