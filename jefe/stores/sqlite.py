@@ -162,6 +162,13 @@ class SqliteStore:
             raise StoreFailure(
                 f"cannot use {self.place}: {_lowered(error.strerror or str(error))}"
             ) from error
+        except (StoreFailure, StartAnew):
+            raise
+        except Exception as error:  # whatever somebody has made of the file, it ends no server
+            self._close()
+            raise StoreFailure(
+                f"{self.place} is damaged ({type(error).__name__}: {error}): put a backup in its place"
+            ) from error
 
     def _write(self, writes: Sequence[Write]) -> list[Row | Refused]:
         try:
@@ -253,7 +260,9 @@ class SqliteStore:
                     f"SELECT {_ROW}, line FROM scripts WHERE namespace = ? AND name = ? AND version != ''",
                     (namespace, _bytes(name)),
                 ).fetchone()
-                answers.append(None if found is None else kept_of(_row(found[:-1]), found[-1], self.place))
+                answers.append(
+                    None if found is None else kept_of(_row(found[:-1]), found[-1] or b"", self.place)
+                )
         return answers
 
     def _page(self, namespace: str, after: str, limit: int) -> list[Row]:
@@ -326,8 +335,12 @@ class SqliteStore:
                 raise StoreFailure(f"there is no store at {self.place}") from None
             self._make_file()
             self._file = _identity(self._path)
+        if not self._path.is_file():
+            raise StoreFailure(
+                f"{self.place} is no file: name one in JEFE_STORE, as sqlite:FOLDER/store.sqlite"
+            )
         connection = sqlite3.connect(
-            f"file:{quote(self.place)}?mode=rw",
+            f"file:{quote(os.fsencode(self._path))}?mode=rw",
             uri=True,
             timeout=_BUSY,
             isolation_level=None,
@@ -432,7 +445,11 @@ def _patiently(connection: sqlite3.Connection, statement: str) -> tuple[Any]:
 
 def _row(found: Sequence[Any]) -> Row:
     namespace, name, *rest = found
-    return Row(namespace, name.decode("utf-8", "surrogatepass"), *rest)
+    try:
+        text = name.decode("utf-8", "surrogatepass")
+    except UnicodeDecodeError:  # damaged, or somebody else's; the other names are none the worse
+        text = name.decode("utf-8", "replace")
+    return Row(namespace, text, *rest)
 
 
 def _bytes(name: str) -> bytes:
