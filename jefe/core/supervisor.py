@@ -466,7 +466,7 @@ class Supervisor:
         if entry.version is not None:
             self._begin(run, entry.version)
         elif entry.trouble is not None:
-            self._end(run, entry.trouble)
+            self._end(run, _told_to(run.client.namespace, entry.trouble))
         elif entry.row is not None:
             if not self._scripts.hold(entry, partial(self._begin_named, run, entry), is_first=True):
                 self._end(run, self._too_many_held())
@@ -537,7 +537,9 @@ class Supervisor:
 
             def kept(kept: Kept | Refused | None) -> None:
                 missing = Refused(protocol.NO_SUCH_SCRIPT)
-                on_answer(kept.stored if isinstance(kept, Kept) else kept or missing)
+                on_answer(
+                    kept.stored if isinstance(kept, Kept) else _told_to(entry.namespace, kept or missing)
+                )
 
             self.index.read(entry, kept)
 
@@ -549,7 +551,7 @@ class Supervisor:
             self._scripts.mean(entry, row, version)
             self._changed(entry, on_answer, ACCEPTED if version is None else Accepted(row.version))
         else:
-            self._changed(entry, on_answer, row)
+            self._changed(entry, on_answer, _told_to(entry.namespace, row))
 
     def _changed(self, entry: Entry, on_answer: OnAnswer, answer: Answer) -> None:
         """Tell what came of a change, and go on with what waited for it."""
@@ -812,6 +814,13 @@ def _summed(pools: Iterable[Pool]) -> dict[str, int]:
     """The figures of several pools together."""
     figures = [pool.figures() for pool in pools]
     return {name: sum(each[name] for each in figures) for name in ("children", "starting", "busy", "waiting")}
+
+
+def _told_to(namespace: Namespace, refused: Refused) -> Refused:
+    """A refusal as clients of a namespace are told it: where the store is, is its operator's business."""
+    if namespace is OPERATOR or refused.reason != protocol.STORE_UNAVAILABLE:
+        return refused
+    return Refused(protocol.STORE_UNAVAILABLE, "the log of the server says why")
 
 
 def _not_allowed(namespace: Namespace) -> Refused:

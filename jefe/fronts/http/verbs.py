@@ -173,7 +173,8 @@ def ready(exchange: Exchange, asked: None) -> None:
     if not supervisor.is_ready:
         exchange.refuse(Refused(NO_CHILD, "no child has answered lately; the log says why"))
     elif supervisor.store_trouble:
-        exchange.refuse(Refused(protocol.STORE_UNAVAILABLE, supervisor.store_trouble))
+        # Anybody may ask this, and why it cannot be used says where it is.
+        exchange.refuse(Refused(protocol.STORE_UNAVAILABLE, "the log of the server says why"))
     else:
         exchange.say(_OK)
 

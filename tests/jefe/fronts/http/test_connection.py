@@ -645,6 +645,15 @@ async def test_readiness_says_whether_a_child_has_answered(server, family, monke
     assert (await connect().ask(request("GET", "/healthz"))).status == 200
 
 
+async def test_readiness_says_that_the_store_fails_and_not_where_it_is(server, monkeypatch):
+    connect = await server()
+    await wait_all_tasks_blocked()
+    monkeypatch.setattr(type(connect.boss), "store_trouble", "the disk of /secret/place fails")
+    no = await connect().ask(request("GET", "/readyz"))
+    assert (no.status, no.json["reason"]) == (503, "store unavailable")
+    assert b"secret" not in no.body
+
+
 # Other protocols
 
 
