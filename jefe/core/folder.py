@@ -7,9 +7,13 @@ the language (`SUFFIXES` of child/protocol/languages.py). What is guaranteed:
 - A file wins over what its name meant before; one that has not changed costs no compilation if the store
   knows it.
 - A name stays when its file vanishes, which is logged: a folder that is not mounted must not end a service.
+- What is no file, such as a queue, is not waited for.
 - Files whose names begin with a dot or end with `~` are left out, and so are folders.
 """
 
+import errno
+import os
+import stat
 from collections import Counter
 from collections.abc import Iterator
 from pathlib import Path
@@ -105,18 +109,19 @@ class Folder:
 
     def _scripts(self) -> Iterator[_File]:
         for path in sorted(self._path.iterdir()):
-            if path.name.startswith(".") or path.name.endswith("~") or path.is_dir():
+            # Not the method of the path, which raises for a link that leads too far: that would cost all.
+            if path.name.startswith(".") or path.name.endswith("~") or os.path.isdir(path):  # noqa: PTH112
                 continue
             language = protocol.SUFFIXES.get(path.suffix.lower())
-            if language:
-                yield _File(path, path.stem, language)
-            else:
+            if not language:
                 known = ", ".join(sorted(protocol.SUFFIXES))
-                _log.warning(
-                    "folder.file_skipped",
-                    file=str(path),
-                    why=f"its suffix is that of no language; there are {known}",
-                )
+                why = f"its suffix is that of no language; there are {known}"
+            elif not _is_text(path.stem):
+                why = "its name is not UTF-8, so nobody could call it"
+            else:
+                yield _File(path, path.stem, language)
+                continue
+            _log.warning("folder.file_skipped", file=str(path), why=why)
 
 
 def _why(error: Exception) -> str:
@@ -125,6 +130,17 @@ def _why(error: Exception) -> str:
     return str(error) if isinstance(error, JefeError) else reason_of(error)
 
 
+def _is_text(name: str) -> bool:
+    try:
+        name.encode()
+    except UnicodeEncodeError:
+        return False
+    return True
+
+
 def _beginning(path: Path, limit: int) -> bytes:
-    with path.open("rb") as file:
+    # To open a queue, or to read a terminal, would wait for somebody at its other end, perhaps for ever.
+    with open(os.open(path, os.O_RDONLY | os.O_NONBLOCK | os.O_NOCTTY), "rb") as file:
+        if not stat.S_ISREG(os.fstat(file.fileno()).st_mode):
+            raise OSError(errno.EINVAL, "it is no file")
         return file.read(limit)

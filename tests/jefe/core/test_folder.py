@@ -1,5 +1,7 @@
 """A folder of scripts. Children are fakes."""
 
+import os
+
 import pytest
 import trio
 
@@ -47,6 +49,11 @@ async def test_what_is_no_script_is_a_sentence_and_the_rest_is_loaded(family, fo
     (folder / "backup.hx~").write_text("echo")
     (folder / "folder.hx").mkdir()
     (folder / "gone.hx").symlink_to("nowhere")
+    (folder / "loop.hx").symlink_to("loop.hx")
+    (folder / "long.hx").symlink_to("x" * 300)
+    (folder / "device.hx").symlink_to("/dev/zero")
+    os.mkfifo(folder / "queue.hx")
+    os.close(os.open(os.fsencode(folder) + b"/\xff.hx", os.O_CREAT))
     with captured() as logs:
         async with open_supervisor(loading, spawn=family.spawn) as boss:
             assert boss.scripts() == ["good"]
@@ -58,6 +65,11 @@ async def test_what_is_no_script_is_a_sentence_and_the_rest_is_loaded(family, fo
         "twice.hx": "another file is the script 'twice', too",
         "twice.HX": "another file is the script 'twice', too",
         "gone.hx": "no such file or directory",
+        "loop.hx": "too many levels of symbolic links",
+        "long.hx": "file name too long",
+        "device.hx": "it is no file",
+        "queue.hx": "it is no file",
+        "\udcff.hx": "its name is not UTF-8, so nobody could call it",
     }
 
 
