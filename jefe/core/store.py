@@ -9,7 +9,7 @@ each machine makes its own. What every backend guarantees:
   the store up to a number can ask for what came after it.
 - A conditional write (`Write.expects`) is decided by the store itself, so of many writers one wins.
 - What a namespace holds, and the store in all, is bounded (`Quotas`); what would exceed it is refused with
-  the numbers.
+  the numbers. `public`, which strangers share, may have half of the store: the rest is the operator's.
 - A version is an opaque text, made from the script: the same script has the same version, in every store.
 
 No I/O here. `judge` is the one place that decides over a write, for every backend.
@@ -25,6 +25,7 @@ import msgspec
 from child import protocol
 from child.protocol.depth import deeply
 from jefe.core.answers import Refused, Stored
+from jefe.core.namespaces import PUBLIC
 from jefe.core.version import ordered
 from jefe.settings import Settings
 
@@ -252,6 +253,11 @@ def judge(write: Write, current: Row | None, usage: Usage, quotas: Quotas) -> Re
         detail = (
             f"the namespace holds {usage.size} bytes, and may hold {quotas.size} (JEFE_MAX_SCRIPTS_SIZE); "
             f"this would be {more} more"
+        )
+    elif write.namespace == PUBLIC.store_key and usage.size + more > quotas.total // 2:
+        detail = (
+            f"the namespace holds {usage.size} bytes, and may hold {quotas.total // 2}, half of the store "
+            f"(JEFE_STORE_MAX_SIZE); this would be {more} more"
         )
     elif usage.total + more > quotas.total and usage.size + more > quotas.reserved:
         detail = (

@@ -265,6 +265,19 @@ async def test_who_fills_the_room_leaves_some_for_others(boss, limits):
     assert isinstance(await compile_in(boss, "a", "echo"), Accepted)  # what lasts has room of its own
 
 
+@pytest.mark.parametrize(
+    "limits",
+    [Settings(min_procs=1, max_procs=1, max_scripts_size=100 * OVERHEAD, store_max_size=6 * OVERHEAD)],
+)
+async def test_what_is_public_leaves_the_operator_room(boss):
+    answers = [await compile_in(boss, f"{number}", "echo", PUBLIC) for number in range(6)]
+    assert [type(answer) for answer in answers] == [Accepted] * 2 + [Refused] * 4
+    assert answers[2].reason == protocol.STORE_FULL
+    assert f"may hold {3 * OVERHEAD}, half of the store (JEFE_STORE_MAX_SIZE)" in answers[2].detail
+    for number in range(3):
+        assert isinstance(await compile_in(boss, f"mine {number}", "echo"), Accepted)
+
+
 async def test_options_that_are_nested_too_deeply_are_refused_and_nobody_else_notices(boss):
     deep = []
     for _ in range(3000):
