@@ -547,8 +547,11 @@ class Connection:
     def _query_of(self, exchange: Exchange, query: bytes, served: Served) -> Any:
         assert served.query is not None
         try:
+            # The pipe takes names with unpaired surrogates, and a page may end with one.
             told = dict(
-                parse_qsl(query.decode("ascii"), keep_blank_values=True, errors="strict", max_num_fields=20)
+                parse_qsl(
+                    query.decode("ascii"), keep_blank_values=True, errors="surrogatepass", max_num_fields=20
+                )
             )
             return msgspec.convert(told, served.query, strict=False)
         except (ValueError, RecursionError) as error:

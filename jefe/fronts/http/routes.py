@@ -4,6 +4,7 @@ What is decoded, what is answered to a wrong method, and what `/openapi.json` sa
 table. To look a target up costs a dictionary or two, however many routes there are.
 """
 
+import re
 from collections.abc import Iterator, Mapping
 from typing import Any, Final, NamedTuple
 from urllib.parse import unquote_to_bytes
@@ -60,6 +61,9 @@ _MOST: Final = 1024
 
 _SHORT: Final = 256
 """... and how long one may be, in bytes."""
+
+_NO_CODE: Final = re.compile(rb"%(?![0-9A-Fa-f]{2})")
+"""A percent sign that two hexadecimal digits do not follow."""
 
 _SCRIPT: Final = "/v1/scripts/{name}"
 _RUN: Final = (413, 422, 500, 502, 503)
@@ -255,10 +259,8 @@ class Table:
 def _read_name(text: bytes) -> str:
     """A name as it stands in a path; ValueError if it is not UTF-8 in percent-encoding."""
     if b"%" in text:
-        at = text.find(b"%")
-        while at >= 0:
-            int(text[at + 1 : at + 3] if len(text) >= at + 3 else b"x", 16)
-            at = text.find(b"%", at + 1)
+        if _NO_CODE.search(text):
+            raise ValueError
         text = unquote_to_bytes(text)
     return text.decode()
 

@@ -110,7 +110,8 @@ async def test_changes_may_depend_on_the_version_that_is_there(server):
 
 
 async def test_names_are_listed_by_page(server):
-    client = (await server(token=TOKEN))()
+    connect = await server(token=TOKEN)
+    client = connect()
     for name in "cab":
         await client.ask(request("PUT", f"/v1/scripts/{name}", {"script": "echo"}, BEARER))
 
@@ -120,6 +121,11 @@ async def test_names_are_listed_by_page(server):
     assert await page() == {"scripts": ["a", "b", "c"]}
     assert await page("?limit=2") == {"scripts": ["a", "b"], "next": "b"}
     assert await page("?limit=2&after=b") == {"scripts": ["c"]}
+    for number in (0xD800, 0xE000):
+        await connect.boss.compile(chr(number), "echo")
+    assert await page("?limit=1&after=c") == {"scripts": ["\ud800"], "next": "\ud800"}
+    assert await page("?after=%ED%A0%80") == {"scripts": ["\ue000"]}
+    assert (await client.ask(request("GET", "/v1/scripts?after=%FF", None, BEARER))).status == 422
     wrong = await client.ask(request("GET", "/v1/scripts?limit=none", None, BEARER))
     assert (wrong.status, wrong.json["detail"]) == (
         422,
@@ -193,7 +199,8 @@ async def test_paths_and_methods_that_there_are_not(server):
     assert (await client.ask(request("GET", "/v2"))).status == 404
     assert (await client.ask(request("GET", "/v1/scripts/a/b/run"))).status == 404
     assert (await client.ask(request("POST", "/v1/scripts//run"))).status == 404
-    assert (await client.ask(request("POST", "/v1/scripts/%ff/run"))).status == 400
+    for name in ("%ff", "%", "%1", "%+1", "%-1", "a%_1"):
+        assert (await client.ask(request("POST", f"/v1/scripts/{name}/run"))).status == 400
     assert (await client.ask(request("POST", "/v1/scripts/%4/run"))).status == 400
     assert (await client.ask(request("GET", "/v1/scripts/a#b"))).status == 400
     no = await client.ask(request("PATCH", "/v1/scripts/a"))
