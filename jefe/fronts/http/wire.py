@@ -32,9 +32,9 @@ _SIZE_LINE: Final = re.compile(rb"([0-9A-Fa-f]+)(?:;[^\r\n]*)?\r\n")
 _STRETCH: Final = 500
 """So many chunks are read in one go."""
 
-_MORE, _END, _ODD, _LONG = range(4)
+_MORE, _END, _ODD, _LONG, _LARGE = range(5)
 """What stands behind a stretch of chunks: more of them, or nothing; or there is something in it that is no
-chunk, or too much that is no data.
+chunk, or too much that is no data, or too much data.
 """
 
 _SINGLE: Final = frozenset(
@@ -180,6 +180,7 @@ class Wire:
         "_body_left",
         "_buffer",
         "_chunk_left",
+        "_declared",
         "_failure",
         "_has_head",
         "_headers",
@@ -217,6 +218,8 @@ class Wire:
         self._is_chunked = False
         self._chunk_left = 0
         """How many bytes of a chunk have not been fed, the end of its line included."""
+        self._declared = 0
+        """How large the chunks of a body are, as far as their sizes have come."""
         self._is_in_trailers = False
         self._failure: Failure | None = None
         self.has_unread = False
@@ -376,7 +379,7 @@ class Wire:
         no = self._feed(self._buffer[start:end]) if end > start else None
         if no is not None:
             return no
-        if request.size > self._max_body:
+        if what == _LARGE:
             return self._too_large()
         if what == _LONG:
             return self._fail(
@@ -413,6 +416,9 @@ class Wire:
                 return (end, _ODD) if end else (at, _MORE)
             size = int(line[1], 16)
             if size:
+                self._declared += size
+                if self._declared > self._max_body:
+                    return end, _LARGE
                 self._chunk_left = size + 2
                 self._unheld = 0
             else:
@@ -446,6 +452,7 @@ class Wire:
         self._tail = b""
         self._unheld = 0
         self._is_chunked = self._is_in_trailers = False
+        self._declared = 0
         if request.is_last:
             self.is_over = True
         return request

@@ -161,9 +161,20 @@ def test_a_body_of_chunks_is_refused_while_it_is_read():
     wire = Wire(MAX_HEAD, MAX_BODY)
     wire.receive(b"POST / HTTP/1.1\r\nHost: a\r\nTransfer-Encoding: chunked\r\n\r\nffffff\r\n")
     assert isinstance(wire.next_event(), Request)
-    wire.receive(b"y" * (MAX_BODY + 1))
-    assert wire.next_event().status == 413
+    assert wire.next_event().status == 413  # nothing of it has come
     assert wire.next_event() is None
+
+
+def test_what_is_wrong_first_is_told_however_it_is_cut():
+    small = b"1\r\nx\r\n"
+    for body, status in (
+        (small + b"fff\r\n" + b"y" * 0xFFF + b"nothing", 413),
+        (small + b"nothing\r\nfff\r\n", 400),
+        (small + b"ffffffffffffffffff\r\n", 400),
+    ):
+        data = CHUNKED + body
+        for step in (1, 7, len(data)):
+            assert read([data[at : at + step] for at in range(0, len(data), step)]) == [status]
 
 
 def test_trailers_are_bounded_however_they_are_cut():
