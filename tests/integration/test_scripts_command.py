@@ -8,7 +8,13 @@ import time
 
 from tests.integration.hexput_process import ENVIRONMENT, JEFE, running
 
-SERVE = {"JEFE_HEXPUT_PORT": "0", "JEFE_OAF_PORT": "0", "JEFE_OAF_TOKEN": "t", "JEFE_LOG_LEVEL": "info"}
+SERVE = {
+    "JEFE_HEXPUT_PORT": "0",
+    "JEFE_OAF_PORT": "0",
+    "JEFE_OAF_TOKEN": "t",
+    "JEFE_HTTP_PORT": "0",
+    "JEFE_LOG_LEVEL": "info",
+}
 
 
 def listening(process, line):
