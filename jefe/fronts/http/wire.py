@@ -228,10 +228,17 @@ class Wire:
         """Whether nothing more is read."""
 
     def close(self) -> None:
-        """Let go of the parser, which would keep this alive."""
+        """Let go of the parser, which would keep this alive, and of what is held: the connection may last on
+        until its answer has arrived.
+        """
         self.is_over = True
         self._parser = None
         self._buffer = b""
+        self._at = self._begun = 0
+        request, self._request = self._request, None
+        if request is not None:
+            request.body = b""
+            request.gathered = None
 
     # ---------------------------------------------------------------------------------------- requests
 

@@ -233,6 +233,25 @@ def test_a_body_in_many_pieces_takes_no_more_room_than_is_counted(is_chunked):
     assert held < 2 * request.size + 10_000
 
 
+def test_nothing_is_held_of_a_request_that_is_given_up():
+    """Whoever is dropped since too much is held keeps its connection until it has been told."""
+    wire = Wire(MAX_HEAD, 2**20)
+    wire.receive(b"POST / HTTP/1.1\r\nHost: a\r\nContent-Length: %d\r\n\r\n" % 2**20)
+    request = wire.next_event()
+    tracemalloc.start()
+    try:
+        for _ in range(10):
+            wire.receive(bytes(50_000))
+            assert wire.next_event() is None
+        wire.close()
+        held, _ = tracemalloc.get_traced_memory()
+    finally:
+        tracemalloc.stop()
+    assert held < 10_000
+    assert wire.held == 0
+    assert not request.is_complete
+
+
 def test_an_answer_says_how_long_it_is():
     text = encode(200, b"{}", b"application/json", b"now", more=b"X: 1\r\n", is_last=True)
     head, _, body = text.partition(b"\r\n\r\n")
