@@ -6,6 +6,7 @@ import pytest
 import trio
 
 import jefe
+from child import protocol
 from jefe.core.supervisor import open_supervisor
 from jefe.settings import Settings, SettingsError
 
@@ -57,11 +58,12 @@ async def test_what_is_no_script_is_a_sentence_and_the_rest_is_loaded(family, fo
     with captured() as logs:
         async with open_supervisor(loading, spawn=family.spawn) as boss:
             assert boss.scripts() == ["good"]
+    known = ", ".join(sorted(protocol.SUFFIXES))
     assert left_out(logs) == {
         "wrong.hx": "Error parsing AST: what is this? at line 1, column 2",
         "large.hx": "input too large; send less, or raise JEFE_MAX_INPUT_SIZE",
         "binary.hx": "it is not UTF-8 text: its byte 3 belongs to no character",
-        "notes.md": "its suffix is that of no language; there are .hx",
+        "notes.md": f"its suffix is that of no language; there are {known}",
         "twice.hx": "another file is the script 'twice', too",
         "twice.HX": "another file is the script 'twice', too",
         "gone.hx": "no such file or directory",
