@@ -145,7 +145,7 @@ class Function:
 def too_many_names_handed(place: Place) -> ParseError:
     """The error of a script whose callbacks use too many names from around them."""
     return ParseError(
-        f"Callbacks within callbacks use too many names from around them: more than {MAX_NAMES_HANDED}, each "
+        f"Nested callbacks use too many names from around them: more than {MAX_NAMES_HANDED}, each "
         "counted once for every callback between",
         *place,
     )

@@ -94,9 +94,9 @@ CODES = {
     "undefined-variable": "a variable is read that nothing gives a value",
     "undefined-function": "a function is called that nothing defines",
     "undefined-method": "a method is called that no value has",
-    "unreachable": "a statement stands behind one that always leaves",
+    "unreachable": "a statement follows one that always leaves",
     "unused-variable": "a callback's own variable is never read",
-    "unused-callback": "a callback is never called nor handed on",
+    "unused-callback": "a callback is neither called nor passed on",
     "assignment-in-condition": "the condition of an if assigns",
     "no-effect": "a statement computes something and does nothing with it",
 }
@@ -177,9 +177,9 @@ class _Walk:
             self._told.add(("undefined-variable", node.name))
             yield _found("foreign-word", message, node, severity="error", name=node.name)
         elif not is_last and isinstance(node, BinaryExpression) and node.operator == "Equal":
-            yield _found("no-effect", "this compares, and nothing comes of it; '=' assigns", node)
+            yield _found("no-effect", "the result of this comparison is not used; '=' assigns", node)
         elif not is_last and isinstance(node, _VALUES) and getattr(node, "operator", "") not in ("And", "Or"):
-            yield _found("no-effect", "nothing comes of this value", node)
+            yield _found("no-effect", "this value is not used", node)
 
     def _identifier(self, node: Identifier, scope: Scope) -> Iterator[Finding]:
         name = node.name

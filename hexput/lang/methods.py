@@ -112,7 +112,7 @@ def call_computed(run: Run, depth: int, value: Value, key: Value, *arguments: Va
         if type(held) is FunctionType:
             return call_callback(depth, held, arguments)
         raise ExecutionError(
-            "TypeError", f"Cannot call element {text_of(key)} of an array: it is no callback"
+            "TypeError", f"Cannot call element {text_of(key)} of an array: it is not a callback"
         )
     return call_member(run, depth, value, object_key(key), *arguments)
 

@@ -86,7 +86,7 @@ class Run:
             return loads(answer, self.secrets)
         except ValueError as error:
             raise ExecutionError(
-                "RemoteFunctionError", f"Remote function error: its result is no JSON: {error}"
+                "RemoteFunctionError", f"Remote function error: its result is not JSON: {error}"
             ) from None
 
 

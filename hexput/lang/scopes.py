@@ -173,7 +173,7 @@ def _check_depth(scopes: Iterable[Scope]) -> None:
         parts += scope.size * scope.depth
         if parts > MAX_INNER_PARTS:
             raise ParseError(
-                f"Too much within callbacks within callbacks: more than {MAX_INNER_PARTS} statements and "
+                f"Too much code in nested callbacks: more than {MAX_INNER_PARTS} statements and "
                 "expressions, each counted once for every callback around it",
                 *scope.place,
             )
@@ -243,9 +243,7 @@ class _Walk:
     def _callback(self, node: CallbackDeclaration | InlineCallbackExpression, scope: Scope) -> Scope:
         inline = isinstance(node, InlineCallbackExpression)
         if len(self.scopes) > MAX_CALLBACKS:
-            raise ParseError(
-                f"A script may have {MAX_CALLBACKS} callbacks, and here is another", *node.span[:2]
-            )
+            raise ParseError(f"A script may have at most {MAX_CALLBACKS} callbacks", *node.span[:2])
         inner = Scope(scope, node.span[:2], node.params, node.name if inline else None)
         self.scopes[id(node)] = inner
         if not inline:
