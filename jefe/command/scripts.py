@@ -149,8 +149,8 @@ def put(file: str, name: str | None, language: str | None, new: bool, replaces: 
 
     async def work() -> "str | JefeError":
         try:
-            async with open_supervisor(settings, warm=()) as boss:
-                return await boss.compile(
+            async with open_supervisor(settings, warm=()) as supervisor:
+                return await supervisor.compile(
                     name, source.text, language=language, expects="" if new else replaces
                 )
         except JefeError as error:

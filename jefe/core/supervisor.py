@@ -725,7 +725,7 @@ class Supervisor:
                 raise ValueError(f"the result is larger than {self.settings.max_input_size} bytes")
         except FunctionNotFound:
             self.batch.run(run.resume, error=f"Function '{name}' not found", not_found=True)
-        except Exception as error:  # noqa: BLE001  # the script is told whatever is raised
+        except Exception as error:  # noqa: BLE001 - the script is told what it is
             self.batch.run(run.resume, error=(str(error) or type(error).__name__)[:_ERROR_TEXT])
         else:
             self.batch.run(run.resume, result)
@@ -852,57 +852,57 @@ async def open_supervisor(
             except StoreFailure as error:
                 raise StoreUnavailable(advice=str(error)) from None
         nursery = await stack.enter_async_context(trio.open_nursery())
-        boss = Supervisor(settings, partial(_start_pools, nursery, spawn), store)
-        nursery.start_soon(boss.batch.keep)
+        supervisor = Supervisor(settings, partial(_start_pools, nursery, spawn), store)
+        nursery.start_soon(supervisor.batch.keep)
         try:
-            if boss.index.keeper is not None:
+            if supervisor.index.keeper is not None:
                 try:
-                    await boss.index.keeper.start()
+                    await supervisor.index.keeper.start()
                 except StoreFailure as error:
                     raise StoreUnavailable(advice=str(error)) from None
-                nursery.start_soon(boss.index.keeper.run)
+                nursery.start_soon(supervisor.index.keeper.run)
             for language in warm:
-                boss.pool(language)
+                supervisor.pool(language)
             if settings.require_sandbox:
-                for pool in boss.pools.values():
+                for pool in supervisor.pools.values():
                     await pool.is_proved.wait()
                     if pool.lacking:
                         raise SandboxMissing(advice=pool.lacking)
-            if boss.folder is not None:
+            if supervisor.folder is not None:
                 try:
-                    await boss.folder.load()
+                    await supervisor.folder.load()
                 except OSError as error:
                     why = f"JEFE_SCRIPTS is {settings.scripts!r}, which cannot be read: {reason_of(error)}"
                     raise SettingsError(why) from None
-                nursery.start_soon(boss.folder.keep)
-            yield boss
+                nursery.start_soon(supervisor.folder.keep)
+            yield supervisor
         except (Exception, KeyboardInterrupt) as error:  # noqa: BLE001
             failure = error  # raised below as it is: the block knows nothing of the nursery
         finally:
-            boss.is_closed = True
+            supervisor.is_closed = True
             nursery.cancel_scope.cancel()
     if failure is not None:
         raise failure
 
 
-def _start_pools(nursery: trio.Nursery, spawn: Spawn | None, boss: Supervisor, language: str) -> Pools:
+def _start_pools(nursery: trio.Nursery, spawn: Spawn | None, supervisor: Supervisor, language: str) -> Pools:
     """The pools of a language; their children are being started."""
 
     def pool(artifacts: Artifacts | None) -> Pool:
         return Pool(
             language,
-            boss.settings,
-            batch=boss.batch,
-            own=boss.own,
-            metrics=boss.metrics,
+            supervisor.settings,
+            batch=supervisor.batch,
+            own=supervisor.own,
+            metrics=supervisor.metrics,
             artifacts=artifacts,
         )
 
-    pools = Pools(runners=pool(boss.artifacts), compilers=pool(None))
-    if boss.is_closed:
+    pools = Pools(runners=pool(supervisor.artifacts), compilers=pool(None))
+    if supervisor.is_closed:
         pools.runners.is_closed = pools.compilers.is_closed = True
     else:
-        nursery.start_soon(_keep_pools, pools, boss.settings, language, spawn)
+        nursery.start_soon(_keep_pools, pools, supervisor.settings, language, spawn)
     return pools
 
 

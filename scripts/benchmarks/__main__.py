@@ -23,7 +23,7 @@ BENCHMARKS: dict[str, Callable[[], Iterator[Figure]]] = {
     "language/loop": language.loop,
     "language/compile": language.compile_,
     "pipe/run": pipe.run,
-    "pool/birth": pool.birth,
+    "pool/respawn": pool.respawn,
     "pool/waiting": pool.waiting,
     "pool/fresh": pool.fresh,
     "child/speculation": speculation.cost,

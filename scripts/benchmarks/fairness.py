@@ -12,8 +12,8 @@ from contextlib import contextmanager
 from multiprocessing.synchronize import Event
 from typing import Any
 
-from hexput_server import EXECUTE, SERVER, Client, Server, frame
-from measure import Figure
+from hexput_server import EXECUTE, SERVER, Client, frame
+from measure import Figure, Server, quantile
 
 ROUNDS = 6
 REQUESTS = 400
@@ -90,10 +90,6 @@ def _latencies(client: Client, count: int) -> list[float]:
     return latencies
 
 
-def quantile(values: list[float], at: float) -> float:
-    return sorted(values)[int(len(values) * at)]
-
-
 @contextmanager
 def flooding(
     request: bytes, clients: int, flood: Callable[[int, bytes, Event], None] | None = None
@@ -101,7 +97,7 @@ def flooding(
     """A server, and clients that flood it with a request while the event is set, or do what they like."""
     context = multiprocessing.get_context("spawn")
     is_on = context.Event()
-    server = Server(SERVER)
+    server = Server(SERVER, JEFE_MAX_PROCS="2")
     processes: list[Any] = [
         context.Process(target=flood or _flood, args=(server.port, request, is_on), daemon=True)
         for _ in range(clients)
