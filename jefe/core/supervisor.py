@@ -751,7 +751,7 @@ class Supervisor:
         return answer
 
     def _checked(self, source: str, language: str, options: Mapping[str, Any] | None) -> dict[str, Any]:
-        """The options, decoded. Raises MalformedRequest or InputTooLarge for what a child would not accept."""
+        """The options, decoded. Raises MalformedRequest or InputTooLarge for what a child would refuse."""
         if not isinstance(source, str) or not source:
             raise MalformedRequest(advice="a source is a text that is not empty")
         if not isinstance(language, str) or not language:
