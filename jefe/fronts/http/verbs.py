@@ -1,4 +1,4 @@
-"""What each route does: thin translations of what a supervisor can be asked."""
+"""The functions that carry out each route: thin translations of the supervisor's requests."""
 
 from bisect import bisect_right
 from functools import partial
@@ -15,7 +15,7 @@ from jefe.fronts.http.exchange import Exchange
 _OK = b'{"ok":true}\n'
 
 _ANY = "*"
-"""Stands for every version, in a condition."""
+"""The condition that any version meets."""
 
 _WANTS_ONE = 'If-Match takes one version, as ETag has it, such as "1a2b", or *'
 
@@ -51,7 +51,7 @@ def parse(exchange: Exchange, asked: shapes.ParseSource) -> None:
 
 
 def put_script(exchange: Exchange, asked: shapes.PutScript) -> None:
-    """Keep a source under a name: whatever is there, only if nothing is, or only in place of one version."""
+    """Keep a source under a name. Conditions: only if the name is free, or only in place of one version."""
     matches, none_matches = _condition(exchange, b"if-match"), _condition(exchange, b"if-none-match")
     is_known = exchange.supervisor.knows(exchange.name, exchange.client.namespace)
     if none_matches not in (None, _ANY):
@@ -98,7 +98,7 @@ def _has_put(exchange: Exchange, is_registering: bool, is_new: bool, answer: Ans
 
 
 def get_script(exchange: Exchange, asked: None) -> None:
-    """Tell the script of a name: its source, its version, what it was compiled with, and its figures."""
+    """Answer with the script of a name: its source, version, options and limits, and its figures."""
     exchange.supervisor.submit_source(exchange.client, exchange.name, partial(_has_source, exchange))
 
 
@@ -115,7 +115,7 @@ def _has_source(exchange: Exchange, answer: Answer) -> None:
     limits = answer.limits
     try:
         figures = exchange.supervisor.stats(exchange.name, exchange.client.namespace)
-    except NoSuchScript:  # it was removed a moment ago
+    except NoSuchScript:  # it has just been removed
         figures = {}
     script = {
         "name": exchange.name,
@@ -134,7 +134,7 @@ def _has_source(exchange: Exchange, answer: Answer) -> None:
 
 
 def delete_script(exchange: Exchange, asked: None) -> None:
-    """Remove the script of a name; with a condition, only that version."""
+    """Remove the script of a name; with a condition, only one version of it."""
     matches = _condition(exchange, b"if-match")
     if matches == "":
         exchange.deny(400, _WANTS_ONE)
@@ -144,7 +144,7 @@ def delete_script(exchange: Exchange, asked: None) -> None:
 
 
 def list_scripts(exchange: Exchange, asked: shapes.PageQuery) -> None:
-    """Tell the names of the scripts, a page of them."""
+    """Answer with a page of the names of scripts."""
     names = exchange.supervisor.script_names(exchange.client.namespace)
     start = bisect_right(names, asked.after)
     page = names[start : start + asked.limit]
@@ -155,7 +155,7 @@ def list_scripts(exchange: Exchange, asked: shapes.PageQuery) -> None:
 
 
 def stats(exchange: Exchange, asked: shapes.StatsQuery) -> None:
-    """Tell figures: of a script that the client sees, or, to the operator, of everything."""
+    """Answer with figures: of a script that the client sees, or, for the operator, of everything."""
     namespace = exchange.client.namespace
     if not asked.script and namespace is not OPERATOR:
         exchange.refuse(Refused(NOT_THE_OPERATOR))
@@ -169,12 +169,12 @@ def stats(exchange: Exchange, asked: shapes.StatsQuery) -> None:
 
 
 def health(exchange: Exchange, asked: None) -> None:
-    """Tell that the process answers."""
+    """Answer that the process is alive."""
     exchange.say(_OK)
 
 
 def ready(exchange: Exchange, asked: None) -> None:
-    """Tell whether scripts can be run now."""
+    """Answer whether scripts can be run now."""
     supervisor = exchange.supervisor
     if not supervisor.is_ready:
         exchange.refuse(Refused(NO_CHILD, "no child has answered lately; the log says why"))
@@ -189,7 +189,7 @@ def _etag(version: str) -> bytes:
 
 
 def _condition(exchange: Exchange, name: bytes) -> str | None:
-    """The one version that a condition names, `*` for any; empty if it is not one, None if there is none."""
+    """The version in a condition, `*` for any; empty if it is not one version, None without a condition."""
     text = exchange.request.headers.get(name)
     if text is None:
         return None

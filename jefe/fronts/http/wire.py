@@ -1,18 +1,18 @@
-"""One connection of HTTP/1.1 as bytes: bytes in, requests out; answers in, bytes out. No I/O.
+"""One HTTP/1.1 connection as bytes: bytes in, requests out; answers in, bytes out. No I/O.
 
-Source: RFC 9110 and RFC 9112. httptools (llhttp, in its strict mode) reads heads and chunks; what it lets
-pass and we do not, is refused here. Guarantees:
+Source: RFC 9110 and RFC 9112. httptools (llhttp, in its strict mode) parses heads and chunks; some messages
+that it accepts are refused here. Guarantees:
 
 - The same bytes give the same requests, however they are cut.
-- No byte is given to the parser that belongs to a later request than the one that is being read: a head is
-  fed as far as its empty line, a body as far as its end, chunks from one empty line to the next. So a request
-  is handled when its turn comes, and what stands behind an upgrade is untouched.
-- What is held is bounded: a head by `max_head` bytes, with the empty lines before it; a body by `max_body`;
-  what stands between the data of chunks, trailers included, by `max_head`.
-- After a failure, and after a request that is to be the last one, nothing more is read.
+- The parser never gets a byte of a later request than the present one: a head is fed up to its empty line, a
+  body up to its end, chunks from one empty line to the next. So a request is handled in its turn, and the
+  bytes behind an upgrade are untouched.
+- Memory is bounded: a head by `max_head` bytes, including the empty lines before it; a body by `max_body`;
+  everything between the data of chunks, including trailers, by `max_head`.
+- After a failure, and after a request that is the last one, nothing more is read.
 
 Two parties that read the same bytes differently can be played off against each other (request smuggling). So
-whatever has two readings is refused: tests/jefe/fronts/http/test_smuggling.py has the list.
+ambiguous messages are refused: tests/jefe/fronts/http/test_smuggling.py has the list.
 """
 
 from collections.abc import Mapping
@@ -21,7 +21,7 @@ from typing import Any, Final
 import httptools
 
 _BLANK: Final = b"\r\n\r\n"
-"""The end of a head, and of a chunked body; the parser takes no other."""
+"""The end of a head, and of a chunked body; the parser accepts no other."""
 
 _SINGLE: Final = frozenset(
     {
@@ -35,13 +35,13 @@ _SINGLE: Final = frozenset(
         b"transfer-encoding",
     }
 )
-"""Fields that a request may have once only."""
+"""Fields that may occur only once in a request."""
 
 _TLS: Final = 0x16
-"""The first byte that a client of TLS sends."""
+"""The first byte that a TLS client sends."""
 
 CONTINUE: Final = b"HTTP/1.1 100 Continue\r\n\r\n"
-"""What tells a client to send the body that it holds back."""
+"""Lets the client send the body that it holds back."""
 
 PHRASES: Final[Mapping[int, str]] = {
     200: "OK",
@@ -74,7 +74,7 @@ PHRASES: Final[Mapping[int, str]] = {
 
 JSON: Final = b"application/json"
 PROBLEM: Final = b"application/problem+json"
-"""What bodies are."""
+"""The media types of bodies."""
 
 _STARTS: Final = {
     (
@@ -88,7 +88,7 @@ _STARTS: Final = {
 
 
 class Failure:
-    """Bytes that are no request that can be answered; the connection ends with the answer that says so.
+    """Bytes that are not a request which can be answered. The connection ends with an answer that says why.
 
     Attributes:
         status: of the answer.
@@ -106,18 +106,18 @@ class Failure:
 
 
 class Request:
-    """A request; it is given out when its head is there, and once more when it is complete.
+    """A request. It is returned when its head has arrived, and again when it is complete.
 
     Attributes:
         method: as it was sent.
         target: as it was sent.
-        headers: by name in lower case; those of one name are one, with commas.
-        body: all of it, if the request is complete.
-        is_complete: whether the body is there; at once, if there is none.
-        is_last: whether the client wants no answer but this one.
-        wants_upgrade: whether the client would rather speak another protocol.
+        headers: by name in lower case; the values of repeated fields are joined with commas.
+        body: the whole body, if the request is complete.
+        is_complete: whether the body has arrived; true at once if there is none.
+        is_last: whether the client wants no further answer on this connection.
+        wants_upgrade: whether the client asks for another protocol.
         is_old: whether it is HTTP/1.0.
-        size: in bytes, what is held of it.
+        size: the bytes that are held for it.
     """
 
     __slots__ = (
@@ -147,16 +147,16 @@ class Request:
 
     @property
     def awaits_word(self) -> bool:
-        """Whether the client holds its body back until it is told to go on."""
+        """Whether the client holds the body back until it gets an interim answer."""
         return b"expect" in self.headers and not self.is_complete and not self.is_old
 
 
 class Wire:
-    """The bytes of one connection.
+    """Parses the bytes of one connection.
 
     Args:
-        max_head: how large a head may be, in bytes.
-        max_body: how large a body may be, in bytes.
+        max_head: the most bytes of a head.
+        max_body: the most bytes of a body.
     """
 
     __slots__ = (
@@ -184,13 +184,13 @@ class Wire:
         self._parser: Any = httptools.HttpRequestParser(self)
         self._buffer = b""
         self._at = 0
-        """How much of the buffer has been fed."""
+        """The number of bytes of the buffer that have been fed to the parser."""
         self._tail = b""
-        """The last bytes that were fed of a head or of chunks: their end may stand across."""
+        """The last bytes fed of a head or of chunks: the end of these may begin there."""
         self._begun = 0
-        """How many bytes of the head have been fed."""
+        """The number of bytes fed of the head."""
         self._unheld = 0
-        """How many bytes of chunks have been fed since a piece that had data."""
+        """The number of bytes fed of chunks since the last piece that had data."""
         self._target = b""
         self._headers: dict[bytes, bytes] = {}
         self._request: Request | None = None
@@ -202,7 +202,7 @@ class Wire:
         """Whether nothing more is read."""
 
     def close(self) -> None:
-        """Let go of the parser, which would keep this alive."""
+        """Release the parser, which would keep this object alive."""
         self.is_over = True
         self._parser = None
         self._buffer = b""
@@ -210,7 +210,7 @@ class Wire:
     # ---------------------------------------------------------------------------------------- requests
 
     def receive(self, data: bytes) -> None:
-        """Take bytes; nothing more is held of them when nothing more is read."""
+        """Take bytes; if nothing more is read, they are dropped."""
         if self.is_over:
             return
         self._buffer = self._buffer[self._at :] + data if self._at < len(self._buffer) else data
@@ -218,28 +218,28 @@ class Wire:
 
     @property
     def held(self) -> int:
-        """How many bytes are held of what has not been given out complete."""
+        """The bytes held of requests that have not been returned complete."""
         held = len(self._buffer) - self._at + self._begun
         return held if self._request is None else held + self._request.size
 
     @property
     def is_idle(self) -> bool:
-        """Whether nothing has come of a further request."""
+        """Whether no part of a further request has arrived."""
         return self._request is None and not self._begun and self._at == len(self._buffer)
 
     @property
     def has_head(self) -> bool:
-        """Whether the head of a request has come, and not all of its body."""
+        """Whether the head of a request has arrived, but not all of its body."""
         return self._request is not None
 
     def rest(self) -> bytes:
-        """What has come behind the last request; nothing more is read here."""
+        """The bytes behind the last request; nothing more is read here."""
         self.is_over = True
         return self._buffer[self._at :]
 
     def next_event(self) -> Request | Failure | None:
-        """The next request, when its head is there and when it is complete; or why there will be none; None
-        if more bytes are needed: then nothing is held of those that came, but for an unfinished request.
+        """The next request, when its head has arrived and again when it is complete; or the failure that ends
+        the input. None if more bytes are needed; then only those of an unfinished request are held.
         """
         while not self.is_over and self._at < len(self._buffer):
             request = self._request
@@ -279,13 +279,13 @@ class Wire:
         if not self._has_head:
             self._tail = (self._tail + head)[-3:]
             return None
-        # The parser writes a text to tell the version, which costs more than all else that it is asked.
+        # The parser makes a string to tell the version, which costs more than anything else asked of it.
         line = head.find(b"\r\n")
         is_usual = is_first and head[line - 9 : line] == b" HTTP/1.1"
         return self._accept_head("1.1" if is_usual else self._parser.get_http_version())
 
     def _end_across(self, buffer: bytes, start: int) -> int:
-        """The end of a head or of chunks, of which something has been fed already."""
+        """The end of a head or of chunks that have been fed in part."""
         found = (self._tail + buffer[start : start + 3]).find(_BLANK)
         if found >= 0:
             return start + found + 4 - len(self._tail)
@@ -293,7 +293,7 @@ class Wire:
         return end if end >= 4 else len(buffer)
 
     def _accept_head(self, version: str) -> Request | Failure:
-        """A head has come: look at what the parser does not look at."""
+        """Check a complete head for what the parser does not check."""
         parser, headers = self._parser, self._headers
         request = Request(self._target, headers)
         self._target = self._tail = b""
@@ -362,7 +362,7 @@ class Wire:
         try:
             self._parser.feed_data(piece)
         except httptools.HttpParserUpgrade:
-            pass  # it has taken all of it; we say later whether there is an upgrade
+            pass  # all bytes were fed; whether there is an upgrade is decided later
         except httptools.HttpParserInvalidMethodError:
             return self._fail(405, "this is no method of HTTP that this server knows")
         except httptools.HttpParserError as error:
@@ -395,11 +395,11 @@ class Wire:
     # ---------------------------------------------------------------------------------- for the parser
 
     def on_url(self, url: bytes) -> None:
-        """The target of a request, or a part of it."""
+        """Take the target of a request, or a part of it."""
         self._target = self._target + url if self._target else url
 
     def on_header(self, name: bytes, value: bytes) -> None:
-        """A field of a head; one of trailers is dropped."""
+        """Take a field of a head; one of trailers is dropped."""
         if self._request is not None:
             return
         name = name.lower()
@@ -412,19 +412,19 @@ class Wire:
             headers[name] += b", " + value
 
     def on_headers_complete(self) -> None:
-        """A head is complete."""
+        """Note that a head is complete."""
         self._has_head = True
         self._is_chunked = b"transfer-encoding" in self._headers
 
     def on_body(self, data: bytes) -> None:
-        """A piece of a body."""
+        """Take a piece of a body."""
         request = self._request
         assert request is not None
         request.size += len(data)
         request.parts.append(data)
 
     def on_message_complete(self) -> None:
-        """A request is complete."""
+        """Note that a request is complete."""
         if self._request is not None:
             self._request.is_complete = True
 
@@ -439,16 +439,16 @@ def encode(
     is_last: bool = False,
     is_bare: bool = False,
 ) -> bytes:
-    """An answer.
+    """An answer as bytes.
 
     Args:
         status: one of `PHRASES`.
-        body: all of it. How long it is, is always known, so there are no chunks.
-        kind: what the body is; empty for nothing.
-        date: of now, as HTTP writes it.
+        body: the whole body. Its size is always known, so chunks are never used.
+        kind: the media type of the body; empty for none.
+        date: the present time, as HTTP writes it.
         more: further fields, each with its end of line.
-        is_last: whether the connection ends behind it.
-        is_bare: whether the body is left out, as to HEAD.
+        is_last: whether the connection ends after it.
+        is_bare: whether to omit the body, as for HEAD.
     """
     if is_last:
         more += b"Connection: close\r\n"
