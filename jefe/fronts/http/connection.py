@@ -449,7 +449,7 @@ class Connection:
         self._batch.run(again)
 
     def _enter(self, exchange: Exchange) -> bool:
-        """Admit a client that has shown what is needed. Returns False, and refuses it, if there are too many."""
+        """Admit a client that has shown what is needed. Returns False if it is refused as one too many."""
         if self._visit.prove():
             self.client.is_proven = bool(self._shared.token)
             return True
