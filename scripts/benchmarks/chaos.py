@@ -1,7 +1,7 @@
-"""Chaos: what it costs that children die all the time, and that it costs nothing else.
+"""Chaos: the cost of children that die all the time, and the check that it is the only effect.
 
-The load and the killer are those of the tests (tests/integration), for longer, and by the clock. Whatever is
-wrong stops the measurement.
+The load and the killer are those of the tests (tests/integration), but run longer, and by the clock. A fault
+stops the measurement.
 """
 
 import os
@@ -28,7 +28,7 @@ from tests.integration.test_nothing_outlives import SUPERVISOR
 RUNS = 20_000
 ROUNDS = 5
 EVERY = {"child": 0.02, "zygote": 0.5}
-"""How often one is killed, in seconds."""
+"""The intervals of kills, in seconds."""
 RECYCLES = 5000
 
 ROOT = Path(__file__).resolve().parents[2]
@@ -57,8 +57,8 @@ def runs() -> Iterator[Figure]:
 
 
 async def _carry_out(supervisor: Supervisor, victims: tuple[str, ...]) -> tuple[float, int]:
-    """Have everything run; returns the runs a second, and how many processes were killed meanwhile."""
-    await supervisor.compile("warm", "return 1;")  # so that a compiler is there
+    """Do all runs. Returns the runs per second, and how many processes were killed meanwhile."""
+    await supervisor.compile("warm", "return 1;")  # so that there is a compiler
     await supervisor.remove("warm")
     await tree.calm(supervisor, 4)
     before = tree.holdings()

@@ -1,8 +1,8 @@
-"""One client's flood, and its neighbour: a real Hexput server with two clients, or eleven.
+"""A client that floods, and its neighbour: a real Hexput server with two clients, or eleven.
 
-The neighbour has one small execution under way at a time; its reference is itself, undisturbed, in the same
-run, turn by turn. Those that flood are processes of their own: what they take from the neighbour is the
-server's time, and the machine's.
+The neighbour has one small execution in flight at a time; its reference is itself, undisturbed, in the same
+run, alternately. The flooding clients are processes of their own: they take from the neighbour only time of
+the server and the machine.
 """
 
 import multiprocessing
@@ -19,10 +19,10 @@ ROUNDS = 6
 REQUESTS = 400
 SLOW_REQUESTS = 12
 IN_FLIGHT = 512
-"""How many executions a client that floods has under way."""
+"""The executions that a flooding client has in flight."""
 
 LIMIT = 250.0
-"""How long a run may take, in milliseconds; what runs that never end take."""
+"""The time limit of a run, in milliseconds, which endless runs take."""
 
 ENDLESS = frame(
     {

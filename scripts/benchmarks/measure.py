@@ -1,4 +1,4 @@
-"""How a figure is taken, and how figures are shown."""
+"""Takes figures, and shows them."""
 
 import gc
 import json

@@ -65,7 +65,7 @@ async def agree(family, settings, file, chance):
             with trio.fail_after(20):
                 for boss in (one, other):
                     # A script that was run before serves until the newer one has been fetched.
-                    while (await boss.run(name, numbers)).result != picked:
+                    while (await boss.run(name, numbers)).result != picked:  # noqa: ASYNC110
                         await trio.sleep(0.05)
 
 
