@@ -185,7 +185,7 @@ class HexputClient(Requests):
         over, or when another attempt would fail as well.
         """
         if self._block is not None:
-            raise ClientError("a client has one 'async with' block: make another client")
+            raise ClientError("a client can be used in one 'async with' block only: make another client")
         self._block = self._connected()
         await self._block.__aenter__()
         return self
@@ -378,7 +378,7 @@ class HexputClient(Requests):
         try:
             received = deeply(_decode, text)
         except (msgspec.DecodeError, UnicodeError, RecursionError) as error:
-            _log.warning("a message that makes no sense was ignored: %s", error)
+            _log.warning("an invalid message was ignored: %s", error)
             return
         if received.action == "is_function_exists":
             body = {"id": received.id, "exists": received.function_name in self._functions}
@@ -388,7 +388,7 @@ class HexputClient(Requests):
         elif (pending := self._pending.get(str(received.id))) is not None and received.success is not None:
             pending.end(received)
         else:
-            _log.debug("a message to nobody was ignored: %s", received.error)
+            _log.debug("a message without a request was ignored: %s", received.error)
 
     async def _send(self, out: Out, text: str) -> None:
         try:

@@ -47,7 +47,7 @@ class Place(NamedTuple):
         is_tls = parts.scheme == "wss"
         if parts.scheme not in ("ws", "wss") or not parts.hostname:
             raise ValueError(
-                f"{bare(url)!r} is no URL of a Hexput server: ws://HOST:PORT, or wss://HOST:PORT for TLS"
+                f"{bare(url)!r} is not the URL of a Hexput server: ws://HOST:PORT, or wss://HOST:PORT for TLS"
             )
         if context is not None and not is_tls:
             raise ValueError(f"an ssl_context is for TLS: write wss:// instead of ws:// in {bare(url)!r}")

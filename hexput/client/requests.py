@@ -165,7 +165,9 @@ class Requests(ABC):
 def checked(timeout: S) -> S:
     """The timeout itself. Raises ValueError if it is negative or NaN."""
     if isinstance(timeout, int | float) and not timeout >= 0:
-        raise ValueError(f"a timeout is a number of seconds from 0, or None: for ever; not {timeout}")
+        raise ValueError(
+            f"a timeout must be a number of seconds from 0 on, or None (for ever), not {timeout}"
+        )
     return timeout
 
 

@@ -24,7 +24,7 @@ AsyncHostCall = Callable[[str, list[Any]], Awaitable[Any]]
 
 NOT_OPEN: Final = "use it in a block, 'with' or, under asyncio, 'async with'"
 ENDED: Final = "its block has ended"
-ONCE: Final = "it has had its one block: make another one"
+ONCE: Final = "it can be used in one block only: make another one"
 CANCELLED: Final = "the function was cancelled"
 FORKED: Final = "it was opened before this process was forked; open another one here"
 

@@ -152,7 +152,7 @@ def diagnose(source: Text, answer: bytes | JefeError, known: Known) -> list[Diag
     try:
         inspection = msgspec.json.decode(answer, type=_Inspection)
     except (msgspec.DecodeError, UnicodeDecodeError):
-        error = JefeError("the child that read this is broken", "try again")
+        error = JefeError("the child that checked this is broken", "try again")
         return [_error(source.name, error)]
     told: list[Diagnostic] = []
     for finding in inspection.warnings:
@@ -164,7 +164,7 @@ def diagnose(source: Text, answer: bytes | JefeError, known: Known) -> list[Diag
             )
     is_told = known.variables is not None or known.functions is not None
     if omitted := inspection.omitted + (inspection.omitted_unsure if is_told else 0):
-        more = f"there is more than can be told: {omitted} findings are left out"
+        more = f"too many findings to list: {omitted} are omitted"
         told.append(Diagnostic(source.name, None, None, "warning", "too-many", more))
     return told
 

@@ -58,9 +58,7 @@ def read_text(file: str, settings: Settings) -> Text:
         # An empty source is a valid script, but the protocol takes no empty one.
         return Text(name, data.decode("utf-8-sig") or "\n")
     except UnicodeDecodeError as error:
-        raise Misuse(
-            f"{name} is not UTF-8 text: its byte {error.start + 1} belongs to no character"
-        ) from None
+        raise Misuse(f"{name} is not UTF-8 text: its byte {error.start + 1} is invalid") from None
 
 
 def read_bytes(file: str, name: str, settings: Settings) -> bytes:

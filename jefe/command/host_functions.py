@@ -85,7 +85,7 @@ class HostFunctions:
         if line := _line_in(self._file, error.__traceback__):
             place = f"{self._file}:{line}: "
         if _is_of_asyncio(error):
-            text = "it waits for something of asyncio's, but async host functions are awaited by trio"
+            text = "it awaits an object of asyncio, but async host functions run under trio"
             say(f"jefe: {place}{name} failed: {text}; use trio, or asyncio.run in a plain function")
         else:
             text = str(error) or type(error).__name__
@@ -180,7 +180,7 @@ def _public(module: ModuleType, file: str) -> Iterator[tuple[str, HostFunction]]
         for name in listed:
             value = getattr(module, name, None)
             if not callable(value):
-                raise Misuse(f"--functions {file}: __all__ names {name!r}, which is no function")
+                raise Misuse(f"--functions {file}: __all__ names {name!r}, which is not a function")
             yield name, value
         return
     for name, value in vars(module).items():

@@ -474,7 +474,7 @@ def events(names: tuple[str, ...], markdown: bool) -> int:
     for name in names:
         if name not in EVENTS:
             close = difflib.get_close_matches(name, EVENTS, 1)
-            hint = f"did you mean {close[0]}?" if close else "'jefe events' prints those that there are"
+            hint = f"did you mean {close[0]}?" if close else "'jefe events' lists all of them"
             raise Misuse(f"no event is called {name!r}: {hint}")
     for name in names or EVENTS:
         event = EVENTS[name]

@@ -126,7 +126,7 @@ def _help() -> str:
     place = next(iter(FRONTS)).variable("port")
     return f"""Serve clients over the network until Ctrl-C.
 
-    FRONT is {fronts}; without one, {"both" if len(FRONTS) == 2 else "all"} are started. Each
+    FRONT is {fronts}; without one, all are started. Each
     prints where it listens, on standard error.
 
     Every setting is an option, and an option counts more than its variable: {option_of(place)} is
@@ -150,8 +150,8 @@ def serve_command(fronts: tuple[str, ...]) -> int:
         for row in () if front in chosen else table(front):
             if row.variable in given:
                 raise Misuse(
-                    f"{given[row.variable]} is given, but {front.front} is not served: leave the option out, "
-                    f"or name the front, too"
+                    f"{given[row.variable]} is given, but {front.front} is not served: omit the option, "
+                    "or name the front, too"
                 )
     return serve([read_struct(each) for each in chosen], settings)
 

@@ -99,7 +99,7 @@ class Folder:
                 _log.warning(
                     "folder.file_skipped",
                     file=str(file.path),
-                    why=f"another file is the script {file.name!r}, too",
+                    why=f"another file has the script name {file.name!r}, too",
                 )
         return [file for file in found if times[file.name] == 1]
 
@@ -115,13 +115,13 @@ class Folder:
                 _log.warning(
                     "folder.file_skipped",
                     file=str(path),
-                    why=f"its suffix is that of no language; there are {known}",
+                    why=f"its suffix belongs to no language; known: {known}",
                 )
 
 
 def _why(error: Exception) -> str:
     if isinstance(error, UnicodeDecodeError):
-        return f"it is not UTF-8 text: its byte {error.start + 1} belongs to no character"
+        return f"it is not UTF-8 text: its byte {error.start + 1} is invalid"
     return str(error) if isinstance(error, JefeError) else reason_of(error)
 
 

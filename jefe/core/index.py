@@ -78,7 +78,7 @@ class Index:
     def write(self, entry: Entry, write: Write, on_row: OnRow) -> None:
         """Write a name to the place where its namespace is kept. In memory, this is done at once."""
         if entry.is_forgotten:
-            on_row(Refused(CANCELLED, "the connection whose name it was has ended"))
+            on_row(Refused(CANCELLED, "the connection that owned the name has ended"))
         elif not entry.namespace.is_lasting:
             on_row(self.passing.apply(write))
         elif self.keeper is None:

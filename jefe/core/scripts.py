@@ -64,7 +64,7 @@ def refusal_of(language: str, options: Mapping[str, Any]) -> Refused | None:
         known = ", ".join(sorted(protocol.LANGUAGES))
         return Refused(f"{protocol.UNKNOWN_LANGUAGE}'{language[:40]}' (known: {known})")
     if options and _is_deeper(options, _DEEPEST_OPTIONS):
-        detail = f"the options are nested more than {_DEEPEST_OPTIONS} deep"
+        detail = f"the options are nested more than {_DEEPEST_OPTIONS} levels deep"
         return Refused(protocol.MALFORMED_REQUEST, detail)
     return None
 

@@ -592,7 +592,7 @@ class Supervisor:
             MalformedRequest, InputTooLarge, Overloaded, Killed, ChildDied, Closed: see jefe/errors.py.
         """
         if not isinstance(name, str) or not name:
-            raise MalformedRequest(advice="the name of a script is a text that is not empty")
+            raise MalformedRequest(advice="the name of a script must be a non-empty string")
         _check_limit("max_time", max_time)
         _check_limit("max_mem", max_mem, is_whole=True)
         _check_limit("max_mem_percent", max_mem_percent, most=1)
@@ -753,7 +753,7 @@ class Supervisor:
     def _checked(self, source: str, language: str, options: Mapping[str, Any] | None) -> dict[str, Any]:
         """The options, decoded. Raises MalformedRequest or InputTooLarge for what a child would refuse."""
         if not isinstance(source, str) or not source:
-            raise MalformedRequest(advice="a source is a text that is not empty")
+            raise MalformedRequest(advice="a source must be a non-empty string")
         if not isinstance(language, str) or not language:
             raise MalformedRequest(advice="a language is the name of an engine, such as hexput")
         size = self.settings.max_input_size

@@ -105,7 +105,7 @@ def decode(line: bytes, number: int) -> Any:
         text = line.decode("utf-8", "replace").strip()
         if text.startswith(EXCEPTION):
             raise _error(EVALUATION_ERROR, text.removeprefix(EXCEPTION)) from None
-        raise ConnectionLost("what the server answers is not JSON") from None
+        raise ConnectionLost("the server's answer is not JSON") from None
     if not isinstance(answer, dict) or answer.get("id") != number:
         _raise_error(answer)
         return answer
@@ -139,7 +139,7 @@ def _error(kind: str, message: str, details: Mapping[str, Any] | None = None) ->
 def object_in(answer: object) -> dict[str, Any]:
     """The answer, if it is an object. Raises ConnectionLost if not."""
     if not isinstance(answer, dict):
-        raise ConnectionLost("what the server answers is no object")
+        raise ConnectionLost("the server's answer is not an object")
     return answer
 
 
@@ -147,7 +147,7 @@ def member_of(answer: object, name: str, kind: type[T]) -> T:
     """A member of an answer. Raises ConnectionLost if it is missing, or of another type."""
     value = object_in(answer).get(name)
     if not isinstance(value, kind):
-        raise ConnectionLost(f"what the server answers has no {name}")
+        raise ConnectionLost(f"the server's answer has no valid member {name}")
     return value
 
 
@@ -156,7 +156,7 @@ def first(lines: list[bytes | Oversized]) -> bytes | None:
     if not lines:
         return None
     if isinstance(lines[0], Oversized):
-        raise ConnectionLost(f"the server answers more than {LARGEST} bytes")
+        raise ConnectionLost(f"the server's answer is longer than {LARGEST} bytes")
     return lines[0]
 
 

@@ -318,7 +318,9 @@ class SqliteStore:
     def _open(self, create: bool) -> sqlite3.Connection:
         if sqlite3.sqlite_version_info < _OLDEST:
             needed = ".".join(map(str, _OLDEST))
-            raise StoreFailure(f"this Python has SQLite {sqlite3.sqlite_version}, and {needed} is needed")
+            raise StoreFailure(
+                f"this Python has SQLite {sqlite3.sqlite_version}, but needs {needed} or newer"
+            )
         self._is_another = True
         try:
             self._file = _identity(self._path)
@@ -394,7 +396,7 @@ class SqliteStore:
         (tables,) = connection.execute("SELECT count(*) FROM sqlite_schema").fetchone()
         if mark == _MINE and version > SCHEMA:
             raise StoreFailure(
-                f"{self.place} was written by a later version of jefe (form {version}, and this one knows "
+                f"{self.place} was written by a later version of jefe (schema {version}; this one knows "
                 f"{SCHEMA}): use that one, or another file"
             )
         if mark == _MINE and version == SCHEMA:
@@ -469,8 +471,8 @@ def _sentence(error: sqlite3.Error, place: str) -> str:
 _SENTENCES: Final = {
     "SQLITE_NOTADB": "{place} is not a database: name another file in JEFE_STORE",
     "SQLITE_CORRUPT": "{place} is damaged ({error}): put a backup in its place",
-    "SQLITE_FULL": "no room is left for {place}: make some, or remove scripts",
-    "SQLITE_IOERR_WRITE": "no room is left for {place}, or its disk fails: make some, or remove scripts",
+    "SQLITE_FULL": "no space is left for {place}: free some, or remove scripts",
+    "SQLITE_IOERR_WRITE": "no space is left for {place}, or its disk fails: free some, or remove scripts",
     "SQLITE_IOERR": "the disk of {place} fails ({error})",
     "SQLITE_READONLY": "{place} cannot be written: the user of jefe must be able to write the file and its "
     "folder",

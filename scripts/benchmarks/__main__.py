@@ -68,7 +68,7 @@ def main() -> None:
         or any(name == wanted or name.startswith(wanted + "/") for wanted in arguments.names)
     ]
     if not chosen:
-        parser.error(f"no benchmark has that name; there are {', '.join(BENCHMARKS)}")
+        parser.error(f"no benchmark has that name; known: {', '.join(BENCHMARKS)}")
     if arguments.list:
         print("\n".join(chosen))
         return

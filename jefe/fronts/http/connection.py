@@ -48,8 +48,8 @@ _IDLE, _HEAD, _BODY = range(3)
 """What the client has to send next: a request, the rest of its head, or the rest of its body."""
 
 _LATE: Final = {
-    _HEAD: "the head of a request did not come in time (JEFE_HTTP_HEAD_TIMEOUT)",
-    _BODY: "the body of a request did not come in time (JEFE_HTTP_BODY_TIMEOUT)",
+    _HEAD: "the head of a request did not arrive in time (JEFE_HTTP_HEAD_TIMEOUT)",
+    _BODY: "the body of a request did not arrive in time (JEFE_HTTP_BODY_TIMEOUT)",
 }
 _COMPLAINTS: Final = 20
 """The most failures of one client that are logged one by one."""
@@ -284,7 +284,7 @@ class Connection:
             with trio.move_on_after(self._own.idle_timeout) as patience:
                 await self._flow.until(condition)
             if patience.cancelled_caught and not self._working:
-                _log.info("client.idle", peer=self._peer, why="it does not take its answers")
+                _log.info("client.idle", peer=self._peer, why="it does not read its answers")
                 self._out.break_off()
                 self._flow.break_off()
 
@@ -347,7 +347,7 @@ class Connection:
         if path[:1] != b"/" or b"#" in path:
             told = self._without_authority(request)
             if told is None:
-                exchange.deny(400, "the target of the request is no path")
+                exchange.deny(400, "the target of the request is not a path")
                 return
             path = told
         target = self._shared.table.read(path)
@@ -467,7 +467,7 @@ class Connection:
             or not request.wants_upgrade
             or request.headers.get(b"upgrade", b"").lower() != b"websocket"
         ):
-            sentence = "this is for WebSockets: connect to it with one"
+            sentence = "this path is for WebSockets: connect with a WebSocket client"
             exchange.deny(426, sentence, _WEBSOCKET)
             return
         lines = [b"%b: %b\r\n" % field for field in request.headers.items()]
@@ -482,7 +482,7 @@ class Connection:
         request = exchange.request
         place = target.place
         if place is None:
-            exchange.deny(404, "there is no such path; /openapi.json tells which there are")
+            exchange.deny(404, "there is no such path; /openapi.json lists all paths")
             return
         served = place.routes.get(request.method)
         if served is None:
@@ -550,7 +550,7 @@ class Connection:
             )
             return msgspec.convert(told, served.query, strict=False)
         except (ValueError, RecursionError) as error:
-            exchange.deny(422, f"the query: {protocol.explain(error)}")
+            exchange.deny(422, f"the query is not valid: {protocol.explain(error)}")
             return None
 
     # ----------------------------------------------------------------------------------------- answers

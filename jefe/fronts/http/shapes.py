@@ -19,7 +19,7 @@ Options = Annotated[dict[str, Any], Meta(description="The language's own options
 Sandbox = Annotated[
     Raw,
     Meta(
-        description="The variables given to the script, or handed back by it.",
+        description="The variables given to the script, or returned by it.",
         extra_json_schema={"type": "object"},
     ),
 ]

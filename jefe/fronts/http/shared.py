@@ -84,7 +84,7 @@ def _tell_openapi(exchange: Exchange, asked: None) -> None:
 
 
 _OPENAPI: Final = Route(
-    "GET", "/openapi.json", _tell_openapi, "Tell what there is to ask, in OpenAPI 3.1.", answer=None
+    "GET", "/openapi.json", _tell_openapi, "Return this description, in OpenAPI 3.1.", answer=None
 )
 ALL_ROUTES: Final = (*ROUTES, _OPENAPI)
 DOCUMENT: Final = document_of(ALL_ROUTES)

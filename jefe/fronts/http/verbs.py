@@ -45,7 +45,7 @@ def run_script(exchange: Exchange, asked: shapes.RunScript) -> None:
 
 
 def parse(exchange: Exchange, asked: shapes.ParseSource) -> None:
-    """Tell the syntax tree of a source."""
+    """Return the syntax tree of a source."""
     request = protocol.Parse(script=asked.script, language=asked.language, options=asked.options)
     exchange.job = exchange.supervisor.submit_parse(exchange.client, request, exchange.answer)
 
@@ -55,7 +55,7 @@ def put_script(exchange: Exchange, asked: shapes.PutScript) -> None:
     matches, none_matches = _condition(exchange, b"if-match"), _condition(exchange, b"if-none-match")
     is_known = exchange.supervisor.knows(exchange.name, exchange.client.namespace)
     if none_matches not in (None, _ANY):
-        exchange.deny(400, "If-None-Match takes * here: only if nobody has the name")
+        exchange.deny(400, "If-None-Match must be * here: it registers a free name")
         return
     if matches is not None and none_matches is not None:
         exchange.deny(400, "If-Match and If-None-Match contradict each other; send one")
@@ -64,7 +64,7 @@ def put_script(exchange: Exchange, asked: shapes.PutScript) -> None:
         exchange.deny(400, _WANTS_ONE)
         return
     if matches == _ANY and not is_known:
-        exchange.refuse(Refused(protocol.VERSION_CHANGED, "nobody has that name"))
+        exchange.refuse(Refused(protocol.VERSION_CHANGED, "no script has that name"))
         return
     settings = exchange.supervisor.settings
     max_time, max_mem = None, None

@@ -266,7 +266,7 @@ class Wire:
                 end = len(buffer)
         if self._begun + end - start > self._max_head:
             return self._fail(
-                431, f"the head of a request may have {self._max_head} bytes (JEFE_HTTP_MAX_HEAD)"
+                431, f"the head of a request may have at most {self._max_head} bytes (JEFE_HTTP_MAX_HEAD)"
             )
         is_first = not self._begun
         self._begun += end - start
@@ -309,14 +309,14 @@ class Wire:
         request.is_last = request.is_old or not parser.should_keep_alive()
         if self._is_chunked:
             if request.is_old or headers[b"transfer-encoding"].strip().lower() != b"chunked":
-                return self._fail(501, "of all transfer encodings this server knows chunked alone")
+                return self._fail(501, "the only transfer encoding that this server knows is chunked")
         else:
             length = headers.get(b"content-length")
             self._body_left = 0 if length is None else int(length)
             if self._body_left > self._max_body:
                 return self._too_large()
         if b"expect" in headers and headers[b"expect"].lower() != b"100-continue":
-            return self._fail(417, "the one expectation that this server knows is 100-continue")
+            return self._fail(417, "the only expectation that this server knows is 100-continue")
         if parser.should_upgrade():
             if self._is_chunked or self._body_left:
                 return self._fail(400, "a request for an upgrade has no body")
@@ -353,7 +353,7 @@ class Wire:
             return self._complete(request)
         if self._unheld > self._max_head:
             return self._fail(
-                431, f"chunks may have {self._max_head} bytes beside their data (JEFE_HTTP_MAX_HEAD)"
+                431, f"chunks may have at most {self._max_head} bytes beside their data (JEFE_HTTP_MAX_HEAD)"
             )
         return None
 
@@ -364,9 +364,9 @@ class Wire:
         except httptools.HttpParserUpgrade:
             pass  # all bytes were fed; whether there is an upgrade is decided later
         except httptools.HttpParserInvalidMethodError:
-            return self._fail(405, "this is no method of HTTP that this server knows")
+            return self._fail(405, "this server does not know that method")
         except httptools.HttpParserError as error:
-            return self._fail(400, f"this is not HTTP/1.1 as it should be: {error}")
+            return self._fail(400, f"this is not valid HTTP/1.1: {error}")
         if self._failure is not None:
             self.is_over = True
         return self._failure
@@ -386,7 +386,7 @@ class Wire:
         return request
 
     def _too_large(self) -> Failure:
-        return self._fail(413, f"a body may have {self._max_body} bytes (JEFE_MAX_INPUT_SIZE)")
+        return self._fail(413, f"a body may have at most {self._max_body} bytes (JEFE_MAX_INPUT_SIZE)")
 
     def _fail(self, status: int, sentence: str) -> Failure:
         self.is_over = True
