@@ -176,7 +176,7 @@ def takes_functions(command: Command) -> Command:
         "functions_file",
         metavar="FILE.py",
         help="Give the script the public functions of a Python file of yours, plain or async. The file runs "
-        "outside of the sandbox, with all your rights.",
+        "outside of the confinement, with all your rights.",
     )(command)
     return click.option(
         "--function",
@@ -488,8 +488,8 @@ def events(names: tuple[str, ...], markdown: bool) -> int:
 def doctor(json: bool) -> int:
     """Try, from inside a child, what protects this machine.
 
-    It prints each layer of the sandbox, and what came of attempts against it. The status is 0 if every layer
-    holds and everything that was tried was refused, and 1 if not.
+    It prints each layer of the confinement, and the results of attempts against it. The status is 0 if every
+    layer holds and every attempt was refused, and 1 if not.
     """
     from jefe.command.doctor import run_doctor
 

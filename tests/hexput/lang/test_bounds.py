@@ -1,4 +1,4 @@
-"""What would hold Python's compiler up for minutes is refused before it is asked, and nothing else is."""
+"""Scripts that would take Python's compiler minutes are refused beforehand, and no others are."""
 
 from __future__ import annotations
 

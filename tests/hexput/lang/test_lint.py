@@ -1,4 +1,4 @@
-"""What is suspicious about programs: each kind of finding with its place, and what is left alone."""
+"""Warnings about programs: each kind of finding with its place, and programs without findings."""
 
 from __future__ import annotations
 

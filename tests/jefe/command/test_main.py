@@ -1,4 +1,4 @@
-"""What the command does before a child is asked: reading, refusing, showing places, ending, logging."""
+"""The command without a child: reading input, refusing it, showing places, ending, logging."""
 
 import io
 import os

@@ -1,4 +1,4 @@
-"""The store in a file: processes that share it, that are killed, that find something else in its place."""
+"""The store in a file: processes share it, are killed, or find another file in its place."""
 
 import os
 import shutil

@@ -1,4 +1,4 @@
-"""The HTTP server as its clients see it, over memory, with children that are no processes."""
+"""The HTTP server as its clients see it, over memory, with fake children."""
 
 from contextlib import suppress
 
