@@ -54,7 +54,7 @@ async def test_what_is_no_script_is_a_sentence_and_the_rest_is_loaded(family, fo
         "wrong.hx": "Error parsing AST: what is this? at line 1, column 2",
         "large.hx": "input too large; send less, or raise JEFE_MAX_INPUT_SIZE",
         "binary.hx": "it is not UTF-8 text: its byte 3 is invalid",
-        "notes.md": "its suffix belongs to no language; known: .hx",
+        "notes.md": "its suffix belongs to no language; known: .hx, .wat",
         "twice.hx": "another file has the script name 'twice', too",
         "twice.HX": "another file has the script name 'twice', too",
         "gone.hx": "no such file or directory",

@@ -123,7 +123,7 @@ async def test_names_are_listed_by_page(server):
     wrong = await client.ask(request("GET", "/v1/scripts?limit=none", None, BEARER))
     assert (wrong.status, wrong.json["detail"]) == (
         422,
-        "the query: Expected `int`, got `str` - at `$.limit`",
+        "the query is not valid: Expected `int`, got `str` - at `$.limit`",
     )
 
 
