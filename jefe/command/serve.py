@@ -129,7 +129,7 @@ def _help() -> str:
     FRONT is {fronts}; without one, all are started. Each
     prints where it listens, on standard error.
 
-    Every setting is an option, and an option counts more than its variable: {option_of(place)} is
+    Every setting is also an option, which overrides the variable: {option_of(place)} is
     {place}. See 'jefe settings'.
     """
 
