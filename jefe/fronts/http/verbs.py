@@ -1,4 +1,4 @@
-"""What each route does: thin translations of what a supervisor can be asked."""
+"""The functions that carry out each route: thin translations of the supervisor's requests."""
 
 from bisect import bisect_right
 from functools import partial
@@ -43,17 +43,17 @@ def run_script(exchange: Exchange, asked: shapes.RunScript) -> None:
 
 
 def parse(exchange: Exchange, asked: shapes.ParseSource) -> None:
-    """Tell the syntax tree of a source."""
+    """Return the syntax tree of a source."""
     request = protocol.Parse(script=asked.script, language=asked.language, options=asked.options)
     exchange.job = exchange.supervisor.submit_parse(exchange.client, request, exchange.answer)
 
 
 def put_script(exchange: Exchange, asked: shapes.PutScript) -> None:
-    """Keep a source under a name: whatever is there, only if nothing is, or only in place of one version."""
+    """Keep a source under a name. Conditions: only if the name is free, or only in place of one version."""
     matches, none_matches = _condition(exchange, b"if-match"), _condition(exchange, b"if-none-match")
     is_known = exchange.supervisor.knows(exchange.name, exchange.client.namespace)
     if none_matches not in (None, ANY):
-        exchange.deny(400, "If-None-Match takes * here: only if nobody has the name")
+        exchange.deny(400, "If-None-Match must be * here: it registers a free name")
         return
     if matches is not None and none_matches is not None:
         exchange.deny(400, "If-Match and If-None-Match contradict each other; send one")
@@ -93,7 +93,7 @@ def _has_put(exchange: Exchange, is_registering: bool, is_new: bool, answer: Ans
 
 
 def get_script(exchange: Exchange, asked: None) -> None:
-    """Tell the script of a name: its source, its version, what it was compiled with, and its figures."""
+    """Answer with the script of a name: its source, version, options and limits, and its figures."""
     exchange.supervisor.submit_source(exchange.client, exchange.name, partial(_has_source, exchange))
 
 
@@ -110,7 +110,7 @@ def _has_source(exchange: Exchange, answer: Answer) -> None:
     limits = answer.limits
     try:
         figures = exchange.supervisor.stats(exchange.name, exchange.client.namespace)
-    except NoSuchScript:  # it was removed a moment ago
+    except NoSuchScript:  # it has just been removed
         figures = {}
     script = {
         "name": exchange.name,
@@ -129,7 +129,7 @@ def _has_source(exchange: Exchange, answer: Answer) -> None:
 
 
 def delete_script(exchange: Exchange, asked: None) -> None:
-    """Remove the script of a name; with a condition, only that version."""
+    """Remove the script of a name; with a condition, only one version of it."""
     matches = _condition(exchange, b"if-match")
     if matches == "":
         exchange.deny(400, _WANTS_ONE)
@@ -138,7 +138,7 @@ def delete_script(exchange: Exchange, asked: None) -> None:
 
 
 def list_scripts(exchange: Exchange, asked: shapes.PageQuery) -> None:
-    """Tell the names of the scripts, a page of them."""
+    """Answer with a page of the names of scripts."""
     names = exchange.supervisor.script_names(exchange.client.namespace)
     start = bisect_right(names, asked.after)
     page = names[start : start + asked.limit]
@@ -149,7 +149,7 @@ def list_scripts(exchange: Exchange, asked: shapes.PageQuery) -> None:
 
 
 def stats(exchange: Exchange, asked: shapes.StatsQuery) -> None:
-    """Tell figures: of a script that the client sees, or, to the operator, of everything."""
+    """Answer with figures: of a script that the client sees, or, for the operator, of everything."""
     namespace = exchange.client.namespace
     if not asked.script and namespace is not OPERATOR:
         exchange.refuse(Refused(NOT_THE_OPERATOR))
@@ -163,12 +163,12 @@ def stats(exchange: Exchange, asked: shapes.StatsQuery) -> None:
 
 
 def health(exchange: Exchange, asked: None) -> None:
-    """Tell that the process answers."""
+    """Answer that the process is alive."""
     exchange.say(_OK)
 
 
 def ready(exchange: Exchange, asked: None) -> None:
-    """Tell whether scripts can be run now."""
+    """Answer whether scripts can be run now."""
     supervisor = exchange.supervisor
     if not supervisor.is_ready:
         exchange.refuse(Refused(NO_CHILD, "no child has answered lately; the log says why"))
@@ -184,7 +184,7 @@ def _etag(version: str) -> bytes:
 
 
 def _condition(exchange: Exchange, name: bytes) -> str | None:
-    """The one version that a condition names, `*` for any; empty if it is not one, None if there is none."""
+    """The version in a condition, `*` for any; empty if it is not one version, None without a condition."""
     text = exchange.request.headers.get(name)
     if text is None:
         return None

@@ -1,20 +1,19 @@
-"""One connection of HTTP/1.1 as bytes: bytes in, requests out; answers in, bytes out. No I/O.
+"""One HTTP/1.1 connection as bytes: bytes in, requests out; answers in, bytes out. No I/O.
 
-Source: RFC 9110 and RFC 9112. httptools (llhttp, in its strict mode) reads heads and chunks; what it lets
-pass and we do not, is refused here. Guarantees:
+Source: RFC 9110 and RFC 9112. httptools (llhttp, in its strict mode) parses heads and chunks; some messages
+that it accepts are refused here. Guarantees:
 
 - The same bytes give the same requests, however they are cut.
-- No byte is given to the parser that belongs to a later request than the one that is being read: a head is
-  fed as far as its empty line, a body as far as its end, chunks as far as their sizes say, and trailers as
-  far as their empty line. So a request is handled when its turn comes, and what stands behind an upgrade is
-  untouched.
-- What is done in one go is bounded: few bytes in many chunks are read a stretch at a time (`has_unread`).
-- What is held is bounded: a head by `max_head` bytes, with the empty lines before it; a body by `max_body`;
-  what stands between the data of chunks, trailers included, by `max_head`.
-- After a failure, and after a request that is to be the last one, nothing more is read.
+- The parser never gets a byte of a later request than the present one: a head is fed up to its empty line, a
+  body up to its end, chunks as far as their sizes say, and trailers up to their empty line. So a request is
+  handled in its turn, and the bytes behind an upgrade are untouched.
+- The work of one go is bounded: many small chunks are read a stretch at a time (`has_unread`).
+- Memory is bounded: a head by `max_head` bytes, including the empty lines before it; a body by `max_body`;
+  everything between the data of chunks, including trailers, by `max_head`.
+- After a failure, and after a request that is the last one, nothing more is read.
 
 Two parties that read the same bytes differently can be played off against each other (request smuggling). So
-whatever has two readings is refused: tests/jefe/fronts/http/test_smuggling.py has the list.
+ambiguous messages are refused: tests/jefe/fronts/http/test_smuggling.py has the list.
 """
 
 import re
@@ -24,7 +23,7 @@ from typing import Any, Final
 import httptools
 
 _BLANK: Final = b"\r\n\r\n"
-"""The end of a head, and of a chunked body; the parser takes no other."""
+"""The end of a head, and of a chunked body; the parser accepts no other."""
 
 _SIZE_LINE: Final = re.compile(rb"([0-9A-Fa-f]+)(?:;[^\r\n]*)?\r\n")
 """The line before the data of a chunk, which ends where the parser takes it to end."""
@@ -49,13 +48,13 @@ _SINGLE: Final = frozenset(
         b"transfer-encoding",
     }
 )
-"""Fields that a request may have once only."""
+"""Fields that may occur only once in a request."""
 
 _TLS: Final = 0x16
-"""The first byte that a client of TLS sends."""
+"""The first byte that a TLS client sends."""
 
 CONTINUE: Final = b"HTTP/1.1 100 Continue\r\n\r\n"
-"""What tells a client to send the body that it holds back."""
+"""Lets the client send the body that it holds back."""
 
 PHRASES: Final[Mapping[int, str]] = {
     200: "OK",
@@ -88,7 +87,7 @@ PHRASES: Final[Mapping[int, str]] = {
 
 JSON: Final = b"application/json"
 PROBLEM: Final = b"application/problem+json"
-"""What bodies are."""
+"""The media types of bodies."""
 
 _STARTS: Final = {
     (
@@ -102,7 +101,7 @@ _STARTS: Final = {
 
 
 class Failure:
-    """Bytes that are no request that can be answered; the connection ends with the answer that says so.
+    """Bytes that are not a request which can be answered. The connection ends with an answer that says why.
 
     Attributes:
         status: of the answer.
@@ -120,19 +119,19 @@ class Failure:
 
 
 class Request:
-    """A request; it is given out when its head is there, and once more when it is complete.
+    """A request. It is returned when its head has arrived, and again when it is complete.
 
     Attributes:
         method: as it was sent.
         target: as it was sent.
-        headers: by name in lower case; those of one name are one, with commas.
-        body: all of it, if the request is complete.
-        gathered: what has come of a body that comes in several pieces.
-        is_complete: whether the body is there; at once, if there is none.
-        is_last: whether the client wants no answer but this one.
-        wants_upgrade: whether the client would rather speak another protocol.
+        headers: by name in lower case; the values of repeated fields are joined with commas.
+        body: the whole body, if the request is complete.
+        gathered: the pieces of a body that have arrived so far.
+        is_complete: whether the body has arrived; true at once if there is none.
+        is_last: whether the client wants no further answer on this connection.
+        wants_upgrade: whether the client asks for another protocol.
         is_old: whether it is HTTP/1.0.
-        size: in bytes, what is held of it.
+        size: the bytes that are held for it.
     """
 
     __slots__ = (
@@ -162,16 +161,16 @@ class Request:
 
     @property
     def awaits_word(self) -> bool:
-        """Whether the client holds its body back until it is told to go on."""
+        """Whether the client holds the body back until it gets an interim answer."""
         return b"expect" in self.headers and not self.is_complete and not self.is_old
 
 
 class Wire:
-    """The bytes of one connection.
+    """Parses the bytes of one connection.
 
     Args:
-        max_head: how large a head may be, in bytes.
-        max_body: how large a body may be, in bytes.
+        max_head: the most bytes of a head.
+        max_body: the most bytes of a body.
     """
 
     __slots__ = (
@@ -203,13 +202,13 @@ class Wire:
         self._parser: Any = httptools.HttpRequestParser(self)
         self._buffer = b""
         self._at = 0
-        """How much of the buffer has been fed."""
+        """The number of bytes of the buffer that have been fed to the parser."""
         self._tail = b""
-        """The last bytes that were fed of a head or of trailers: their end may stand across."""
+        """The last bytes fed of a head or of trailers: the end of these may begin there."""
         self._begun = 0
-        """How many bytes of the head have been fed."""
+        """The number of bytes fed of the head."""
         self._unheld = 0
-        """How many bytes of chunks have come since the last of their data."""
+        """The number of bytes of chunks since the last of their data."""
         self._target = b""
         self._headers: dict[bytes, bytes] = {}
         self._request: Request | None = None
@@ -228,7 +227,7 @@ class Wire:
         """Whether nothing more is read."""
 
     def close(self) -> None:
-        """Let go of the parser, which would keep this alive, and of what is held: the connection may last on
+        """Release the parser, which would keep this object alive, and the bytes held: the connection may last
         until its answer has arrived.
         """
         self.is_over = True
@@ -243,7 +242,7 @@ class Wire:
     # ---------------------------------------------------------------------------------------- requests
 
     def receive(self, data: bytes) -> None:
-        """Take bytes; nothing more is held of them when nothing more is read."""
+        """Take bytes; if nothing more is read, they are dropped."""
         if self.is_over:
             return
         self._buffer = self._buffer[self._at :] + data if self._at < len(self._buffer) else data
@@ -251,29 +250,29 @@ class Wire:
 
     @property
     def held(self) -> int:
-        """How many bytes are held of what has not been given out complete."""
+        """The bytes held of requests that have not been returned complete."""
         held = len(self._buffer) - self._at + self._begun
         return held if self._request is None else held + self._request.size
 
     @property
     def is_idle(self) -> bool:
-        """Whether nothing has come of a further request."""
+        """Whether no part of a further request has arrived."""
         return self._request is None and not self._begun and self._at == len(self._buffer)
 
     @property
     def has_head(self) -> bool:
-        """Whether the head of a request has come, and not all of its body."""
+        """Whether the head of a request has arrived, but not all of its body."""
         return self._request is not None
 
     def rest(self) -> bytes:
-        """What has come behind the last request; nothing more is read here."""
+        """The bytes behind the last request; nothing more is read here."""
         self.is_over = True
         return self._buffer[self._at :]
 
     def next_event(self) -> Request | Failure | None:
-        """The next request, when its head is there and when it is complete; or why there will be none; None
-        if more bytes are needed, or if that is enough for one go (`has_unread`). Nothing is held of the bytes
-        that came, but for an unfinished request.
+        """The next request, when its head has arrived and again when it is complete; or the failure that ends
+        the input. None if more bytes are needed, or if that is enough for one go (`has_unread`). Only the
+        bytes of an unfinished request are held.
         """
         while not self.is_over and self._at < len(self._buffer):
             request = self._request
@@ -306,7 +305,7 @@ class Wire:
                 end = len(buffer)
         if self._begun + end - start > self._max_head:
             return self._fail(
-                431, f"the head of a request may have {self._max_head} bytes (JEFE_HTTP_MAX_HEAD)"
+                431, f"the head of a request may have at most {self._max_head} bytes (JEFE_HTTP_MAX_HEAD)"
             )
         is_first = not self._begun
         self._begun += end - start
@@ -319,13 +318,13 @@ class Wire:
         if not self._has_head:
             self._tail = (self._tail + head)[-3:]
             return None
-        # The parser writes a text to tell the version, which costs more than all else that it is asked.
+        # The parser makes a string to tell the version, which costs more than anything else asked of it.
         line = head.find(b"\r\n")
         is_usual = is_first and head[line - 9 : line] == b" HTTP/1.1"
         return self._accept_head("1.1" if is_usual else self._parser.get_http_version())
 
     def _end_across(self, buffer: bytes, start: int) -> int:
-        """The end of a head or of chunks, of which something has been fed already."""
+        """The end of a head or of chunks that have been fed in part."""
         found = (self._tail + buffer[start : start + 3]).find(_BLANK)
         if found >= 0:
             return start + found + 4 - len(self._tail)
@@ -333,7 +332,7 @@ class Wire:
         return end if end >= 4 else len(buffer)
 
     def _accept_head(self, version: str) -> Request | Failure:
-        """A head has come: look at what the parser does not look at."""
+        """Check a complete head for what the parser does not check."""
         parser, headers = self._parser, self._headers
         request = Request(self._target, headers)
         self._target = self._tail = b""
@@ -349,14 +348,14 @@ class Wire:
         request.is_last = request.is_old or not parser.should_keep_alive()
         if self._is_chunked:
             if request.is_old or headers[b"transfer-encoding"].strip().lower() != b"chunked":
-                return self._fail(501, "of all transfer encodings this server knows chunked alone")
+                return self._fail(501, "the only transfer encoding that this server knows is chunked")
         else:
             length = headers.get(b"content-length")
             self._body_left = 0 if length is None else int(length)
             if self._body_left > self._max_body:
                 return self._too_large()
         if b"expect" in headers and headers[b"expect"].lower() != b"100-continue":
-            return self._fail(417, "the one expectation that this server knows is 100-continue")
+            return self._fail(417, "the only expectation that this server knows is 100-continue")
         if parser.should_upgrade():
             if self._is_chunked or self._body_left:
                 return self._fail(400, "a request for an upgrade has no body")
@@ -390,7 +389,7 @@ class Wire:
             return self._too_large()
         if what == _LONG:
             return self._fail(
-                431, f"chunks may have {self._max_head} bytes beside their data (JEFE_HTTP_MAX_HEAD)"
+                431, f"chunks may have at most {self._max_head} bytes beside their data (JEFE_HTTP_MAX_HEAD)"
             )
         if what == _ODD or request.is_complete != (what == _END):
             return self._fail(400, "the chunks of the body do not end where their sizes say")
@@ -440,11 +439,11 @@ class Wire:
         try:
             self._parser.feed_data(piece)
         except httptools.HttpParserUpgrade:
-            pass  # it has taken all of it; we say later whether there is an upgrade
+            pass  # all bytes were fed; whether there is an upgrade is decided later
         except httptools.HttpParserInvalidMethodError:
-            return self._fail(405, "this is no method of HTTP that this server knows")
+            return self._fail(405, "this server does not know that method")
         except httptools.HttpParserError as error:
-            return self._fail(400, f"this is not HTTP/1.1 as it should be: {error}")
+            return self._fail(400, f"this is not valid HTTP/1.1: {error}")
         if self._failure is not None:
             self.is_over = True
         return self._failure
@@ -465,7 +464,7 @@ class Wire:
         return request
 
     def _too_large(self) -> Failure:
-        return self._fail(413, f"a body may have {self._max_body} bytes (JEFE_MAX_INPUT_SIZE)")
+        return self._fail(413, f"a body may have at most {self._max_body} bytes (JEFE_MAX_INPUT_SIZE)")
 
     def _fail(self, status: int, sentence: str) -> Failure:
         self.is_over = True
@@ -474,11 +473,11 @@ class Wire:
     # ---------------------------------------------------------------------------------- for the parser
 
     def on_url(self, url: bytes) -> None:
-        """The target of a request, or a part of it."""
+        """Take the target of a request, or a part of it."""
         self._target = self._target + url if self._target else url
 
     def on_header(self, name: bytes, value: bytes) -> None:
-        """A field of a head; one of trailers is dropped."""
+        """Take a field of a head; one of trailers is dropped."""
         if self._request is not None:
             return
         name = name.lower()
@@ -491,12 +490,12 @@ class Wire:
             headers[name] += b", " + value
 
     def on_headers_complete(self) -> None:
-        """A head is complete."""
+        """Note that a head is complete."""
         self._has_head = True
         self._is_chunked = b"transfer-encoding" in self._headers
 
     def on_body(self, data: bytes) -> None:
-        """A piece of a body."""
+        """Take a piece of a body."""
         request = self._request
         assert request is not None
         request.size += len(data)
@@ -510,7 +509,7 @@ class Wire:
             request.gathered += data
 
     def on_message_complete(self) -> None:
-        """A request is complete."""
+        """Note that a request is complete."""
         if self._request is not None:
             self._request.is_complete = True
 
@@ -525,16 +524,16 @@ def encode(
     is_last: bool = False,
     is_bare: bool = False,
 ) -> bytes:
-    """An answer.
+    """An answer as bytes.
 
     Args:
         status: one of `PHRASES`.
-        body: all of it. How long it is, is always known, so there are no chunks.
-        kind: what the body is; empty for nothing.
-        date: of now, as HTTP writes it.
+        body: the whole body. Its size is always known, so chunks are never used.
+        kind: the media type of the body; empty for none.
+        date: the present time, as HTTP writes it.
         more: further fields, each with its end of line.
-        is_last: whether the connection ends behind it.
-        is_bare: whether the body is left out, as to HEAD.
+        is_last: whether the connection ends after it.
+        is_bare: whether to omit the body, as for HEAD.
     """
     if is_last:
         more += b"Connection: close\r\n"

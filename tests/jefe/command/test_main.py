@@ -1,4 +1,4 @@
-"""What the command does before a child is asked: reading, refusing, showing places, ending, logging."""
+"""The command without a child: reading input, refusing it, showing places, ending, logging."""
 
 import io
 import os
@@ -147,7 +147,7 @@ def test_a_source_is_read_without_its_byte_order_mark(tmp_path: Path) -> None:
 @pytest.mark.parametrize(
     ("content", "sentence"),
     [
-        (b"x = '\xff';", "is not UTF-8 text: its byte 6 belongs to no character"),
+        (b"x = '\xff';", "is not UTF-8 text: its byte 6 is invalid"),
         (b"x" * 101, "is larger than 100 bytes"),
     ],
 )

@@ -290,7 +290,7 @@ async def test_options_that_are_nested_too_deeply_are_refused_and_nobody_else_no
     boss.submit(boss.own, source, on_done=lambda run: refused.append(run.answer))
     boss.batch.flush()
     assert {(each.reason, each.detail) for each in refused} == {
-        (protocol.MALFORMED_REQUEST, "the options are nested more than 64 deep")
+        (protocol.MALFORMED_REQUEST, "the options are nested more than 64 levels deep")
     }
     assert len(refused) == 3
     assert boss.scripts() == []

@@ -1,4 +1,4 @@
-"""The store in a file: processes that share it, that are killed, that find something else in its place."""
+"""The store in a file: processes share it, are killed, or find another file in its place."""
 
 import os
 import shutil
@@ -102,7 +102,7 @@ def test_a_kill_at_any_moment_loses_nothing_that_was_acknowledged(file, times):
 
 def test_a_full_disk_is_a_sentence_and_costs_nothing_that_was_there(file):
     said, first, last, then = told_by("full", file, 400_000).splitlines()
-    assert said.startswith(f"no room is left for {file}")
+    assert said.startswith(f"no space is left for {file}")
     assert (first, last, then) == ("echo", "None", "Row")
 
 
@@ -152,7 +152,7 @@ async def test_a_store_of_a_later_version_is_left_alone(file):
     with sqlite3.connect(file) as connection:
         connection.execute("PRAGMA user_version = 7")
     connection.close()
-    assert "was written by a later version of jefe (form 7, and this one knows 1)" in await refused(file)
+    assert "was written by a later version of jefe (schema 7; this one knows 1)" in await refused(file)
 
 
 async def test_a_damaged_file_is_a_sentence(file):
@@ -320,7 +320,7 @@ async def test_one_write_that_fails_by_its_size_takes_no_other_with_it(store):
     answers = await store.write([write("b"), write("large", "x" * 200_000), write("c")])
     assert [type(answer) for answer in answers] == [Row, type(answers[1]), Row]
     assert answers[1].reason == protocol.STORE_UNAVAILABLE
-    assert "no room is left for" in answers[1].detail
+    assert "no space is left for" in answers[1].detail
 
 
 def test_where_the_store_of_a_user_is(monkeypatch, tmp_path):

@@ -1,4 +1,4 @@
-"""What every store promises, held against a model: a plain dictionary. SQLite runs on real files."""
+"""The promises of every store, compared with a model, a plain dictionary. SQLite uses real files."""
 
 from contextlib import AsyncExitStack, asynccontextmanager
 

@@ -1,4 +1,4 @@
-"""The HTTP server as its clients see it, over memory, with children that are no processes."""
+"""The HTTP server as its clients see it, over memory, with fake children."""
 
 from contextlib import suppress
 
@@ -129,7 +129,7 @@ async def test_names_are_listed_by_page(server):
     wrong = await client.ask(request("GET", "/v1/scripts?limit=none", None, BEARER))
     assert (wrong.status, wrong.json["detail"]) == (
         422,
-        "the query: Expected `int`, got `str` - at `$.limit`",
+        "the query is not valid: Expected `int`, got `str` - at `$.limit`",
     )
 
 
