@@ -182,6 +182,7 @@ RUN_BY = {
     "docs/reference/api.md": {"python"},  # tests/test_api_page.py
     "docs/reference/store.md": {"console"},  # here
     "docs/reference/language.md": {"console"},  # here
+    "docs/reference/webassembly.md": {"console", "python"},  # tests/integration/test_webassembly_page.py
     "CONTRIBUTING.md": {"sh"},  # whoever runs the tests
 }
 """What each page shows, and who runs it."""
