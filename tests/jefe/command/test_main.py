@@ -120,10 +120,12 @@ def test_a_sandbox_keeps_the_digits_of_its_numbers(tmp_path: Path) -> None:
     [
         ("[1]", (), "--sandbox must be a JSON object"),
         (
-            "basket.json",
+            "b.json",
             (),
-            "--sandbox must be a JSON object: JSON is malformed: invalid character (byte 0); "
-            "a file needs an @: --sandbox @basket.json",
+            (
+                "--sandbox must be a JSON object: JSON is malformed: invalid character (byte 0); "
+                "a file needs an @: --sandbox @b.json"
+            ),
         ),
         ("{", (), "--sandbox must be a JSON object"),
         ('{"a":' + "[" * 100_000, (), "--sandbox must be a JSON object"),
