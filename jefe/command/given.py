@@ -125,7 +125,12 @@ def read_sandbox(text: str | None, variables: tuple[str, ...], settings: Setting
     try:
         members = msgspec.json.decode(data, type=dict[str, msgspec.Raw])
     except (msgspec.DecodeError, UnicodeDecodeError, RecursionError) as error:
-        raise Misuse(f"--sandbox must be a JSON object: {error}") from None
+        hint = (
+            ""
+            if text is None or text.startswith(("@", "{", "["))
+            else f"; a file needs an @: --sandbox @{text}"
+        )
+        raise Misuse(f"--sandbox must be a JSON object: {error}{hint}") from None
     for variable in variables:
         name, equals, value = variable.partition("=")
         if not equals:

@@ -131,7 +131,7 @@ def _serve_pipe() -> int:
     name_process()
     if sys.stdin is not None and sys.stdin.isatty():
         say(
-            "jefe: reading requests from this terminal, one JSON object a line, until Ctrl-D; for example: "
+            "jefe: reading JSON objects from this terminal, until Ctrl-D; for example: "
             '{"cmd":"parse","script":"x = 2 + 2;"}'
         )
 
