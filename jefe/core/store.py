@@ -136,8 +136,8 @@ class Write(msgspec.Struct, frozen=True):
         line: the compile request as it is stored, one line of JSON; empty to remove the name.
         request: the same, decoded; None to remove the name.
         version: of the script; empty to remove the name.
-        expects: the version that the name must have; empty: the name must be free; `ANY`: it must not be free.
-        None: any.
+        expects: the version that the name must have; empty: the name must be free; `ANY`: it must have a
+            script. None: any.
     """
 
     namespace: str
