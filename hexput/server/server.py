@@ -361,9 +361,10 @@ class _Connection:
         transport = self.transport
         silent = now - transport.heard_at
         is_read = self.session is None or not self.session.flow.is_waiting
+        is_asked = self._pinged_at > transport.heard_at
         if transport.size and now - transport.moved_at >= 2 * pause:
             self.drop("it took nothing for two heartbeats")
-        elif is_read and silent >= 2 * pause:
+        elif is_read and is_asked and now - self._pinged_at >= pause:  # however late this task has come
             self.drop("it was silent for two heartbeats")
         elif not is_read and transport.has_peer_ended():
             self.drop("it has gone")

@@ -6,6 +6,7 @@ import shutil
 import socket
 import ssl
 import struct
+import time
 from contextlib import suppress
 
 import psutil
@@ -506,6 +507,13 @@ async def test_a_silent_client_is_asked_and_then_dropped_and_one_that_answers_st
         received = await rest_of(silent)
         assert b"\x89\x00" in received  # a ping
         assert (await polite.ask(id="a", **ADD, context={"a": 1, "b": 1}))["result"] == 2
+
+
+async def test_a_silent_client_is_asked_first_however_late_the_server_is():
+    async with serving(heartbeat=0.05) as server:
+        silent, _ = await server.raw()
+        time.sleep(0.15)  # noqa: ASYNC251 - nothing moves, as on a machine that is too busy
+        assert b"\x89\x00" in await rest_of(silent)
 
 
 async def test_a_client_that_does_not_read_loses_its_own_connection():
