@@ -33,10 +33,11 @@ from jefe.fronts.connections import Visit
 from jefe.fronts.flow import Flow
 from jefe.fronts.http.admission import Refusal, shown_token
 from jefe.fronts.http.exchange import OVERHEAD, Exchange
+from jefe.fronts.http.modules import is_module
 from jefe.fronts.http.routes import Place, Served, Target
 from jefe.fronts.http.shared import Shared
 from jefe.fronts.http.upgrades import Given
-from jefe.fronts.http.wire import CONTINUE, Failure, Request, Wire, encode
+from jefe.fronts.http.wire import CONTINUE, PROBLEM, Failure, Request, Wire, encode
 from jefe.fronts.listen import Stream
 from jefe.fronts.ordered import Ordered
 from jefe.fronts.shutdown import CANCELLED, SHUTTING_DOWN, Shutdown
@@ -349,9 +350,12 @@ class Connection:
                 return
             path = told
         target = self._shared.table.read(path)
-        if target.place is not None and target.place.is_public:
-            self._begin_public(exchange, target)
-            return
+        if target.place is not None:
+            if target.place.is_plain:
+                exchange.is_plain = PROBLEM not in request.headers.get(b"accept", b"")
+            if target.place.is_public:
+                self._begin_public(exchange, target)
+                return
         if (no := self._shared.admission.refusal(request.headers)) is not None:
             self._deny(exchange, no)
             return
@@ -519,7 +523,10 @@ class Connection:
             exchange.size += size
             self._flow.grew(size)
         asked = exchange.asked
-        if served.decoder is not None:
+        if served.raw is not None and is_module(request.headers):
+            asked = served.raw(request.body, asked)
+            request.body = b""
+        elif served.decoder is not None:
             try:
                 asked = protocol.decode_shape(served.decoder, request.body or b"{}")
             except msgspec.ValidationError as error:

@@ -74,6 +74,7 @@ PHRASES: Final[Mapping[int, str]] = {
 
 JSON: Final = b"application/json"
 PROBLEM: Final = b"application/problem+json"
+PLAIN: Final = b"text/plain; charset=utf-8"
 """What bodies are."""
 
 _STARTS: Final = {
@@ -83,7 +84,7 @@ _STARTS: Final = {
     ): b"HTTP/1.1 %d %b\r\n%bCache-Control: no-store\r\nX-Content-Type-Options: nosniff\r\nDate: "
     % (status, phrase.encode(), b"Content-Type: %b\r\n" % kind if kind else b"")
     for status, phrase in PHRASES.items()
-    for kind in (b"", JSON, PROBLEM)
+    for kind in (b"", JSON, PROBLEM, PLAIN)
 }
 
 
