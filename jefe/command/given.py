@@ -3,8 +3,9 @@
 import os
 import re
 import sys
+from collections.abc import Mapping
 from pathlib import Path
-from typing import NamedTuple, TypeVar
+from typing import Any, NamedTuple, TypeVar
 
 from jefe.command.fronts import FRONTS, all_rows
 from jefe.command.options import overlay
@@ -16,10 +17,17 @@ Kind = TypeVar("Kind", bound=BaseSettings)
 
 
 class Text(NamedTuple):
-    """A source and what it is called in messages."""
+    """A source and what it is called in messages.
+
+    Attributes:
+        name: the latter.
+        text: the source.
+        options: those that say how it stands there.
+    """
 
     name: str
     text: str
+    options: Mapping[str, Any] = {}
 
 
 def read_settings() -> Settings:
@@ -52,11 +60,12 @@ def with_store(settings: Settings) -> Settings:
 
 def read_text(file: str, settings: Settings) -> Text:
     """Read a source, `-` from standard input. Raises Misuse."""
+    from jefe.core.scripts import read_source
+
     name = "stdin" if file == "-" else file
     data = read_bytes(file, name, settings)
     try:
-        # A source with nothing in it is a script; the protocol, though, takes no empty one.
-        return Text(name, data.decode("utf-8-sig") or "\n")
+        return Text(name, *read_source(data, Path(file).suffix.lower()))
     except UnicodeDecodeError as error:
         raise Misuse(
             f"{name} is not UTF-8 text: its byte {error.start + 1} belongs to no character"

@@ -15,6 +15,7 @@ when it falls out of the memory for sources, or when its namespace ends. What an
 never replaced by something older (`Row.sequence`).
 """
 
+import binascii
 from collections import OrderedDict, deque
 from collections.abc import Callable, Mapping
 from typing import Any, Final
@@ -57,6 +58,25 @@ class Source(msgspec.Struct, frozen=True):
     language: str = "hexput"
     options: Mapping[str, Any] = {}
     limits: Limits | None = None
+
+
+_MODULE: Final = b"\0asm"
+"""What a WebAssembly module in its binary form begins with."""
+
+
+def read_source(data: bytes, suffix: str) -> tuple[str, dict[str, Any]]:
+    """The source in a file, and the options that say how it stands there: a binary module becomes base64.
+
+    Args:
+        data: what is in the file.
+        suffix: of its name, in lower case.
+
+    Raises UnicodeDecodeError if it is no text.
+    """
+    if data.startswith(_MODULE) or suffix == ".wasm":
+        return binascii.b2a_base64(data, newline=False).decode() or "\n", {"encoding": "base64"}
+    # A source with nothing in it is a script; the protocol, though, takes no empty one.
+    return data.decode("utf-8-sig") or "\n", {}
 
 
 def refusal_of(language: str, options: Mapping[str, Any]) -> Refused | None:
