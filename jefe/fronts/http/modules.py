@@ -166,7 +166,7 @@ def _base64(exchange: Exchange, text: str) -> str | None:
 def _has_run(exchange: Exchange, name: str, run: Run) -> None:
     answer = run.answer
     if type(answer) is Finished:
-        exchange.say(answer.result or b"null")
+        exchange.say((answer.result or b"null") + b"\n")
     elif type(answer) is Threw:
         exchange.refuse(Refused(_sentence(answer), type=answer.type))
     else:

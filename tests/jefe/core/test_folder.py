@@ -54,7 +54,7 @@ async def test_what_is_no_script_is_a_sentence_and_the_rest_is_loaded(family, fo
         "wrong.hx": "Error parsing AST: what is this? at line 1, column 2",
         "large.hx": "input too large; send less, or raise JEFE_MAX_INPUT_SIZE",
         "binary.hx": "it is not UTF-8 text: its byte 3 belongs to no character",
-        "notes.md": "its suffix is that of no language; there are .hx",
+        "notes.md": "its suffix is that of no language; there are .hx, .wasm, .wat",
         "twice.hx": "another file is the script 'twice', too",
         "twice.HX": "another file is the script 'twice', too",
         "gone.hx": "no such file or directory",

@@ -1,5 +1,7 @@
 """Modules by name: what a program is linked to, what is refused, and that nothing waits in a circle."""
 
+import os
+import signal
 from importlib.util import find_spec
 
 import pytest
@@ -7,9 +9,9 @@ import trio
 
 from child import protocol
 from jefe import JefeError, NameTaken, ScriptSyntaxError, Settings, Source, open_supervisor
-from jefe.core.answers import Refused, Stored
+from jefe.core.answers import Accepted, Refused, Stored
 from jefe.core.linking import MOST, Link, must_link
-from jefe.core.namespaces import OPERATOR
+from jefe.core.namespaces import OPERATOR, PUBLIC
 from jefe.core.spawn import can_fork
 
 
@@ -238,3 +240,77 @@ async def test_a_cancelled_run_that_waits_for_a_module_is_forgotten():
         assert await value(boss, above("a")) == 2
         assert boss.stats()["queued"] == 0
         assert boss.stats()["runs"] == 1
+
+
+@real
+async def test_a_script_runs_a_module_that_is_kept_by_its_name():
+    async with open_supervisor(Settings(max_procs=1)) as boss:
+        await keep(boss, "low", ONE % 1)
+        outcome = await boss.run(Source('return low({function_name: "f", params: []});'))
+        assert outcome.result == [{"I32": 1}]
+
+
+@real
+async def test_modules_are_loaded_from_a_folder(tmp_path):
+    (tmp_path / "text.wat").write_text(ONE % 1)
+    binary = "0061736d010000000105016000017f030201000705010166 00000a0601040041020b"
+    (tmp_path / "binary.wasm").write_bytes(bytes.fromhex(binary))
+    async with open_supervisor(Settings(max_procs=1, scripts=str(tmp_path))) as boss:
+        assert boss.scripts() == ["binary", "text"]
+        assert await value(boss, "text") == 1
+        assert await value(boss, "binary") == 2
+        assert await value(boss, above("binary")) == 3
+
+
+@real
+async def test_nobody_reads_the_modules_of_the_operator_by_linking_to_them():
+    async with open_supervisor(Settings(max_procs=1)) as boss:
+        await keep(boss, "secret", ONE % 77)
+        guest = boss.client("guest", PUBLIC)
+        request = protocol.Compile(
+            script_name="mine", script=ABOVE % "secret", language="wasm", options={"host_modules": ["secret"]}
+        )
+        answers = []
+        done = trio.Event()
+
+        def shown(answer):
+            answers.append(answer)
+            done.set()
+
+        boss.batch.run(boss.submit_compile, guest, request, answers.append)
+        boss.batch.run(boss.submit_source, guest, "mine", shown)
+        await done.wait()
+        assert isinstance(answers[0], Accepted)
+        assert answers[1].options == {"host_modules": ["secret"]}
+        guest.close()
+
+
+@real
+async def test_no_host_call_is_made_twice_while_children_are_killed_under_load():
+    asks = """(module (import "host" "ask" (func $ask (param i32) (result i32)))
+      (func (export "f") (param i32) (result i32)
+        (i32.add (call $ask (local.get 0)) (call $ask (i32.add (local.get 0) (i32.const 1000))))))"""
+    calls = """(module (import "asks" "f" (func $f (param i32) (result i32)))
+      (func (export "g") (param i32) (result i32) (call $f (local.get 0))))"""
+    asked = []
+    async with open_supervisor(Settings(max_procs=2)) as boss:
+
+        async def host(name, arguments):
+            asked.append(arguments[0])
+            await trio.lowlevel.checkpoint()
+            if len(asked) % 30 == 0:
+                for child in boss.pools["wasm"].children[:1]:
+                    os.kill(child.pid, signal.SIGKILL)
+            return arguments[0] * 2
+
+        async def run(n):
+            outcome = await boss.run("calls", {"function_name": "g", "params": [n]}, call=host)
+            assert outcome.result == [{"I32": 4 * n + 2000}]
+
+        await keep(boss, "asks", asks)
+        await keep(boss, "calls", calls, "asks")
+        async with trio.open_nursery() as runs:
+            for n in range(60):
+                runs.start_soon(run, n)
+        assert sorted(asked) == [*range(60), *range(1000, 1060)]
+        assert boss.stats()["deaths"] >= 2

@@ -47,7 +47,7 @@ def asker(client, *fields):
 
     async def ask(path, body, *more, method="POST"):
         answer = await client.ask(request(method, path, body, *fields, *more))
-        return answer.status, answer.body.decode()
+        return answer.status, answer.body.decode().removesuffix("\n")
 
     return ask
 
@@ -64,7 +64,7 @@ async def test_the_three_routes(server):
     assert (answer.status, answer.headers["content-type"], answer.body) == (
         200,
         "application/json",
-        b'[{"I32":4}]',
+        b'[{"I32":4}]\n',
     )
     answer = await client.ask(request("POST", "/register", {"module_name": "utils", "wasm_hex": DOUBLE}))
     assert (answer.status, answer.headers["content-type"]) == (200, PLAIN)
