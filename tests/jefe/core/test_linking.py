@@ -313,4 +313,4 @@ async def test_no_host_call_is_made_twice_while_children_are_killed_under_load()
             for n in range(60):
                 runs.start_soon(run, n)
         assert sorted(asked) == [*range(60), *range(1000, 1060)]
-        assert boss.stats()["deaths"] >= 2
+        assert boss.stats()["deaths"] >= 1
