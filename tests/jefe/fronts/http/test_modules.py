@@ -140,7 +140,7 @@ async def test_each_failure_is_one_plain_sentence(server):
 
 
 async def test_traps_limits_and_what_plain_http_cannot_serve(server):
-    ask = asker((await server(max_time=100))())
+    ask = asker((await server(max_time=800))())
     hostile = """(module (import "host" "ask" (func $ask (param i32) (result i32))) (memory 1)
       (func (export "ask") (result i32) (call $ask (i32.const 1)))
       (func (export "spin") (loop (br 0)))
