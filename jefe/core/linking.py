@@ -20,6 +20,7 @@ from typing import Any, Final, Protocol
 from child import protocol
 from jefe.core.answers import HOST_MODULES, MODULES, Answer, Refused, Stored
 from jefe.core.namespaces import Namespace
+from jefe.core.version import ordered
 
 LINKING: Final = frozenset({"wasm"})
 """The languages whose sources are linked."""
@@ -65,9 +66,18 @@ class Link:
         name: under which the source will be kept; empty for none.
         namespace: whose source it is.
         options: its options.
+        largest: how large the modules may be together, in bytes.
     """
 
-    def __init__(self, sources: Sources, name: str, namespace: Namespace, options: Mapping[str, Any]) -> None:
+    def __init__(
+        self,
+        sources: Sources,
+        name: str,
+        namespace: Namespace,
+        options: Mapping[str, Any],
+        largest: int,
+    ) -> None:
+        self._largest = largest
         self.result: dict[str, Any] | Refused | None = None
         """What came of it; None: it is not known yet."""
         self._name = name
@@ -93,6 +103,14 @@ class Link:
                 self._heard(each, answer)
         if not self._names:
             self._end()
+
+    @property
+    def key(self) -> bytes:
+        """What the linked options are known by, which are the same if this is: to compare the modules
+        themselves would take time with each run.
+        """
+        found = [(name, self._found[name].version) for name in self._names]
+        return b"linked" + ordered({**self._options, HOST_MODULES: found})
 
     def then(self, linked: Linked) -> None:
         """Have the result told, once it is known; at once, if it is."""
@@ -149,6 +167,9 @@ class Link:
                 if modules.setdefault(inner, module) != module:
                     return _unlinkable(_differ(inner, name, owner[inner]))
                 owner.setdefault(inner, name)
+        # A small request may name large modules: what follows costs time for each byte of them.
+        if sum(len(module["script"]) for module in modules.values()) > self._largest:
+            return Refused(protocol.INPUT_TOO_LARGE, f"the modules have more than {self._largest} bytes")
         return {**self._options, MODULES: {**given, **modules}}
 
 

@@ -378,9 +378,15 @@ class Scripts:
             stamp=stamp,
         )
 
-    def version_of(self, source: Source, namespace: Namespace) -> Version:
-        """The version for a source without a name, a new one if the namespace has not run it lately."""
-        options = ordered(source.options) if source.options else b""
+    def version_of(self, source: Source, namespace: Namespace, linked: bytes = b"") -> Version:
+        """The version for a source without a name, a new one if the namespace has not run it lately.
+
+        Args:
+            source: the source.
+            namespace: whose it is.
+            linked: what its options are known by, if modules were put among them.
+        """
+        options = linked or (ordered(source.options) if source.options else b"")
         key = (namespace, source.language, options, source.text)
         version = self._sources.get(key)
         if version is not None:

@@ -31,7 +31,7 @@ from jefe.core.folder import Folder
 from jefe.core.functions import NamedFunctions
 from jefe.core.index import Index
 from jefe.core.jobs import Question
-from jefe.core.linking import Link, must_link, without_names
+from jefe.core.linking import Link, Linked, must_link, without_names
 from jefe.core.metrics import Metrics
 from jefe.core.namespaces import OPERATOR, Namespace
 from jefe.core.pool import Pool
@@ -214,8 +214,8 @@ class Supervisor:
         elif (refused := refusal_of(script.language, script.options)) is not None:
             self._end(run, refused)
         elif must_link(script.language, script.options):
-            link = Link(self, "", client.namespace, script.options)
-            link.then(partial(self._begin_linked, run, script))
+            link = Link(self, "", client.namespace, script.options, self._largest)
+            self._when_linked(client, len(script.text), link, partial(self._begin_linked, run, script, link))
         else:
             self._begin_source(run, script)
         return run
@@ -274,7 +274,7 @@ class Supervisor:
                 expects = ""
             link = None
             if must_link(request.language, request.options):
-                link = Link(self, entry.name, client.namespace, request.options)
+                link = Link(self, entry.name, client.namespace, request.options, self._largest)
             action = partial(self._compile, client, request, entry, on_answer, expects, link)
             self._in_turn(entry, client, len(request.script), action, on_answer)
 
@@ -504,20 +504,33 @@ class Supervisor:
         pool = self.pools.get(version.language) or self.pool(version.language)
         pool.put(run)
 
-    def _begin_source(self, run: Run, source: Source) -> None:
-        version = self._scripts.version_of(source, run.client.namespace)
+    def _when_linked(self, client: Client, size: int, link: Link, linked: Linked) -> None:
+        """Go on with a request with so many bytes of source when its modules are found."""
+
+        def found(result: dict[str, Any] | Refused) -> None:
+            client.hold(-size)
+            linked(result)
+
+        if link.result is None:
+            client.hold(size)
+            link.then(found)
+        else:
+            linked(link.result)
+
+    def _begin_source(self, run: Run, source: Source, linked: bytes = b"") -> None:
+        version = self._scripts.version_of(source, run.client.namespace, linked)
         if version.size > self._largest:
             self._end(run, Refused(protocol.INPUT_TOO_LARGE))
         else:
             self._begin(run, version)
 
-    def _begin_linked(self, run: Run, source: Source, linked: dict[str, Any] | Refused) -> None:
+    def _begin_linked(self, run: Run, source: Source, link: Link, linked: dict[str, Any] | Refused) -> None:
         if run.is_over:
             return
         if isinstance(linked, Refused):
             self._end(run, linked)
         else:
-            self._begin_source(run, structs.replace(source, options=linked))
+            self._begin_source(run, structs.replace(source, options=linked), link.key)
 
     def _compile(
         self,
@@ -534,7 +547,8 @@ class Supervisor:
             self._give_up(entry, on_answer, refused)
         else:
             entry.is_changing = link.result is None
-            link.then(partial(self._compile_linked, client, request, entry, on_answer, expects))
+            go_on = partial(self._compile_linked, client, request, entry, on_answer, expects)
+            self._when_linked(client, len(request.script), link, go_on)
 
     def _compile_linked(
         self,

@@ -223,7 +223,7 @@ async def test_no_answer_is_wrong_or_missing_while_children_are_killed(server):
             assert await one("/execute", {"module_name": "t", **call("double_twice", value)}) == right
             done.append(n)
             if len(done) in (20, 60, 100):
-                for child in connect.boss.pools["wasm"].children[:1]:
+                for child in connect.boss.pools["wasm"].children:
                     os.kill(child.pid, signal.SIGKILL)
 
     async with trio.open_nursery() as clients:
