@@ -350,12 +350,10 @@ class Connection:
                 return
             path = told
         target = self._shared.table.read(path)
-        if target.place is not None:
-            if target.place.is_plain:
-                exchange.is_plain = PROBLEM not in request.headers.get(b"accept", b"")
-            if target.place.is_public:
-                self._begin_public(exchange, target)
-                return
+        exchange.is_plain = _is_plain(target.place, request)
+        if target.place is not None and target.place.is_public:
+            self._begin_public(exchange, target)
+            return
         if (no := self._shared.admission.refusal(request.headers)) is not None:
             self._deny(exchange, no)
             return
@@ -603,6 +601,9 @@ class Connection:
         exchange = self._newest
         if exchange is None or exchange.request.is_complete:
             exchange = self._newest = Exchange(self, Request(b"", {}), self._ordered.place())
+            if failure.request is not None:
+                place = self._shared.table.read(failure.request.target).place
+                exchange.is_plain = _is_plain(place, failure.request)
             self._working.add(exchange)
             self._shared.working += 1
             self._flow.began(0)
@@ -615,3 +616,9 @@ class Connection:
         """Whether what is wrong with a client is logged; if it is too often, only how often it is."""
         self._failures += 1
         return self._failures <= _COMPLAINTS
+
+
+def _is_plain(place: Place | None, request: Request) -> bool:
+    """Whether a failure of a request is told in one plain sentence."""
+    is_plain = place is not None and place.is_plain
+    return is_plain and PROBLEM not in request.headers.get(b"accept", b"")

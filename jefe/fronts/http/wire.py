@@ -94,13 +94,15 @@ class Failure:
     Attributes:
         status: of the answer.
         sentence: what is wrong, for the person who wrote the client.
+        request: whose fault it is, if its head was read and found good; else None.
     """
 
-    __slots__ = ("sentence", "status")
+    __slots__ = ("request", "sentence", "status")
 
-    def __init__(self, status: int, sentence: str) -> None:
+    def __init__(self, status: int, sentence: str, request: "Request | None" = None) -> None:
         self.status = status
         self.sentence = sentence
+        self.request = request
 
     def __repr__(self) -> str:
         return f"Failure({self.status}, {self.sentence!r})"
@@ -315,7 +317,9 @@ class Wire:
             length = headers.get(b"content-length")
             self._body_left = 0 if length is None else int(length)
             if self._body_left > self._max_body:
-                return self._too_large()
+                failure = self._too_large()
+                failure.request = request
+                return failure
         if b"expect" in headers and headers[b"expect"].lower() != b"100-continue":
             return self._fail(417, "the one expectation that this server knows is 100-continue")
         if parser.should_upgrade():

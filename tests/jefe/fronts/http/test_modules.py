@@ -2,6 +2,7 @@
 
 import base64
 import os
+import random
 import signal
 
 import pytest
@@ -231,3 +232,63 @@ async def test_no_answer_is_wrong_or_missing_while_children_are_killed(server):
             clients.start_soon(load, n)
     assert len(done) == 150
     assert connect.boss.stats()["deaths"] >= 1
+
+
+async def test_hostile_modules_leave_the_server_well(server):
+    connect = await server(max_time=300, max_input_size=100_000)
+    ask = asker(connect())
+    chance = random.Random(7)
+    for _ in range(40):
+        data = bytearray.fromhex(chance.choice([DOUBLE, TWICE]))
+        for _ in range(chance.randint(1, 3)):
+            data[chance.randrange(8, len(data))] = chance.randrange(256)
+        status, said = await ask("/", {"wasm_hex": data.hex(), **call("double", 2)})
+        assert (status, said[:1]) == (200, "[") or (status == 422 and said)
+    hostile = [
+        "(module (func $f (loop (br 0))) (start $f))",
+        "(module (memory 65536))",
+        '(module (table 4000000000 funcref) (func (export "f")))',
+        f"(module {'(func) ' * 3000} (export {'x' * 5!r} (func 0)))".replace("'", '"'),
+        f'(module (func (export "f") {"(block " * 3000}{")" * 3000}))',
+    ]
+    for text in hostile:
+        status, said = await ask("/", {"wasm_hex": hex_of(text), **call("f")})
+        assert status in (200, 422), said
+        assert "Traceback" not in said
+    too_large = (413, "input too large: a body may have 100000 bytes (JEFE_MAX_INPUT_SIZE)")
+    assert await ask("/", {"wasm_hex": "00" * 60_000, **call("f")}) == too_large
+    asks = asker(connect())
+    assert await asks("/", {"wasm_hex": DOUBLE, **call("double", 2)}) == (200, '[{"I32":4}]')
+
+
+async def test_whose_modules_are_whose(server):
+    connect = await server()
+    boss = connect.boss
+    text = base64.b64encode(bytes.fromhex(DOUBLE)).decode()
+    await boss.compile("operators", text, language="wasm", options={"encoding": "base64"})
+    ask = asker(connect())
+    linked = bytes.fromhex(TWICE).replace(b"\x05utils", b"\x09operators")  # the section grows by four
+    linked = linked.replace(bytes.fromhex("0210"), bytes.fromhex("0214"), 1)
+    asked = {"wasm_hex": linked.hex(), **call("double_twice", 1), "host_modules": ["operators"]}
+    assert await ask("/", asked) == (200, '[{"I32":4}]')
+    assert await ask("/execute", {"module_name": "operators", **call("double", 1)}) == (200, '[{"I32":2}]')
+    assert (await ask("/v1/scripts/operators", None, method="GET"))[0] == 404
+    assert await ask("/register", {"module_name": "mine", "wasm_hex": DOUBLE}) == (
+        200,
+        "Successfully stored module: mine",
+    )
+    assert (await ask("/v1/scripts/mine", bytes.fromhex(DOUBLE), WASM, method="PUT"))[0] == 409
+    assert (await ask("/v1/scripts/mine", None, method="DELETE"))[0] == 403
+    assert boss.scripts() == ["operators"]
+
+
+async def test_the_token_is_asked_for_in_a_sentence(server):
+    connect = await server(token=TOKEN)
+    ask = asker(connect())
+    status, said = await ask("/register", {"module_name": "m", "wasm_hex": DOUBLE})
+    assert (status, said[:13]) == (401, "unauthorized:")
+    ask = asker(connect(), f"Authorization: Bearer {TOKEN}")
+    assert (await ask("/register", {"module_name": "m", "wasm_hex": DOUBLE}))[0] == 200
+    assert connect.boss.scripts() == ["m"]
+    again = await ask("/register", {"module_name": "m", "wasm_hex": DOUBLE})
+    assert again == (409, "Could not store module: already exists in database")
