@@ -1,17 +1,17 @@
-"""A supervisor in an asyncio program: no trio to learn, no server.
+"""A supervisor for asyncio programs: no trio to learn, no server.
 
 Example:
     async with jefe.aio.open_supervisor() as supervisor:
         await supervisor.compile("circumference", "C = 2 * 3.141592653589793 * R;")
         print((await supervisor.run("circumference", {"R": 10})).sandbox["C"])
 
-The supervisor itself runs under trio, in a thread (jefe/bridge/); this module only hands over and waits. So
-what the program's event loop does, or is kept from doing, delays no child and ends none. What differs from
-`jefe.Supervisor`:
+The supervisor itself runs under trio, in a thread (jefe/bridge/); this module only passes requests on and
+waits. So the program's event loop, however busy or blocked, neither delays nor ends a child. The differences
+from `jefe.Supervisor`:
 
 - `scripts` and `stats` are coroutines, too.
 - The functions that a script calls are served in the task that called `run`. They may use the supervisor.
-- A task that is cancelled drops what it had asked for; at the end of the block that makes the end faster.
+- Cancelling a task cancels its requests; cancelling the end of the block makes it faster.
 """
 
 from collections.abc import Mapping, Sequence
@@ -34,7 +34,7 @@ __all__ = ["AsyncioSupervisor", "HostCall", "open_supervisor"]
 
 
 class AsyncioSupervisor:
-    """Scripts that nobody trusts, and the children that run them; made by `open_supervisor`."""
+    """Runs scripts that nobody trusts, and keeps the children that do so; made by `open_supervisor`."""
 
     def __init__(self, settings: Settings, warm: Sequence[str]) -> None:
         self.settings = settings
@@ -47,14 +47,14 @@ class AsyncioSupervisor:
         )
 
     async def __aenter__(self) -> Self:
-        """Start the children. Raises SandboxMissing."""
+        """Start the children. Raises SandboxMissing, StoreUnavailable or SettingsError."""
         await self._bridge.open()
         return self
 
     async def __aexit__(
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
     ) -> None:
-        """End the children. What is under way in other tasks fails with `Closed`."""
+        """End the children. Requests in flight in other tasks fail with `Closed`."""
         await self._bridge.close(kind)
 
     async def compile(
@@ -69,7 +69,7 @@ class AsyncioSupervisor:
         max_mem_percent: float | None = None,
         expects: str | None = None,
     ) -> str:
-        """Compile a script under a name, and return its version. Arguments and errors are those of
+        """Compile a script under a name, and return its version. For arguments and errors see
         `jefe.Supervisor.compile`.
         """
         return await self._bridge.ask(
@@ -95,13 +95,13 @@ class AsyncioSupervisor:
         limits: Limits | None = None,
         data: bytes | None = None,
     ) -> Outcome:
-        """Run a script. Arguments and errors are those of `jefe.Supervisor.run`.
+        """Run a script. For arguments and errors see `jefe.Supervisor.run`.
 
-        `call(name, arguments)` serves the script's host calls, in this very task, one at a time. It is a
-        plain or an async function, and may use the supervisor. Cancelling the task cancels it, and drops the
-        run.
+        `call(name, arguments)` serves the script's host calls in the task that called `run`, one at a time.
+        It is a plain or an async function, and may use the supervisor. Cancelling the task cancels it, and
+        cancels the run.
         """
-        # Here, since the caller's values may change while we wait.
+        # At once, since the caller's values may change meanwhile.
         text = None if sandbox is None else sandbox_text(sandbox, self.settings.max_input_size)
         if call is None:
             return await self._bridge.ask(
@@ -115,25 +115,25 @@ class AsyncioSupervisor:
         )
 
     async def remove(self, name: str, *, expects: str | None = None) -> None:
-        """Remove the script of a name. Runs already submitted finish on it. Errors are those of
+        """Remove a named script. Runs already submitted finish on it. For errors see
         `jefe.Supervisor.remove`.
         """
         await self._bridge.ask(lambda supervisor: supervisor.remove(name, expects=expects))
 
     async def source(self, name: str) -> Stored:
-        """The script of a name, as it was compiled. Errors are those of `jefe.Supervisor.source`."""
+        """Return a named script as it was compiled. For errors see `jefe.Supervisor.source`."""
         return await self._bridge.ask(lambda supervisor: supervisor.source(name))
 
     async def parse(
         self, source: str, *, language: str = "hexput", options: Mapping[str, Any] | None = None
     ) -> Raw:
-        """The syntax tree of a source, as JSON text. Errors are those of `jefe.Supervisor.parse`."""
+        """Return the syntax tree of a source, as JSON text. For errors see `jefe.Supervisor.parse`."""
         return await self._bridge.ask(
             lambda supervisor: supervisor.parse(source, language=language, options=options)
         )
 
     async def scripts(self) -> list[str]:
-        """The names of the scripts, sorted."""
+        """Return the names of the scripts, sorted."""
 
         async def names(supervisor: Supervisor) -> list[str]:
             return supervisor.scripts()
@@ -141,7 +141,7 @@ class AsyncioSupervisor:
         return await self._bridge.ask(names)
 
     async def stats(self, script: str | None = None) -> dict[str, Any]:
-        """Figures: of one script, or of everything; see `jefe.Supervisor.stats`. Raises NoSuchScript."""
+        """Return figures of one script, or of everything, as `jefe.Supervisor.stats`. Raises NoSuchScript."""
 
         async def figures(supervisor: Supervisor) -> dict[str, Any]:
             return supervisor.stats(script)
@@ -152,14 +152,17 @@ class AsyncioSupervisor:
 def open_supervisor(
     settings: Settings | None = None, *, warm: Sequence[str] = ("hexput",)
 ) -> AsyncioSupervisor:
-    """A supervisor, for the length of an `async with` block. After it nothing is left: no child, no thread,
-    no file descriptor, also when the block is cancelled.
+    """A supervisor, for the length of an `async with` block. Afterwards no child, thread or file descriptor
+    is left, also when the block is cancelled.
 
     Args:
-        settings: the limits; all defaults if None.
+        settings: the limits; None: all defaults.
         warm: the languages whose children are started at once; others are started when they are first used.
 
     Raises:
-        SandboxMissing: at the beginning, if the settings require a sandbox, and a part of it is missing.
+        SandboxMissing: at the beginning, if the settings require every part of the confinement, and one is
+        missing.
+        StoreUnavailable: at the beginning, if the store cannot be used.
+        SettingsError: at the beginning, if there is no such kind of store, or no such folder of scripts.
     """
     return AsyncioSupervisor(settings or Settings(), warm)

@@ -546,7 +546,7 @@ def as_markdown(rows: Iterable[Setting]) -> str:
         "what is in force.",
         "",
         "A command that serves has an option for each of its settings: `JEFE_HEXPUT_PORT` is",
-        "`--hexput-port`. The option counts more than the variable. A yes-or-no setting is a pair, such as",
+        "`--hexput-port`. The option overrides the variable. A yes-or-no setting is a pair, such as",
         "`--insecure` and `--no-insecure`. A command of one front has short names, too: `jefe oaf --port`.",
         "`jefe run` and `jefe eval` have the options that limit a script. A token is no option, since `ps`",
         "shows options to every user of the machine: use the variable, or `--oaf-token-file`.",

@@ -1,16 +1,16 @@
-"""A supervisor in a plain program: no trio, no asyncio, no server.
+"""A supervisor for plain programs: no trio, no asyncio, no server.
 
 Example:
     with jefe.sync.open_supervisor() as supervisor:
         supervisor.compile("circumference", "C = 2 * 3.141592653589793 * R;")
         print(supervisor.run("circumference", {"R": 10}).sandbox["C"])
 
-The supervisor itself runs under trio, in a thread (jefe/bridge/); this module only hands over and waits.
-What differs from `jefe.Supervisor`:
+The supervisor itself runs under trio, in a thread (jefe/bridge/); this module only passes requests on and
+waits. The differences from `jefe.Supervisor`:
 
-- Any number of threads may use one supervisor at a time; each call blocks the thread that makes it.
+- Any number of threads may use one supervisor at once; each call blocks its thread.
 - The functions that a script calls are served in the thread that called `run`. They may use the supervisor.
-- Ctrl-C in a call drops what was asked; at the end of the block it makes the end faster.
+- Ctrl-C during a call cancels the request; at the end of the block it makes the end faster.
 """
 
 from collections.abc import Mapping, Sequence
@@ -33,7 +33,7 @@ __all__ = ["HostCall", "SyncSupervisor", "open_supervisor"]
 
 
 class SyncSupervisor:
-    """Scripts that nobody trusts, and the children that run them; made by `open_supervisor`."""
+    """Runs scripts that nobody trusts, and keeps the children that do so; made by `open_supervisor`."""
 
     def __init__(self, settings: Settings, warm: Sequence[str]) -> None:
         self.settings = settings
@@ -46,14 +46,14 @@ class SyncSupervisor:
         )
 
     def __enter__(self) -> Self:
-        """Start the children. Raises SandboxMissing."""
+        """Start the children. Raises SandboxMissing, StoreUnavailable or SettingsError."""
         self._bridge.open()
         return self
 
     def __exit__(
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
     ) -> None:
-        """End the children. What is under way in other threads fails with `Closed`."""
+        """End the children. Requests in flight in other threads fail with `Closed`."""
         self._bridge.close(kind)
 
     def compile(
@@ -68,7 +68,7 @@ class SyncSupervisor:
         max_mem_percent: float | None = None,
         expects: str | None = None,
     ) -> str:
-        """Compile a script under a name, and return its version. Arguments and errors are those of
+        """Compile a script under a name, and return its version. For arguments and errors see
         `jefe.Supervisor.compile`.
         """
         return self._bridge.ask(
@@ -94,12 +94,12 @@ class SyncSupervisor:
         limits: Limits | None = None,
         data: bytes | None = None,
     ) -> Outcome:
-        """Run a script. Arguments and errors are those of `jefe.Supervisor.run`.
+        """Run a script. For arguments and errors see `jefe.Supervisor.run`.
 
-        `call(name, arguments)` serves the script's host calls, in this very thread, one at a time. It may use
-        the supervisor. As long as it runs, the run waits, also when the block ends meanwhile.
+        `call(name, arguments)` serves the script's host calls in the thread that called `run`, one at a time.
+        It may use the supervisor. While it runs, the run waits, even if the block ends meanwhile.
         """
-        # Here, since the caller's values may change while we wait.
+        # At once, since the caller's values may change meanwhile.
         text = None if sandbox is None else sandbox_text(sandbox, self.settings.max_input_size)
         if call is None:
             return self._bridge.ask(
@@ -113,25 +113,25 @@ class SyncSupervisor:
         )
 
     def remove(self, name: str, *, expects: str | None = None) -> None:
-        """Remove the script of a name. Runs already submitted finish on it. Errors are those of
+        """Remove a named script. Runs already submitted finish on it. For errors see
         `jefe.Supervisor.remove`.
         """
         self._bridge.ask(lambda supervisor: supervisor.remove(name, expects=expects))
 
     def source(self, name: str) -> Stored:
-        """The script of a name, as it was compiled. Errors are those of `jefe.Supervisor.source`."""
+        """Return a named script as it was compiled. For errors see `jefe.Supervisor.source`."""
         return self._bridge.ask(lambda supervisor: supervisor.source(name))
 
     def parse(
         self, source: str, *, language: str = "hexput", options: Mapping[str, Any] | None = None
     ) -> Raw:
-        """The syntax tree of a source, as JSON text. Errors are those of `jefe.Supervisor.parse`."""
+        """Return the syntax tree of a source, as JSON text. For errors see `jefe.Supervisor.parse`."""
         return self._bridge.ask(
             lambda supervisor: supervisor.parse(source, language=language, options=options)
         )
 
     def scripts(self) -> list[str]:
-        """The names of the scripts, sorted."""
+        """Return the names of the scripts, sorted."""
 
         async def names(supervisor: Supervisor) -> list[str]:
             return supervisor.scripts()
@@ -139,7 +139,7 @@ class SyncSupervisor:
         return self._bridge.ask(names)
 
     def stats(self, script: str | None = None) -> dict[str, Any]:
-        """Figures: of one script, or of everything; see `jefe.Supervisor.stats`. Raises NoSuchScript."""
+        """Return figures of one script, or of everything, as `jefe.Supervisor.stats`. Raises NoSuchScript."""
 
         async def figures(supervisor: Supervisor) -> dict[str, Any]:
             return supervisor.stats(script)
@@ -148,14 +148,17 @@ class SyncSupervisor:
 
 
 def open_supervisor(settings: Settings | None = None, *, warm: Sequence[str] = ("hexput",)) -> SyncSupervisor:
-    """A supervisor, for the length of a `with` block. After it nothing is left: no child, no thread, no file
-    descriptor, also when the block is interrupted.
+    """A supervisor, for the length of a `with` block. Afterwards no child, thread or file descriptor is left,
+    also when the block is interrupted.
 
     Args:
-        settings: the limits; all defaults if None.
+        settings: the limits; None: all defaults.
         warm: the languages whose children are started at once; others are started when they are first used.
 
     Raises:
-        SandboxMissing: at the beginning, if the settings require a sandbox, and a part of it is missing.
+        SandboxMissing: at the beginning, if the settings require every part of the confinement, and one is
+        missing.
+        StoreUnavailable: at the beginning, if the store cannot be used.
+        SettingsError: at the beginning, if there is no such kind of store, or no such folder of scripts.
     """
     return SyncSupervisor(settings or Settings(), warm)

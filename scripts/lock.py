@@ -1,11 +1,11 @@
-"""Make the lock files in `locks/`: each library that is installed, in one version, with its wheels' hashes.
+"""Makes the lock files in `locks/`: one version of each library that is installed, with its wheels' hashes.
 
-The tool that resolves is uv, itself locked (locks/lock.txt) and installed into a temporary environment, which
-is removed at the end. A version that stands in a lock file stays while pyproject.toml admits it, so running
-this again changes nothing. One lock file serves every Python in `PYTHONS` on every platform in `PLATFORMS`:
-before anything is written, each of them is checked for a wheel of everything.
+uv resolves the versions. It is itself locked (locks/lock.txt) and installed into a temporary environment,
+which is removed at the end. A version in a lock file stays while pyproject.toml admits it, so running this
+again changes nothing. One lock file serves every Python in `PYTHONS` on every platform in `PLATFORMS`: before
+anything is written, each of them is checked for a wheel of every library.
 
-`run` has the same versions as `dev`: it is resolved after it, and prefers what was chosen there.
+`run` has the same versions as `dev`: it is resolved afterwards, and prefers the versions of `dev`.
 """
 
 import argparse
@@ -22,11 +22,11 @@ FOLDER = ROOT / "locks"
 BUILD = "build-system.txt"
 LOCKS = {
     "dev": ["pyproject.toml", BUILD, "--all-extras"],
-    # An extra that everybody who starts Jefe from a checkout shall have is added here: "--extra", NAME.
+    # An extra that every checkout needs to start Jefe is added here: "--extra", NAME.
     "run": ["pyproject.toml", BUILD, "--extra", "wasm"],
     "lock": ["--group", "lock"],
 }
-"""Each lock file, and what it is made from: the dependencies of Jefe and of its build, extras, groups."""
+"""For each lock file, what it is made from: the dependencies of Jefe and of its build, extras, groups."""
 
 
 PYTHONS = ("3.11", "3.12", "3.13", "3.14")
@@ -65,7 +65,7 @@ def get_tool(folder: Path) -> Path:
 
 
 def make_locks(uv: Path, folder: Path, upgrade: list[str]) -> None:
-    """Make every lock in `folder`, from those that there are."""
+    """Make every lock in `folder`, starting from the present ones."""
     text = (ROOT / "pyproject.toml").read_text()
     (folder / "pyproject.toml").write_text(text)
     build = tomllib.loads(text)["build-system"]["requires"]
@@ -75,7 +75,7 @@ def make_locks(uv: Path, folder: Path, upgrade: list[str]) -> None:
         old = folder / "dev.txt" if name == "run" else FOLDER / f"{name}.txt"
         new = folder / f"{name}.txt"
         if old.exists():
-            shutil.copyfile(old, new)  # what stands there is preferred
+            shutil.copyfile(old, new)  # the versions in it are preferred
         run(
             f"resolve {name}",
             *(uv, "pip", "compile", *sources, "--output-file", new.name, "--quiet", "--no-config"),
@@ -86,8 +86,8 @@ def make_locks(uv: Path, folder: Path, upgrade: list[str]) -> None:
 
 
 def check_wheels(uv: Path, folder: Path) -> None:
-    """Make sure that every Python on every platform finds a wheel of everything."""
-    for name in ("dev", "lock"):  # run is a part of dev
+    """Check that every Python on every platform has a wheel of every library."""
+    for name in ("dev", "lock"):  # dev contains run
         say(f"looking for the wheels of {name}")
         for platform in PLATFORMS:
             for python in PYTHONS:

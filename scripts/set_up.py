@@ -1,16 +1,16 @@
-"""Make, or repair, the virtual environment `.venv` at the root of the checkout, with Jefe installed in it.
+"""Makes, or repairs, the virtual environment `.venv` in the checkout, with Jefe installed in it.
 
-Called by lib.sh with any Python 3.11 or newer; uses the standard library alone, and writes to stderr only.
+Called by lib.sh with any Python from 3.11 on; uses only the standard library, and writes only to stderr.
 
-What is installed is what a lock file says, `locks/run.txt` or `locks/dev.txt`: exact versions, as wheels
-whose hashes stand there. Nothing is built but the checkout itself, by the locked build backend. scripts/lock
-makes the lock files.
+A lock file, `locks/run.txt` or `locks/dev.txt`, says what is installed: exact versions, as wheels whose
+hashes it contains. Only the checkout itself is built, by the locked build backend. scripts/lock makes the
+lock files.
 
-The environment is ready when a stamp says so: a file that holds the path of the checkout, and the texts of
-pyproject.toml and of the lock file as they were when the installation began. The stamp is removed before
-anything is changed and written last, so that an interrupted set-up is seen, and repaired, the next time. Two
-set-ups at once are kept apart by a lock on the checkout's folder; the kernel releases it however its holder
-ends, so never stale.
+The environment is ready if a stamp says so: a file that contains the path of the checkout, and the texts of
+pyproject.toml and of the lock file at the beginning of the installation. The stamp is removed before anything
+is changed and written last, so that the next start notices and repairs an interrupted set-up. A lock on the
+checkout's folder keeps two set-ups apart; the kernel releases it however its holder ends, so it is never
+stale.
 """
 
 import fcntl
@@ -26,11 +26,11 @@ VENV = ROOT / ".venv"
 PYTHON = VENV / "bin" / "python"
 UNFINISHED = VENV / "jefe-unfinished"
 KINDS = ("run", "dev")
-"""What is installed: what running needs, or what developing needs as well."""
+"""The kinds of installation: what running needs, or also what developing needs."""
 
 
 OFFLINE = re.compile(r"Retrying \(|ConnectionPool|Connection aborted|timed out")
-"""What pip says of a network that is not there."""
+"""What pip prints when there is no network."""
 NO_WHEEL = re.compile(r"No matching distribution found for (\S+?)==(\S+)")
 WRONG_HASH = re.compile(r"DO NOT MATCH THE HASHES")
 
@@ -59,12 +59,12 @@ def is_ready(kind: str) -> bool:
 
 
 def stamp_text(kind: str) -> str:
-    """What a stamp holds when all is as it should be; lib.sh puts the same together."""
+    """The content of the stamp when everything is ready; lib.sh makes the same text."""
     return f"{ROOT}\n{(ROOT / 'pyproject.toml').read_text()}{lock_file(kind).read_text()}"
 
 
 def is_usable() -> bool:
-    """Whether there is an environment that can be installed into, rather than one to be made anew."""
+    """Whether there is an environment to install into; if not, a new one has to be made."""
     if UNFINISHED.exists() or not PYTHON.exists():
         return False
     probe = "import sys, pip; print(sys.prefix); sys.exit(sys.version_info < (3, 11))"
@@ -75,7 +75,7 @@ def is_usable() -> bool:
 
 
 def was_moved() -> bool:
-    """Whether the checkout was elsewhere when its environment, which holds that path, was made."""
+    """Whether the checkout has been moved since its environment, which contains its path, was made."""
     return any(stamp(kind).exists() and not stamp(kind).read_text().startswith(f"{ROOT}\n") for kind in KINDS)
 
 
@@ -91,7 +91,7 @@ def install(what: str, *arguments: str | Path) -> None:
     quiet = ("--quiet", "--disable-pip-version-check", "--no-input")
     ended = subprocess.run(
         [PYTHON, "-m", "pip", "install", *quiet, *arguments],
-        # The configuration of pip may ask for hashes everywhere, and a checkout has none.
+        # pip's configuration may require hashes everywhere, and a checkout has none.
         env={**os.environ, "PIP_REQUIRE_HASHES": "0"},
         stdin=subprocess.DEVNULL,
         stdout=subprocess.PIPE,
@@ -106,7 +106,7 @@ def install(what: str, *arguments: str | Path) -> None:
 
 
 def reason(said: str) -> str:
-    """Why pip failed, and what to do about it, by what it said."""
+    """Why pip failed, and what to do about it, judging by its output."""
     again = "run the command again to try once more"
     if OFFLINE.search(said):
         return (
@@ -128,7 +128,7 @@ def reason(said: str) -> str:
 
 
 def platform() -> str:
-    """The environment's Python, and what it runs on."""
+    """The environment's Python and its platform."""
     ask = "import platform, sysconfig; print(platform.python_version(), 'on', sysconfig.get_platform())"
     answer = subprocess.run(
         [PYTHON, "-I", "-c", ask], stdin=subprocess.DEVNULL, capture_output=True, text=True, check=False
@@ -145,7 +145,7 @@ def make() -> None:
         shutil.rmtree(VENV)
     VENV.mkdir()
     UNFINISHED.touch()
-    # The interpreter by its own name, not by a link such as python3, which one day leads to another version.
+    # By the interpreter's own name: a link such as python3 may later lead to another version.
     interpreter = os.path.realpath(getattr(sys, "_base_executable", sys.executable))
     run(
         "make a virtual environment; on Debian and Ubuntu it needs the package python3-venv",
@@ -155,20 +155,20 @@ def make() -> None:
 
 def set_up(kind: str) -> None:
     """Make everything ready for `kind`. Raises SetUpError."""
-    if is_ready(kind):  # somebody else did it while this process waited for the lock
+    if is_ready(kind):  # another process has done it while this one waited for the lock
         return
     if stamp("dev").exists():
         kind = "dev"  # a new pyproject.toml must not turn a developer's environment into a user's
     if not is_usable():
         make()
-    # What is read now is what gets installed: a change while pip works makes the next start set up again.
+    # These texts are what gets installed: after a change while pip works, the next start sets up again.
     texts = {each: stamp_text(each) for each in KINDS[: KINDS.index(kind) + 1]}
     UNFINISHED.touch()
     for each in KINDS:
         stamp(each).unlink(missing_ok=True)
     say(f"installing the libraries that locks/{kind}.txt names (only once, it takes a little)")
     install("the libraries", "--require-hashes", "--only-binary", ":all:", "-r", lock_file(kind))
-    # The build backend is there by now, and so is all that Jefe needs: no network is asked any more.
+    # The build backend and all that Jefe needs are installed by now: no network is used.
     install("Jefe itself", "--no-deps", "--no-build-isolation", "-e", ROOT)
     for each, text in texts.items():
         stamp(each).write_text(text)

@@ -1,4 +1,4 @@
-"""What holds for every test: how hard hypothesis tries, where state is kept, when garbage is looked for."""
+"""Settings for every test: how hard hypothesis tries, where state is kept, when garbage is collected."""
 
 import atexit
 import gc

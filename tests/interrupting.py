@@ -1,4 +1,4 @@
-"""Ctrl-C, for tests of what waits in plain code."""
+"""Ctrl-C, for tests of plain code that waits."""
 
 import signal
 import threading

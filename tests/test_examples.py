@@ -8,17 +8,17 @@ from pathlib import Path
 
 import pytest
 
-from tests.integration.hexput_process import RUNTIME, running
+from tests.integration.hexput_process import JEFE, RUNTIME, running
 from tests.integration.test_commands import ROOT, environment
 
 FOLDER = ROOT / "examples" / "discount"
 PRINTED = '{"total":120,"toPay":108}\n'
 
 
-def run(*command: str | Path, path: str = "") -> tuple[int, str, str]:
+def run(*command: str | Path, path: str = "", **variables: str) -> tuple[int, str, str]:
     ended = subprocess.run(
         command,
-        env=environment(PATH=f"{path}:{os.environ['PATH']}"),
+        env=environment(PATH=f"{path}:{os.environ['PATH']}", **variables),
         stdin=subprocess.DEVNULL,
         capture_output=True,
         text=True,
@@ -61,8 +61,23 @@ def test_node(node: list[str]) -> None:
     assert "is a server there?" in told
 
 
+def test_curl() -> None:
+    if shutil.which("curl") is None:
+        pytest.skip("curl is not here")
+    program = FOLDER / "with_curl.sh"
+    with running([*JEFE, "http", "--memory", "--port", "0"], JEFE_HTTP_TOKEN="123abc") as (_, line):
+        url = "http://" + line.split()[-1]
+        assert run(program, url, JEFE_HTTP_TOKEN="123abc") == (0, PRINTED, "")
+        status, printed, told = run(program, url)
+        assert (status, printed) == (1, "")
+        assert "send 'Authorization: Bearer TOKEN'" in told
+    status, printed, _ = run(program, url)  # nobody listens there any more
+    assert status != 0
+    assert printed == ""
+
+
 def test_every_example_is_listed_and_run() -> None:
     listed = (ROOT / "examples" / "README.md").read_text()
     assert [file.name for file in FOLDER.iterdir() if f"discount/{file.name}" not in listed] == []
     programs = {file.name for file in FOLDER.iterdir() if file.suffix not in (".hx", ".json", ".py")}
-    assert programs == {"in_a_shell.sh", "with_node.mjs"}
+    assert programs == {"in_a_shell.sh", "with_curl.sh", "with_node.mjs"}

@@ -1,5 +1,6 @@
-"""Who may import whom: the table of docs/explanation/architecture.md, enforced. Nothing is imported here:
-what a module imports is read off its syntax tree.
+"""Which room may import which: the table of docs/explanation/architecture.md, enforced.
+
+Nothing is imported here: the imports of a module are read from its syntax tree.
 """
 
 import ast

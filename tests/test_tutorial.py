@@ -1,4 +1,4 @@
-"""The tutorial: every file that it has its reader save, and every command with what it prints."""
+"""The tutorial: every file that readers save, and every command with its output."""
 
 import os
 import re

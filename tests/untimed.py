@@ -1,4 +1,4 @@
-"""Answers without what differs from run to run."""
+"""Answers without the parts that differ from run to run."""
 
 
 def untimed(answer):

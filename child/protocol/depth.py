@@ -1,10 +1,11 @@
-"""JSON that nests deeper than Python lets functions call each other.
+"""Decodes and encodes JSON that is nested more deeply than Python's recursion limit.
 
 Decoders and encoders count each level of nesting as a call, and the limit on calls (1,000, unless an
-application changes it) belongs to the whole process. Scripts hand back values of 1,000 levels, and trees of
-4,000: so what fails for its depth is tried once more, with room for that, and the limit is as it was.
+application changes it) applies to the whole process. Scripts return values of 1,000 levels, and trees have
+4,000: so a call that fails for its depth is repeated under a higher limit, which is reset afterwards.
 
-Threads take turns at that: of two that raise the limit at a time, one would put back what the other had set.
+Threads take turns at this: if two raised the limit at once, one would restore the limit that the other had
+set.
 """
 
 import sys
@@ -13,7 +14,7 @@ from collections.abc import Callable
 from typing import Final, ParamSpec, TypeVar
 
 ROOM: Final = 5000
-"""How many levels may be added for one call of a codec."""
+"""The levels that are added to the limit for one call of a codec."""
 
 _turn: Final = threading.RLock()
 
@@ -32,7 +33,7 @@ def deeply(codec: Callable[_P, _T], *args: _P.args, **kwargs: _P.kwargs) -> _T:
 
 
 def with_room(codec: Callable[_P, _T], *args: _P.args, **kwargs: _P.kwargs) -> _T:
-    """The same, for a call that has failed for its depth already."""
+    """The same, for a call that has already failed for its depth."""
     with _turn:
         before = sys.getrecursionlimit()
         sys.setrecursionlimit(before + ROOM)

@@ -1,11 +1,11 @@
-"""Framing: a stream of bytes cut into lines. No I/O, nothing of ours.
+"""Framing: cuts a stream of bytes into lines. No I/O, and no imports of ours.
 
-What is guaranteed:
+Guarantees:
 
 - Framing is linear in the bytes fed, however they are cut: every byte is searched once, and copied at most
-  twice. The events do not depend on the cuts either.
+  twice. The events do not depend on the cuts.
 - A framer never holds more than its maximum size. A longer line is reported once, as soon as it is known to
-  be too long, and the rest of it is thrown away as it arrives; the lines after it come as if it had not been.
+  be too long; the rest of it is dropped as it arrives, and later lines are not affected.
 """
 
 import enum
@@ -17,14 +17,14 @@ CRLF: Final = b"\r\n"
 _LF: Final = ord("\n")
 _MARK: Final = b'"bytes"'
 _LATEST: Final = 64
-"""Within so many bytes of a line's end stands how many bytes are behind it."""
+"""The announcement of bytes behind a line begins at most this many bytes before the line's end."""
 
 _ANNOUNCED: Final = re.compile(rb'[{,]\s*"bytes"\s*:\s*([0-9]{1,12})\s*\}\s*\Z')
-"""How a line ends that has bytes behind it: so many, and a CRLF."""
+"""The end of a line that announces bytes: their number. That many bytes and a CRLF follow the line."""
 
 
 class Oversized(enum.Enum):
-    """The event for a line of more than the maximum size; the line itself is not kept."""
+    """The event for a line that is longer than the maximum size; the line itself is not kept."""
 
     OVERSIZED = "oversized"
 
@@ -33,10 +33,10 @@ OVERSIZED: Final = Oversized.OVERSIZED
 
 
 class Frame(bytes):
-    """A line with bytes behind it: its last member is `"bytes":N`, N bytes follow it, and a CRLF.
+    """A line with bytes behind it: its last member is `"bytes":N`, and N bytes and a CRLF follow the line.
 
     Attributes:
-        data: these bytes; None if no CRLF follows them: then nobody knows where the next line begins.
+        data: these bytes; None if no CRLF follows them: then the place where the next line begins is unknown.
     """
 
     data: bytes | None
@@ -46,9 +46,9 @@ class Framer:
     """Cuts a stream of bytes into lines. Only CRLF ends a line: a bare CR or LF is a byte like any other.
 
     Args:
-        max_size: the longest line to let through, in bytes, its end not counted.
-        end: what ends a line instead of CRLF: one byte.
-        max_data: how many bytes may follow a line that announces them, at most; 0: no line does.
+        max_size: the most bytes in a line, without its end.
+        end: the byte that ends a line, instead of CRLF.
+        max_data: the most bytes behind a line that announces them; 0: a line never announces any.
     """
 
     def __init__(self, max_size: int, end: bytes = CRLF, *, max_data: int = 0) -> None:
@@ -56,19 +56,19 @@ class Framer:
         self._max_data = max_data
         self._end = end
         self._announced: bytes | None = None  # the line whose bytes are being received
-        self._data = bytearray()  # these bytes, as far as they came, and their CRLF
-        self._missing = 0  # how many of them are still to come
-        self._is_marked = False  # whether the line that is being received may announce bytes
-        self._held = bytearray()  # the line that is being received, without its end and without `_cr`
+        self._data = bytearray()  # the part of these bytes and their CRLF that has arrived
+        self._missing = 0  # the number of them that are still to come
+        self._is_marked = False  # whether the line being received may announce bytes
+        self._held = bytearray()  # the line being received, without its end and without `_cr`
         self._cr = False  # whether a CR followed `_held`: the end of the line if an LF comes next
-        self._skipping = False  # whether the line that is being received was too long
+        self._skipping = False  # whether the line being received was too long
 
     def feed(self, data: bytes) -> list[bytes | Oversized]:
         """Take the next bytes of the stream; return the lines that they complete, in order.
 
-        A line comes without its end, and may be empty; one with bytes behind it comes as a `Frame`.
+        A line comes without its end, and may be empty; a line with bytes behind it comes as a `Frame`.
         `OVERSIZED` stands for a line that is too long, or has too many bytes behind it. A child stops there;
-        who goes on feeding gets the lines after it.
+        a caller that goes on feeding gets the lines after it.
         """
         if not self._max_data:
             return self._split(data)
@@ -107,14 +107,14 @@ class Framer:
         return events
 
     def _lines(self, data: bytes, at: int, end: int) -> list[bytes | Oversized]:
-        """The lines that a piece completes: mostly it is one."""
+        """The lines that a piece completes, usually one."""
         line_end = end - len(CRLF)
         if self._held or self._cr or self._skipping or not data.startswith(CRLF, max(at, line_end)):
             return self._split(data[at:end])
         return [data[at:line_end] if line_end - at <= self._max_size else OVERSIZED]
 
     def _take(self, data: bytes, at: int, events: list[bytes | Oversized]) -> int:
-        """Take the bytes behind a line, which begin there; returns where they end."""
+        """Take the bytes behind a line, which begin at `at`. Returns where they end."""
         end = min(at + self._missing, len(data))
         self._missing -= end - at
         if self._announced is not None:
@@ -154,7 +154,7 @@ class Framer:
         return events
 
     def _extend(self, piece: bytes, events: list[bytes | Oversized]) -> None:
-        """Add a piece to the line that is being received, unless that makes it too long."""
+        """Add a piece to the line being received, unless that makes the line too long."""
         if self._skipping:
             return
         if len(self._held) + len(piece) <= self._max_size:
@@ -166,13 +166,13 @@ class Framer:
 
     @property
     def held(self) -> int:
-        """How many bytes of an unfinished line, and behind one, are kept."""
+        """The number of bytes held of an unfinished line, and of the bytes behind one."""
         return len(self._held) + len(self._data) + len(self._announced or b"")
 
     @property
     def unfinished(self) -> bytes:
-        """The line in which the stream would end, were it to end now; empty if in none. White space is no
-        line.
+        """The line that would be incomplete if the stream ended now; empty if there is none, or only white
+        space.
         """
         if self._announced is not None:
             return self._announced

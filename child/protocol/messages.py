@@ -1,14 +1,14 @@
 """The messages of the child protocol: their shapes, decoders and encoders. No I/O.
 
-Source: the child protocol document, and docs/reference/protocols.md section 1. Both ends use this module:
-the child decodes requests and encodes answers, the supervisor and the pipe front the other way round.
+Source: the child protocol document, and docs/reference/protocols.md section 1. Both ends use this module: the
+child decodes requests and encodes answers; the supervisor and the pipe front do the reverse.
 
-What is guaranteed:
+Guarantees:
 
 - A decoded request is a message of the documented shape. Its raw parts (`id`, `sandbox`, `result`) are
-  well-formed JSON in UTF-8 that nobody has looked into; they keep their exact text, white space included.
-- Every encoder returns exactly one line, ended by CRLF, whatever the raw JSON given to it holds. (A CRLF is
-  legal white space in JSON that came from elsewhere; here it would let its author smuggle in lines.)
+  well-formed JSON in UTF-8, undecoded, with their exact text, white space included.
+- Every encoder returns exactly one line, ended by CRLF, whatever raw JSON it is given. (A CRLF is legal white
+  space in JSON from elsewhere; here it would let the author inject lines.)
 
 JSON text travels as `bytes`, and empty bytes mean "absent": no JSON text is empty.
 """
@@ -24,14 +24,14 @@ from child.protocol.depth import deeply, with_room
 from child.protocol.framing import CRLF
 from child.protocol.languages import Capabilities
 
-# Why a request could not be carried out: the `reason` of an answer with "ok":false.
+# The reasons why a request is not carried out: the `reason` of an answer with "ok":false.
 MALFORMED_REQUEST: Final = "malformed request"
 INPUT_TOO_LARGE: Final = "input too large"
 NO_SUCH_SCRIPT: Final = "no such script"
 NO_SUCH_RUN: Final = "no such run"
 DUPLICATE_RUN: Final = "a run with this id is still waiting for a host call"
 SYNTAX_ERROR: Final = "syntax error: "  # followed by the message and the place
-UNKNOWN_LANGUAGE: Final = "unknown language: "  # followed by the language, and those there are
+UNKNOWN_LANGUAGE: Final = "unknown language: "  # followed by the language, and the known ones
 INTERNAL_ERROR: Final = "internal error: "  # followed by what failed
 TOO_MUCH_TIME: Final = "killed: too much time taken"
 TOO_MUCH_MEMORY: Final = "killed: too much memory used"
@@ -45,12 +45,11 @@ NOT_ALLOWED: Final = "not allowed"
 STORE_FULL: Final = "the store is full"
 STORE_UNAVAILABLE: Final = "store unavailable"
 
-# The one type of `resume` error that is no failure of a host function: there is no such function.
+# The only type of a `resume` error that is not a failure of a host function: there is no such function.
 FUNCTION_NOT_FOUND: Final = "FunctionNotFoundError"
 
 ABSENT: Final = Raw()
-"""What a message holds in the place of JSON text that it does not have; it is this very object. Only so is it
-left out when the message is encoded."""
+"""Stands for JSON text that a message does not have. Encoders omit a member only if it is this object."""
 
 # -------------------------------------------------------------------------------------------- requests
 
@@ -59,11 +58,11 @@ Source = Annotated[str, Meta(min_length=1)]
 
 
 class Request(msgspec.Struct, frozen=True, kw_only=True, tag_field="cmd", rename="camel", omit_defaults=True):
-    """What every request may carry.
+    """The base of every request.
 
     Attributes:
-        id: a JSON string or number, repeated in every answer to this request. Two ids are the same if their
-            JSON texts are the same. To build a request without one, leave it out.
+        id: a JSON string or number, repeated in every answer to this request. Two ids are equal if their JSON
+            texts are. A request without an id is built by omitting it.
     """
 
     id: Raw = ABSENT
@@ -72,19 +71,21 @@ class Request(msgspec.Struct, frozen=True, kw_only=True, tag_field="cmd", rename
 class Limits(
     msgspec.Struct, frozen=True, kw_only=True, rename="camel", omit_defaults=True, forbid_unknown_fields=True
 ):
-    """What one run may take, besides what its script may: the smaller counts. A misspelt limit would limit
-    nothing, and so it is an error.
+    """The most that one run may take. The limits of its script hold as well: the smallest counts. An unknown
+    member is an error, because a misspelt limit would limit nothing.
 
     Attributes:
-        max_time: milliseconds of its own time; 0: as much as the script.
-        max_mem: KiB of growth of the child; 0: as much as the script.
+        max_time: milliseconds of its own time; 0: the script's limit.
+        max_mem: KiB of growth of the child; 0: the script's limit.
     """
 
     max_time: Annotated[float, Meta(ge=0)] = 0
     max_mem: Annotated[int, Meta(ge=0)] = 0
 
     def within(self, time: float, memory: int) -> tuple[float, int]:
-        """What the run may take, of which the script may take so much; 0 is unlimited there and here."""
+        """The limits of a run whose script has these limits (ms, KiB); 0 is unlimited, in arguments and
+        result.
+        """
         return (
             min(time, self.max_time) if time and self.max_time else time or self.max_time,
             min(memory, self.max_mem) if memory and self.max_mem else memory or self.max_mem,
@@ -107,9 +108,10 @@ class Compile(Request, frozen=True, kw_only=True, tag="compile"):
     Attributes:
         options: the language's own options.
         encoding: how the text stands for the script; it is read as the option of that name.
-        max_time: for each run, milliseconds of its own time; 0 is unlimited. None: the default.
-        max_mem: for each run, KiB of growth. None: the default.
-        max_mem_percent: for each run, a share (0 to 1) of the machine's memory; 0 is off. None: the default.
+        max_time: the limit of each run, in milliseconds of its own time; 0: unlimited. None: the default.
+        max_mem: the limit of each run, in KiB of growth; 0: unlimited. None: the default.
+        max_mem_percent: the limit of each run, as a share (0 to 1) of the machine's memory; 0: off. None: the
+            default.
     """
 
     script_name: Name
@@ -130,13 +132,13 @@ class Run(Request, frozen=True, kw_only=True, tag="run"):
 
     Attributes:
         sandbox: a JSON object, the variables given to the script. Absent: none.
-        calls: whether the sender answers host calls. That needs an id; without one this is as false.
-        value_of: what the run yields: the value of the `return` it reached, or that of its last expression
-            statement.
-        limits: what this run may take at most.
-        seed: what randomness comes from, in a language that is seeded.
+        calls: whether the sender answers host calls. That needs an id; without one it counts as false.
+        value_of: what the result is: the value of the `return` that was reached, or that of the last
+            expression statement.
+        limits: the most that this run may take.
+        seed: the seed of randomness, in a language that is seeded.
         started_at: when the run first began, in seconds since 1970, in such a language.
-        size: how many bytes follow the line, which are given to the script; None: none. It is the last
+        size: the number of bytes behind the line, which are given to the script; None: none. It is the last
             member, see `child.protocol.framing.Frame`.
     """
 
@@ -151,13 +153,13 @@ class Run(Request, frozen=True, kw_only=True, tag="run"):
 
 
 class Remove(Request, frozen=True, kw_only=True, tag="remove"):
-    """Forget the script of a name."""
+    """Remove the script of a name."""
 
     script_name: Name
 
 
 class Parse(Request, frozen=True, kw_only=True, tag="parse"):
-    """Answer the syntax tree of a script; nothing is kept."""
+    """Answer with the syntax tree of a script, which is not kept."""
 
     script: Source
     language: Name = "hexput"
@@ -169,26 +171,26 @@ class Parse(Request, frozen=True, kw_only=True, tag="parse"):
 
 
 class Stats(Request, frozen=True, kw_only=True, tag="stats"):
-    """Answer figures, of one script if it is named."""
+    """Answer with figures: of one script if it is named, else of everything."""
 
     script_name: Name | None = None
 
 
 class List(Request, frozen=True, kw_only=True, tag="list"):
-    """Answer the names of the scripts."""
+    """Answer with the names of the scripts."""
 
 
 class Build(Request, frozen=True, kw_only=True, tag="build"):
-    """Read a source, and answer with bytes behind the line: an artifact of it, for a `Load`. A child that has
-    been asked this is a compiler, and never runs anything. Only a supervisor asks.
+    """Compile a source, and answer with bytes behind the line: its artifact, for a `Load`. A child that gets
+    this request is a compiler, and never runs a script. Only a supervisor sends it.
 
     Attributes:
         script: the source.
         options: the language's own options.
-        tree: whether the bytes are to be its syntax tree instead, JSON text.
-        max_time: what that may take, milliseconds of CPU time; 0 is unlimited.
-        max_mem: the same, KiB of growth.
-        max_size: how large the artifact or the tree may be, in bytes; 0 is unlimited.
+        tree: whether the bytes are to be the syntax tree instead, as JSON text.
+        max_time: the limit of the compilation, in milliseconds of CPU time; 0: unlimited.
+        max_mem: the limit of the compilation, in KiB of growth; 0: unlimited.
+        max_size: the most bytes of the artifact or the tree; 0: unlimited.
     """
 
     script: Source
@@ -201,14 +203,14 @@ class Build(Request, frozen=True, kw_only=True, tag="build"):
 
 
 class Load(Request, frozen=True, kw_only=True, tag="load"):
-    """Have a name mean the program of an artifact, the bytes behind the line. There is no answer: if it
-    cannot be loaded, the runs of that name are told so. Only a supervisor asks.
+    """Load a program under a name, from its artifact, the bytes behind the line. There is no answer: if it
+    cannot be loaded, the runs of that name are told. Only a supervisor sends it.
 
     Attributes:
-        forget: names that mean nothing any more.
-        max_time: for each run, milliseconds of its own time; 0 is unlimited.
-        max_mem: for each run, KiB of growth; 0 is unlimited.
-        size: how many bytes follow the line.
+        forget: names that are no longer used.
+        max_time: the limit of each run, in milliseconds of its own time; 0: unlimited.
+        max_mem: the limit of each run, in KiB of growth; 0: unlimited.
+        size: the number of bytes behind the line.
     """
 
     script_name: Name
@@ -222,9 +224,10 @@ class Resume(Request, frozen=True, kw_only=True, tag="resume"):
     """Answer the host call of the waiting run that has this id.
 
     Attributes:
-        result: a JSON value, what the host function returned. Absent if there is an error.
-        error: what went wrong instead, for a human. It wins over a result.
-        type: `FUNCTION_NOT_FOUND` beside an error: the host has no such function. Anything else is a failure.
+        result: a JSON value, the result of the host function. Absent if there is an error.
+        error: what went wrong, for a person. If it is there, the result is ignored.
+        type: `FUNCTION_NOT_FOUND` if there is an error because the host has no such function. Any other value
+            means that the function failed.
     """
 
     result: Raw = ABSENT
@@ -233,20 +236,20 @@ class Resume(Request, frozen=True, kw_only=True, tag="resume"):
 
 
 AnyRequest = Compile | Run | Remove | Parse | List | Stats | Resume
-"""What an application may ask."""
+"""The requests of an application."""
 
 Order = AnyRequest | Build | Load
-"""What a supervisor may ask a child."""
+"""The requests of a supervisor to a child."""
 
 _COMMANDS: Final = "compile, run, remove, parse, list, stats, resume"
 
 
 class MalformedRequest(Exception):
-    """A line that is no request.
+    """A line that is not a request.
 
     Attributes:
         detail: what is wrong with it, in one short line of plain ASCII.
-        id: JSON text, the id of the request if one could be read.
+        id: JSON text, the id of the request; empty if none could be read.
     """
 
     def __init__(self, detail: str, request_id: bytes = b"") -> None:
@@ -256,27 +259,27 @@ class MalformedRequest(Exception):
 
 
 class MalformedAnswer(Exception):
-    """A line from a child that is no answer; the child is broken. The text says what is wrong."""
+    """A line from a child that is not an answer: the child is broken. The text says what is wrong."""
 
 
 # ---------------------------------------------------------------------------------------------- answers
 
 
 class HostCall(msgspec.Struct, frozen=True, gc=False):
-    """A host function, by name, and the JSON array of its arguments."""
+    """A host call: the name of the function, and the JSON array of its arguments."""
 
     name: str
     arguments: Raw
 
 
 class StackFrame(msgspec.Struct, frozen=True, gc=False, omit_defaults=True):
-    """A function of a script that was under way when it failed.
+    """A call in a script that was in progress when the script failed.
 
     Attributes:
-        name: its name; None for the script itself.
-        line: how far it had come, from 1; None if that is not known.
-        column: where in the line, from 1; None if that is not known.
-        omitted: how many are left out between this one and the next.
+        name: the function's name; None for the script itself.
+        line: the line that it had reached, from 1; None if unknown.
+        column: the column in that line, from 1; None if unknown.
+        omitted: the number of calls left out between this one and the next.
     """
 
     name: str | None
@@ -286,8 +289,8 @@ class StackFrame(msgspec.Struct, frozen=True, gc=False, omit_defaults=True):
 
 
 class Thrown(msgspec.Struct, frozen=True, gc=False, kw_only=True, omit_defaults=True):
-    """A failure of a script: its type, a sentence, and where it happened (from 1) if that is known; the
-    functions that were under way, the innermost first, if it happened within one.
+    """A failure of a script: its type, a sentence, and its place (from 1) if known; if it happened within a
+    function, the calls in progress, the innermost first.
     """
 
     type: str
@@ -298,23 +301,23 @@ class Thrown(msgspec.Struct, frozen=True, gc=False, kw_only=True, omit_defaults=
 
 
 class Response(msgspec.Struct, frozen=True, gc=False, kw_only=True):
-    """What a `response` may hold.
+    """The members of a `response`.
 
-    That is `exception` for a run that threw; `sandbox`, and `result` if it returned a value, for a run that
-    finished, and `log` and `fuel` for either; `tree` for a parse; `calls` for a script that was compiled.
-    What a child says of itself, when it is asked for its figures, is the rest.
+    A run that failed has `exception`; a run that finished has `sandbox`, and `result` if it returned a value;
+    both may have `log` and `fuel`. A parse has `tree`, a compilation `calls`. The others are what a child
+    tells about itself when it is asked for its figures.
 
     Attributes:
-        sandbox: a JSON object, the variables that a run hands back.
-        result: JSON text, what a run returned.
-        exception: why a run threw.
-        log: a JSON array, what a run wrote to its log.
+        sandbox: a JSON object, the variables that a run returns.
+        result: JSON text, the value that a run returned.
+        exception: why a run failed.
+        log: a JSON array, the log of a run.
         fuel: what the engine metered, in its own unit.
         tree: JSON text, the tree of a source.
         calls: the functions that a script calls and does not define.
-        lacking: what the confinement of a child lacks, in a sentence; empty for nothing.
-        language: that of a child.
-        capabilities: what it can do, and needs.
+        lacking: what the child's confinement lacks, in a sentence; empty for nothing.
+        language: the child's language.
+        capabilities: what the engine can do, and needs.
     """
 
     sandbox: Raw = ABSENT
@@ -337,11 +340,11 @@ class Answer(msgspec.Struct, frozen=True, gc=False, kw_only=True, rename="camel"
         ok: whether the request was carried out; None only for a host call.
         call: the host call, if this is one. The run waits for a `Resume` with its id.
         response: see `Response`. Absent for `compile` and `remove`.
-        reason: why it was not carried out, if it was not.
-        detail: a sentence about this very request, beside the reason.
+        reason: why the request was not carried out, if it was not.
+        detail: a sentence about this request in particular, beside the reason.
         time_taken: milliseconds of the run's own time.
-        type: of a syntax error; `line` and `column` (from 1) say where it is.
-        size: how many bytes follow the line, which a run returned; None: none.
+        type: the type of a syntax error; `line` and `column` (from 1) are its place.
+        size: the number of bytes behind the line, which a run returned; None: none.
     """
 
     id: Raw = ABSENT
@@ -375,23 +378,23 @@ _id_decoder: Final = msgspec.json.Decoder(_IdOnly)
 _OBJECT: Final = (b"{", b"")
 _FIRST_OF_ID: Final = frozenset(b'"-0123456789')
 
-# For the slow way of decoding, see `surrogates`: which members are raw, and which hold such members.
+# For slow decoding, see `surrogates`: which members are raw, and which contain such members.
 _RAW_MEMBERS: Final = frozenset({"id", "sandbox", "result", "arguments", "tree", "log"})
 _NESTED_MEMBERS: Final = frozenset({"call", "response"})
 
 
 def decode_request(line: bytes) -> AnyRequest:
-    """Decode one line of an application, given without its CRLF.
+    """Decode one line of an application, without its CRLF.
 
     Raises:
         MalformedRequest: it is not JSON, not an object, of an unknown cmd, lacks a field or has one of a
-            wrong type, or has an empty name or source.
+        wrong type, or has an empty name or source.
     """
     return _decode_request(_request_decoder, line)
 
 
 def decode_order(line: bytes) -> Order:
-    """Decode one line for a child, given without its CRLF. Raises MalformedRequest, as `decode_request`."""
+    """Decode one line for a child, without its CRLF. Raises MalformedRequest, as `decode_request` does."""
     return _decode_request(_order_decoder, line)
 
 
@@ -414,7 +417,7 @@ def _decode_request(decoder: msgspec.json.Decoder[_R], line: bytes) -> _R:
 
 
 def decode_answer(line: bytes) -> Answer:
-    """Decode one line of a child, given without its CRLF; `MalformedAnswer` if it is none."""
+    """Decode one line of a child, without its CRLF. Raises MalformedAnswer."""
     try:
         try:
             answer = _answer_decoder.decode(line) if line.isascii() else _decode(_answer_decoder, line)
@@ -434,15 +437,15 @@ def decode_answer(line: bytes) -> Answer:
 
 
 def decode_object(text: bytes, known: Collection[str] | None = None) -> dict[str, Raw]:
-    """The members of any JSON object, unread.
+    """The undecoded members of any JSON object.
 
     Args:
-        text: all of the text.
-        known: names of the members that count, in ASCII; others may be left out, and there may not be too
-            many of them. None: all members count.
+        text: the whole text.
+        known: the names of the members that are used, in ASCII; others may be omitted, and their number is
+            bounded. None: all members are used.
 
     Raises:
-        ValueError: it is no JSON object.
+        ValueError: it is not a JSON object.
         RecursionError: it is nested too deeply.
     """
     if not text.isascii():
@@ -459,7 +462,7 @@ def decode_object(text: bytes, known: Collection[str] | None = None) -> dict[str
 
 
 def _find_id(line: bytes) -> bytes:
-    """The id of a malformed request, if one can be read; else empty."""
+    """The id of a malformed request; empty if none can be read."""
     try:
         request_id = bytes(_decode(_id_decoder, line).id)
     except (ValueError, RecursionError):
@@ -468,7 +471,7 @@ def _find_id(line: bytes) -> bytes:
 
 
 def explain(error: Exception) -> str:
-    """What is wrong with a message, in one short line of plain ASCII whatever the message holds."""
+    """What is wrong with a message, in one short line of plain ASCII, whatever the message contains."""
     if isinstance(error, RecursionError):
         return "nested too deeply"
     if isinstance(error, UnicodeDecodeError):
@@ -479,7 +482,7 @@ def explain(error: Exception) -> str:
 
 
 def decode_shape(decoder: msgspec.json.Decoder[_T], text: bytes) -> _T:
-    """Decode a message of a shape that is a front's own; its raw members have the names of those here.
+    """Decode a message of a front's own shape; its raw members have the same names as those here.
 
     Raises:
         ValueError: it is not JSON, or JSON of another shape (msgspec.ValidationError).
@@ -502,7 +505,7 @@ def _decode(decoder: msgspec.json.Decoder[_T], line: bytes) -> _T:
     except msgspec.ValidationError:
         raise
     except msgspec.DecodeError:
-        if rb"\u" not in line:  # so it is not for an unpaired surrogate
+        if rb"\u" not in line:  # so the failure is not about an unpaired surrogate
             raise
     except RecursionError:
         return with_room(_decode_slowly, decoder, line)
@@ -510,7 +513,7 @@ def _decode(decoder: msgspec.json.Decoder[_T], line: bytes) -> _T:
 
 
 def _decode_slowly(decoder: msgspec.json.Decoder[_T], line: bytes) -> _T:
-    """The same, also for unpaired surrogates."""
+    """The same, also for text with unpaired surrogates."""
     try:
         return decoder.decode(line)
     except msgspec.ValidationError:
@@ -524,7 +527,7 @@ def _decode_slowly(decoder: msgspec.json.Decoder[_T], line: bytes) -> _T:
 
 
 def encode_request(request: Order) -> bytes:
-    """The line of a request."""
+    """Encode a request, as a line."""
     return _line(_encode(request))
 
 
@@ -539,13 +542,13 @@ def run_request(
     seed: int | None = None,
     started_at: float | None = None,
 ) -> bytes:
-    """The line of a `Run`, which a supervisor sends more often than any other.
+    """Encode a `Run`, the line that a supervisor sends most often.
 
     Args:
         key: the name of the script, JSON text.
         sandbox: a JSON object, the variables given to the script; empty for none.
-        run_id: JSON text, or empty.
-        calls: as of `Run`, and so is the rest.
+        run_id: JSON text; empty for none.
+        calls: as in `Run`, like the rest.
     """
     line = b'{"cmd":"run","scriptName":' + key
     if sandbox:
@@ -566,11 +569,11 @@ def run_request(
 
 
 def load_request(key: bytes, forget: Sequence[str], max_time: float, max_mem: int, artifact: bytes) -> bytes:
-    """The line of a `Load`, and the bytes behind it.
+    """Encode a `Load`, and the artifact behind it.
 
     Args:
         key: the name of the script, JSON text.
-        forget: as of `Load`, and so is the rest.
+        forget: as in `Load`, like the rest.
     """
     told = b',"forget":' + _encode(forget) if forget else b""
     return b'{"cmd":"load","scriptName":%b%b,"maxTime":%a,"maxMem":%d,"bytes":%d}\r\n%b\r\n' % (
@@ -584,35 +587,35 @@ def load_request(key: bytes, forget: Sequence[str], max_time: float, max_mem: in
 
 
 def with_data(line: bytes, data: bytes) -> bytes:
-    """A line, with bytes behind it; its object must have a member already."""
+    """Add bytes behind a line, whose object must have a member already."""
     return line[: -len(b"}" + CRLF)] + b',"bytes":%d}' % len(data) + CRLF + data + CRLF
 
 
 def accepted(request_id: bytes) -> bytes:
-    """A request with an id was carried out, and there is nothing more to say."""
+    """Encode the answer to a request with an id that was carried out and has no response."""
     return _line(b'{"ok":true' + _id_member(request_id) + b"}")
 
 
 def responded(request_id: bytes, response: bytes) -> bytes:
-    """A request was carried out; `response` is a JSON object."""
+    """Encode the answer to a request that was carried out; `response` is a JSON object."""
     return _line(b'{"ok":true,"response":' + response + _id_member(request_id) + b"}")
 
 
 def built(request_id: bytes, calls: Collection[str] | None, time_taken: float, data: bytes) -> bytes:
-    """A source was read.
+    """Encode the answer to a `Build`.
 
     Args:
         request_id: of the request.
-        calls: the functions that it calls and does not define; None if they are not known.
+        calls: the functions that the source calls and does not define; None if they are unknown.
         time_taken: milliseconds.
-        data: the artifact, or the tree.
+        data: the artifact or the tree.
     """
     response = b"{}" if calls is None else b'{"calls":' + _encode(sorted(calls)) + b"}"
     return with_data(_ended(request_id, b"," + response[1:-1], time_taken), data)
 
 
 def listed(request_id: bytes, names: Sequence[str]) -> bytes:
-    """The answer to a `List`."""
+    """Encode the answer to a `List`."""
     return responded(request_id, _encode({"scripts": names}))
 
 
@@ -625,15 +628,15 @@ def finished(
     log: bytes = b"",
     fuel: int | None = None,
 ) -> bytes:
-    """A run finished.
+    """Encode the answer to a run that finished.
 
     Args:
-        request_id: of the run, or empty.
-        sandbox: a JSON object, the variables it hands back; empty if its language hands none back.
-        result: JSON text, the value it returned; None if it returned none.
-        time_taken: its own time in milliseconds.
-        log: a JSON array, what it wrote to its log; empty for nothing.
-        fuel: what the engine metered.
+        request_id: of the run; empty for none.
+        sandbox: a JSON object, the variables that it returns; empty if its language returns none.
+        result: JSON text, the value that it returned; None for none.
+        time_taken: its own time, in milliseconds.
+        log: a JSON array, its log; empty for none.
+        fuel: what the engine metered; None for nothing.
     """
     if result is not None and sandbox and not log and fuel is None:  # nearly always
         tail = b',"id":%b}' % request_id if request_id else b"}"
@@ -652,31 +655,33 @@ def finished(
 def threw(
     request_id: bytes, exception: Thrown, time_taken: float, *, log: bytes = b"", fuel: int | None = None
 ) -> bytes:
-    """A run failed by its script's own fault, after `time_taken` milliseconds of its own time."""
+    """Encode the answer to a run whose script failed after `time_taken` milliseconds of its own time."""
     members = b',"exception":' + _encode(exception) + _beside(log, fuel)
     return _ended(request_id, members, time_taken)
 
 
 def _beside(log: bytes, fuel: int | None) -> bytes:
-    """The members that few languages have, behind a comma each."""
+    """The members that few languages have, each behind a comma."""
     members = b',"log":' + log if log else b""
     return members if fuel is None else members + b',"fuel":%d' % fuel
 
 
 def _ended(request_id: bytes, members: bytes, time_taken: float) -> bytes:
-    """The line of a run that ended; the members stand behind a comma each."""
+    """The line of a run that ended; each member stands behind a comma."""
     tail = b',"id":%b}' % request_id if request_id else b"}"
     return _line(b'{"ok":true,"response":{%b},"timeTaken":%.3f%b' % (members[1:], time_taken, tail))
 
 
 def refused(request_id: bytes, reason: str, extra: Mapping[str, Any] | None = None) -> bytes:
-    """A request could not be carried out, for that reason; `extra` members stand beside it."""
+    """Encode the answer to a request that was not carried out; the members of `extra` stand beside the
+    reason.
+    """
     beside = b"".join(b"," + _encode(name) + b":" + _encode(value) for name, value in (extra or {}).items())
     return _line(b'{"ok":false,"reason":' + _encode(reason) + beside + _id_member(request_id) + b"}")
 
 
 def called(run_id: bytes, name: str, arguments: bytes) -> bytes:
-    """A run waits for the result of a host function; `arguments` is a JSON array."""
+    """Encode a host call; `arguments` is a JSON array."""
     return _line(b'{"id":%b,"call":{"name":%b,"arguments":%b}}' % (run_id, _encode(name), arguments))
 
 
@@ -685,7 +690,7 @@ def _id_member(request_id: bytes) -> bytes:
 
 
 def _line(text: bytes) -> bytes:
-    """One line of JSON text: a CRLF inside can only be white space, and becomes other white space."""
+    """JSON text as one line: a CRLF inside can only be white space, and is replaced by other white space."""
     return text.replace(CRLF, b"  ") + CRLF
 
 
@@ -693,7 +698,7 @@ _encoder: Final = msgspec.json.Encoder()
 
 
 def _encode(value: Any) -> bytes:
-    """A message or a plain value as JSON text."""
+    """JSON text of a message or a plain value."""
     try:
         return _encoder.encode(value)
     except UnicodeEncodeError:

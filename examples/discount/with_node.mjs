@@ -12,7 +12,7 @@ function fail(sentence) {
   process.exit(1);
 }
 
-if (typeof WebSocket === "undefined") fail(`this program needs Node.js 22 or newer, and this is ${process.version}`);
+if (typeof WebSocket === "undefined") fail(`this program needs Node.js 22 or newer, or 20 with --experimental-websocket; this is ${process.version}`);
 
 // Maps, because the rule's author chooses the names: every plain object has a `constructor`.
 const prices = new Map(Object.entries(JSON.parse(read("prices.json"))));

@@ -1,4 +1,5 @@
-"""The Python clients of a Hexput server, with one surface: `HexputClient` for trio, `AsyncioHexputClient` for
+"""The Python clients of a Hexput server, with the same methods: `HexputClient` for trio,
+`AsyncioHexputClient` for
 asyncio, `SyncHexputClient` for plain code.
 """
 

@@ -1,5 +1,5 @@
-"""The client of a Hexput server for programs that use asyncio: a thread runs trio and, in it, a
-`HexputClient`, which does everything (jefe/bridge/).
+"""The client of a Hexput server for programs that use asyncio. A thread runs trio and, in it, a
+`HexputClient`, which does all the work (jefe/bridge/).
 """
 
 import ssl
@@ -15,8 +15,8 @@ from jefe.bridge import AsyncioBridge, TrioThread
 class AsyncioHexputClient(Requests):
     """A `HexputClient` for asyncio: the same arguments, the same requests, the same errors.
 
-    Functions are called in the event loop that the client was opened in, each in a task of its own. They may
-    be plain or async, and may make requests. The end of the block cancels them, and waits for them.
+    Functions are called in the event loop in which the client was opened, each in a task of its own. They may
+    be plain or async, and may make requests. The end of the block cancels them and waits for them.
 
     Example:
         async with AsyncioHexputClient("ws://127.0.0.1:9001") as client:
@@ -59,29 +59,29 @@ class AsyncioHexputClient(Requests):
     async def __aexit__(
         self, kind: type[BaseException] | None, error: BaseException | None, traceback: TracebackType | None
     ) -> None:
-        """Disconnect. Requests that are under way fail."""
+        """Disconnect. Requests in flight fail."""
         await self._bridge.close(kind)
 
     @property
     def is_connected(self) -> bool:
-        """Whether there is a connection now. Requests wait for one."""
+        """Whether the client is connected now. Requests wait until it is."""
         return self._client.is_connected
 
     def register_function(self, name: str, handler: H) -> H:
-        """Offer a function to scripts, in place of the one of that name.
+        """Offer a function to scripts, in place of any earlier one with that name.
 
         Args:
-            name: what scripts call it.
+            name: its name in scripts.
             handler: a plain or an async function. It is called with the script's arguments; if it has a
-                parameter `secret_context`, with that of the execution as well (None if there is none).
+                parameter `secret_context`, also with that of the execution (None if there is none).
         """
         return self._client.register_function(name, handler)
 
     def unregister_function(self, name: str) -> None:
-        """Offer it no longer; nothing if there is none of that name."""
+        """Stop offering a function. Nothing happens if none has that name."""
         self._client.unregister_function(name)
 
     async def _request(self, action: str, timeout: Timeout, **fields: Any) -> Any:
-        text = text_of(action, fields)  # here, since the caller's values may change while we wait
+        text = text_of(action, fields)  # at once, since the caller's values may change meanwhile
         checked(timeout)
         return await self._bridge.ask(lambda client: client._exchange(action, text, timeout))

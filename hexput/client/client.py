@@ -1,22 +1,21 @@
-"""A client of a Hexput server, for programs that use trio, and the way to a server of all others: those for
-asyncio and for plain code (hexput/client/aio.py, sync.py) have one of these in a thread.
+"""The client of a Hexput server for programs that use trio. The clients for asyncio and for plain code
+(hexput/client/aio.py, sync.py) have one of these in a thread.
 
-Source: the Hexput runtime document, and docs/reference/protocols.md section 2. It asks other servers for
-nothing that they do not have, unless it is told to (`compile`, `run`, `remove`), but for one message:
-`cancel`, for an
-execution that nobody waits for any more. A server that does not know it answers that, and the answer is
-ignored.
+Source: the Hexput runtime document, and docs/reference/protocols.md section 2. Other servers are sent only
+what they know, unless the caller uses `compile`, `run`, `remove`, `scripts` or `stats`; the one exception is
+`cancel`, for an execution that nobody waits for any more. A server that does not know it answers so, and the
+answer is ignored.
 
 Invariants:
 
-- A request ends: with its answer, or with a `ClientError`; when the connection is lost, at once. It is never
-  sent twice: a script may have effects through the functions that it calls.
-- A connection that is lost, or silent, is made again, after ever longer pauses that are in part random, so
-  that a server which comes back does not meet all its clients at the same moment.
-- A function that the server calls may take its time, and may itself make requests; others go on meanwhile.
-  What it raises is told to the script, as text, and stops nothing here.
-- All tasks of the client belong to the caller's block. Cancelling the block, the entering or the leaving of
-  it ends them at once; a block that ends otherwise closes the connection with a handshake first.
+- A request ends with its answer or with a `ClientError`, at once if the connection is lost. It is never sent
+  twice: a script may have effects through the functions that it calls.
+- When the connection is lost or silent, the client connects again. The pauses between attempts grow and are
+  partly random, so that a server that comes back does not meet all its clients at the same moment.
+- A function that the server calls may take its time, and may itself make requests; other functions run
+  meanwhile. The script is told the text of what it raises; nothing here stops.
+- All tasks of the client belong to the caller's block. Cancelling the block, its entry or its exit ends them
+  at once; a block that ends in any other way first closes the connection with a handshake.
 """
 
 import inspect
@@ -61,19 +60,19 @@ from hexput.client.requests import (
 
 __all__ = ["ClientError", "Disconnected", "HexputClient", "Refused", "RequestFailed", "RequestTimeout"]
 
-_log = logging.getLogger(__name__)  # the application's, which knows nothing of how the server logs
+_log = logging.getLogger(__name__)  # the application's log: this client knows nothing of a server's log
 
 Out = trio.MemorySendChannel[str]
 
 _FIRST_PAUSE: Final = 0.1
-"""The pause before the second attempt to connect, in seconds; each further one is twice as long."""
+"""The pause before the second attempt to connect, in seconds; each later pause is twice as long."""
 
 _QUEUE: Final = 64
-"""How many messages wait to be sent; who has a further one waits with it."""
+"""The most messages that wait to be sent; whoever has a further one waits."""
 
 
 class _Received(msgspec.Struct, frozen=True):
-    """Everything that a server sends; see docs/reference/protocols.md."""
+    """Any message of a server; see docs/reference/protocols.md."""
 
     id: str | int | float | None = None
     success: bool | None = None
@@ -94,7 +93,7 @@ _decode: Final = msgspec.json.Decoder(_Received).decode
 
 
 class _Function:
-    """A function that scripts may call."""
+    """A function that is offered to scripts."""
 
     __slots__ = ("handler", "wants_secret")
 
@@ -102,7 +101,7 @@ class _Function:
         self.handler = handler
         try:
             self.wants_secret = "secret_context" in inspect.signature(handler).parameters
-        except (TypeError, ValueError):  # built in, and does not tell
+        except (TypeError, ValueError):  # a built-in function whose signature is unknown
             self.wants_secret = False
 
 
@@ -123,24 +122,24 @@ class _Pending:
 
 
 class HexputClient(Requests):
-    """One connection to a Hexput server, which is made again when it is lost.
+    """A connection to a Hexput server, which is made again when it is lost.
 
     Args:
-        url: such as `ws://127.0.0.1:9001`, or `wss://…` for TLS.
-        token: what the server wants to be shown, if it wants that.
-        timeout: how long a request may take, in seconds, the functions that it calls included; None: for
-            ever. Each request may say otherwise.
-        connect_timeout: how long entering the block may take, and each attempt to connect, in seconds.
-        heartbeat: every so many seconds the client sends a ping; a server that does not answer within as many
-            is taken to be gone.
-        reconnect: whether a lost connection is made again; if not, a first attempt that fails is the last
-            one, too.
-        longest_pause: between two attempts to connect, in seconds.
+        url: of the server, such as `ws://127.0.0.1:9001`, or `wss://…` for TLS.
+        token: the server's token, if it has one.
+        timeout: the time for a request, in seconds, including the functions that it calls; None: for ever.
+            Each request can have another one.
+        connect_timeout: the time for entering the block, and for each attempt to connect, in seconds.
+        heartbeat: the interval of pings, in seconds; a server that does not answer one within the interval
+            counts as lost.
+        reconnect: whether to connect again when the connection is lost; if not, there is only one attempt at
+            the beginning, too.
+        longest_pause: the longest pause between two attempts to connect, in seconds.
         ssl_context: for `wss://…`, if the system's certificates are not enough.
 
     Raises:
-        ValueError: the URL is not that of a WebSocket server, or does not fit `ssl_context`; the timeout is
-            negative.
+        ValueError: the URL is not that of a WebSocket server, or does not match `ssl_context`; or the timeout
+        is negative.
 
     Example:
         async with HexputClient("ws://127.0.0.1:9001") as client:
@@ -170,23 +169,23 @@ class HexputClient(Requests):
         self._longest_pause = longest_pause
         self._functions: dict[str, _Function] = {}
         self._invoke: Callable[[Function], Awaitable[Any]] = (
-            _call  # those who stand on this client have functions called elsewhere
+            _call  # clients that are built on this one have functions called elsewhere
         )
         self._pending: dict[str, _Pending] = {}
         self._number = 0
-        self._out: Out | None = None  # what is put here is sent; None when there is no connection
-        self._changed = trio.Event()  # whenever it is connected, or will not be any more
+        self._out: Out | None = None  # takes what is to be sent; None when there is no connection
+        self._changed = trio.Event()  # set when a connection is made, or will never be made again
         self._failure: ClientError = Disconnected("not connected: use the client in an 'async with' block")
         self._gave_up: ClientError | None = self._failure
-        self._talking: trio.CancelScope | None = None  # is cancelled to hang up; None when not connected
+        self._talking: trio.CancelScope | None = None  # cancelled to hang up; None when not connected
         self._block: AbstractAsyncContextManager[None] | None = None
 
     async def __aenter__(self) -> Self:
-        """Connect, in several attempts if need be. Raises Refused, or Disconnected when `connect_timeout` is
-        over or another attempt would fail as well.
+        """Connect, with several attempts if needed. Raises Refused; or Disconnected when `connect_timeout` is
+        over, or when another attempt would fail as well.
         """
         if self._block is not None:
-            raise ClientError("a client has one 'async with' block: make another client")
+            raise ClientError("a client can be used in one 'async with' block only: make another client")
         self._block = self._connected()
         await self._block.__aenter__()
         return self
@@ -194,15 +193,15 @@ class HexputClient(Requests):
     async def __aexit__(
         self, kind: type[BaseException] | None, error: BaseException | None, traceback: TracebackType | None
     ) -> None:
-        """Disconnect. Requests that are under way fail."""
+        """Disconnect. Requests in flight fail."""
         assert self._block is not None
-        # What the caller's block raised goes past the nursery, which would put it into a group.
+        # An exception of the caller's block bypasses the nursery, which would wrap it in a group.
         await self._block.__aexit__(None, None, None)
 
     @asynccontextmanager
     async def _connected(self) -> AsyncIterator[None]:
-        """The client's life: the block that its tasks cannot outlive. A generator, since a nursery must be
-        left in the very place in which it was entered, however the entering ends.
+        """The block that contains all tasks of the client. A generator, because a nursery must be left in the
+        place where it was entered, however the entry ends.
         """
         self._gave_up = None
         self._failure = Disconnected(
@@ -223,7 +222,7 @@ class HexputClient(Requests):
             raise failure
 
     async def _first_failure(self) -> ClientError | None:
-        """Why there is no connection when `connect_timeout` is over; None as soon as there is one."""
+        """Wait until there is a connection. Returns the reason if there is none in time, else None."""
         with trio.move_on_after(self._connect_timeout):
             try:
                 await self._connection()
@@ -233,7 +232,7 @@ class HexputClient(Requests):
 
     @property
     def is_connected(self) -> bool:
-        """Whether there is a connection now. Requests wait for one."""
+        """Whether the client is connected now. Requests wait until it is."""
         return self._out is not None
 
     # ----------------------------------------------------------------------------------------- requests
@@ -242,7 +241,7 @@ class HexputClient(Requests):
         return await self._exchange(action, text_of(action, fields), checked(timeout))
 
     async def _exchange(self, action: str, text: str, timeout: Timeout) -> Any:
-        """Send a request whose text is written but for its id, and give what the server answers."""
+        """Send a request whose text lacks only its id, and return the server's answer."""
         self._number += 1
         request_id = str(self._number)
         text = with_id(request_id, text)
@@ -275,18 +274,18 @@ class HexputClient(Requests):
     # ---------------------------------------------------------------------------------------- functions
 
     def register_function(self, name: str, handler: H) -> H:
-        """Offer a function to scripts, in place of the one of that name.
+        """Offer a function to scripts, in place of any earlier one with that name.
 
         Args:
-            name: what scripts call it.
+            name: its name in scripts.
             handler: a plain or an async function. It is called with the script's arguments; if it has a
-                parameter `secret_context`, with that of the execution as well (None if there is none).
+                parameter `secret_context`, also with that of the execution (None if there is none).
         """
         self._functions[name] = _Function(handler)
         return handler
 
     def unregister_function(self, name: str) -> None:
-        """Offer it no longer; nothing if there is none of that name."""
+        """Stop offering a function. Nothing happens if none has that name."""
         self._functions.pop(name, None)
 
     async def _serve_call(self, out: Out, call: _Received) -> None:
@@ -302,7 +301,7 @@ class HexputClient(Requests):
             arguments = deeply(json.loads, bytes(call.arguments))
             reply["result"] = await self._invoke(partial(function.handler, *arguments, **keywords))
             text = encode(reply)
-        except Exception as error:  # noqa: BLE001 - it is the script's to know
+        except Exception as error:  # noqa: BLE001 - the script is told what it is
             text = encode({"id": call.id, "result": None, "error": str(error) or type(error).__name__})
         try:
             await self._send(out, text)
@@ -312,7 +311,7 @@ class HexputClient(Requests):
     # --------------------------------------------------------------------------------------- connection
 
     async def _connection(self) -> Out:
-        """The way to the server, when there is one. Raises what it was given up for."""
+        """The present connection, or the next one. Raises the reason why there will be none."""
         while self._out is None:
             if self._gave_up is not None:
                 raise self._gave_up
@@ -327,7 +326,7 @@ class HexputClient(Requests):
                 async with dial(self._place, self._headers, self._connect_timeout) as (websocket, nursery):
                     pause = _FIRST_PAUSE
                     await self._talk(websocket, nursery)
-            except* Exception as failures:  # noqa: BLE001 - whatever it is, it is tried again
+            except* Exception as failures:  # noqa: BLE001 - whatever it is, another attempt follows
                 self._failure = failure_of(failures, self._url)
                 is_final = is_final or is_hopeless(failures)
             if self._gave_up is not None:
@@ -337,7 +336,7 @@ class HexputClient(Requests):
             if is_final:
                 self._give_up(self._failure)
                 return
-            await trio.sleep(random.uniform(pause / 2, pause))  # to be spread, not to be secret
+            await trio.sleep(random.uniform(pause / 2, pause))  # random to spread clients, not for secrecy
             pause = min(pause * 2, self._longest_pause)
 
     async def _talk(self, websocket: WebSocketConnection, connection: trio.Nursery) -> None:
@@ -357,16 +356,16 @@ class HexputClient(Requests):
                 self._talking = self._out = None
 
     async def _write(self, websocket: WebSocketConnection, queue: trio.MemoryReceiveChannel[str]) -> None:
-        """Send what is put into the queue: a task of its own, for a message must not be cut off in its middle
-        when the request is cancelled; and one of the connection's, for neither must it when the client hangs
-        up: the server would take the closing frame for a part of it.
+        """Send the messages in the queue. This is a task of its own, because cancelling a request must not
+        cut a message off; and a task of the connection, because hanging up must not either: the server would
+        take the closing frame for a part of the message.
         """
         async with queue:
             try:
                 async for text in queue:
                     await websocket.send_message(text)
             except ConnectionClosed:
-                pass  # whoever receives is told so, too
+                pass  # the receiving task learns of it, too
 
     async def _beat(self, websocket: WebSocketConnection) -> None:
         while True:
@@ -375,11 +374,11 @@ class HexputClient(Requests):
                 await websocket.ping()
 
     def _take(self, text: str | bytes, out: Out, nursery: trio.Nursery) -> None:
-        """A message of the server."""
+        """Handle a message of the server."""
         try:
             received = deeply(_decode, text)
         except (msgspec.DecodeError, UnicodeError, RecursionError) as error:
-            _log.warning("a message that makes no sense was ignored: %s", error)
+            _log.warning("an invalid message was ignored: %s", error)
             return
         if received.action == "is_function_exists":
             body = {"id": received.id, "exists": received.function_name in self._functions}
@@ -389,7 +388,7 @@ class HexputClient(Requests):
         elif (pending := self._pending.get(str(received.id))) is not None and received.success is not None:
             pending.end(received)
         else:
-            _log.debug("a message to nobody was ignored: %s", received.error)
+            _log.debug("a message without a request was ignored: %s", received.error)
 
     async def _send(self, out: Out, text: str) -> None:
         try:
@@ -410,7 +409,7 @@ class HexputClient(Requests):
         self._end_all(error)
 
     def _end_all(self, error: ClientError) -> None:
-        """Nothing that was sent will be answered any more."""
+        """Fail all requests in flight: they will not be answered any more."""
         for pending in self._pending.values():
             pending.end(error=error)
 

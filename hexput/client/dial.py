@@ -1,4 +1,4 @@
-"""The way to a Hexput server: from a URL to a connection on which it has said hello, or why there is none."""
+"""Connects to a Hexput server: from a URL to a connection on which the server has greeted, or an error."""
 
 import math
 import ssl
@@ -14,24 +14,24 @@ from hexput.client.failures import ClientError, Disconnected, Refused
 from jefe.reasons import cause_of, reason_of
 
 GOODBYE: Final = 1.0
-"""How long the server may take to close, and what is cancelled to be told so, in seconds."""
+"""The time for closing a connection, and for sending the `cancel` of a cancelled request, in seconds."""
 
 _LARGEST: Final = 64 * 1024 * 1024
-"""The largest message that is taken from the server, in bytes."""
+"""The largest message that is accepted from the server, in bytes."""
 
 _HOPELESS: Final = (401, 403, 404)
-"""The statuses of HTTP after which there is no point in trying again."""
+"""The HTTP statuses after which another attempt is pointless."""
 
 
 class Place(NamedTuple):
-    """Where a server is.
+    """The address of a server.
 
     Attributes:
         host: a name or an address.
-        port: of TCP.
-        authority: both, as they stand in the URL.
+        port: the TCP port.
+        authority: host and port, as in the URL.
         resource: the path and the query.
-        context: for TLS; None: it is not spoken.
+        context: for TLS; None: no TLS.
     """
 
     host: str
@@ -42,12 +42,12 @@ class Place(NamedTuple):
 
     @classmethod
     def of(cls, url: str, context: ssl.SSLContext | None) -> Self:
-        """What a URL says. Raises ValueError if it is none of a WebSocket, or does not fit the context."""
+        """Parse a URL. Raises ValueError if it is not a WebSocket URL, or does not match the context."""
         parts = urlsplit(url)
         is_tls = parts.scheme == "wss"
         if parts.scheme not in ("ws", "wss") or not parts.hostname:
             raise ValueError(
-                f"{bare(url)!r} is no URL of a Hexput server: ws://HOST:PORT, or wss://HOST:PORT for TLS"
+                f"{bare(url)!r} is not the URL of a Hexput server: ws://HOST:PORT, or wss://HOST:PORT for TLS"
             )
         if context is not None and not is_tls:
             raise ValueError(f"an ssl_context is for TLS: write wss:// instead of ws:// in {bare(url)!r}")
@@ -61,7 +61,7 @@ class Place(NamedTuple):
 
 
 def bare(url: str) -> str:
-    """A URL without its query: a token may be in it."""
+    """A URL without its query, which may contain a token."""
     return url.partition("?")[0]
 
 
@@ -69,16 +69,16 @@ def bare(url: str) -> str:
 async def dial(
     place: Place, headers: list[tuple[bytes, bytes]], patience: float
 ) -> AsyncIterator[tuple[WebSocketConnection, trio.Nursery]]:
-    """A connection on which the server has said hello, for the length of a block, and a nursery for tasks
-    that are to go on until it is closed.
+    """Connect, for the length of a block. Yields the connection, on which the server has greeted, and a
+    nursery for tasks that run until it is closed.
 
-    It is closed here and nowhere else: the library's reader, which waits for the server's closing frame, must
-    not be cancelled before that came. When the block is cancelled, nothing is waited for.
+    The connection is closed here and nowhere else: the library's reader, which waits for the server's closing
+    frame, must not be cancelled before that frame has come. If the block is cancelled, nothing is waited for.
 
     Args:
-        place: where to.
-        headers: go with the request for the upgrade.
-        patience: how long all this may take, in seconds.
+        place: the server's address.
+        headers: fields of the request for the upgrade.
+        patience: the time for all this, in seconds.
 
     Raises whatever went wrong, in groups or bare: see `failure_of` and `is_hopeless`.
     """
@@ -94,7 +94,7 @@ async def dial(
                     extra_headers=list(headers),
                     max_message_size=_LARGEST,
                 )
-                await websocket.get_message()  # the welcome
+                await websocket.get_message()  # the server's greeting
                 scope.deadline = math.inf
                 try:
                     yield websocket, library
@@ -107,7 +107,7 @@ async def dial(
 
 
 async def _open_stream(place: Place) -> trio.SocketStream | trio.SSLStream[trio.SocketStream]:
-    """TCP, and TLS on it; of a TLS that fails trio-websocket would say nothing."""
+    """Open a TCP stream, with TLS on it if needed; trio-websocket would not report a failure of TLS."""
     plain = await trio.open_tcp_stream(place.host, place.port)
     if place.context is None:
         return plain
@@ -121,7 +121,7 @@ async def _open_stream(place: Place) -> trio.SocketStream | trio.SSLStream[trio.
 
 
 def failure_of(error: BaseException, url: str) -> ClientError:
-    """Why there is no connection, or none any more, as the application is told it."""
+    """The error for the application when there is no connection, or the connection is lost."""
     while isinstance(error, BaseExceptionGroup):
         error = error.exceptions[0]
     if isinstance(error, ClientError):
@@ -142,7 +142,7 @@ def failure_of(error: BaseException, url: str) -> ClientError:
 
 
 def is_hopeless(error: BaseException) -> bool:
-    """Whether the next attempt would fail for the same reason."""
+    """Whether another attempt would fail for the same reason."""
     failure = failure_of(error, "")
     return isinstance(failure, Refused) or isinstance(cause_of(error), ssl.SSLCertVerificationError)
 

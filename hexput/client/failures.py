@@ -1,7 +1,7 @@
-"""What can go wrong for a client of a Hexput server, as types. Base: `ClientError`.
+"""The errors of the clients of a Hexput server. Base: `ClientError`.
 
-A run that broke a limit is told in two ways at once, as a `RequestFailed` and as the very error that a
-supervisor raises: who catches `jefe.KilledByTime` need not know where the script ran.
+A run that broke a limit raises an error of two classes, `RequestFailed` and the class that a supervisor
+raises: code that catches `jefe.KilledByTime` need not know where the script ran.
 """
 
 from child import protocol
@@ -14,15 +14,15 @@ class ClientError(Exception):
 
 
 class RequestFailed(ClientError):
-    """The server answered that the request failed; `str()` is its sentence.
+    """The server answered that the request failed; `str()` gives the server's sentence.
 
     Attributes:
-        type: a name for programs, such as `SyntaxError`, `FunctionNotFoundError` or `Killed`; None from a
-            server that does not say.
-        line: where in the source, from 1; None when there is no place, or the server does not say.
-        column: the same, in code points.
-        stack: for an error within a callback, what was under way: the callback that failed first, then who
-            called it, and the script, whose name is None, last. In between some may be omitted.
+        type: a stable name for programs, such as `SyntaxError`, `FunctionNotFoundError` or `Killed`; None if
+            the server gives none.
+        line: the line in the source, from 1; None if there is no place, or the server gives none.
+        column: the column in that line, from 1, in code points; None likewise.
+        stack: for an error within a callback, the calls in progress: first the callback that failed, then
+            each caller, and last the script, whose name is None. Some calls between may be omitted.
     """
 
     def __init__(
@@ -41,7 +41,7 @@ class RequestFailed(ClientError):
 
 
 class RunKilled(RequestFailed, Killed):
-    """The run, or the reading of the source, broke a limit, and was ended. `reason` says which."""
+    """The run, or the compilation of the source, was killed because it broke a limit. `reason` says which."""
 
     def __init__(
         self,
@@ -56,17 +56,17 @@ class RunKilled(RequestFailed, Killed):
 
 
 class RunKilledByTime(RunKilled, KilledByTime):
-    """It took more time of its own than it may."""
+    """The run took more time than its limit."""
 
 
 class RunKilledByMemory(RunKilled, KilledByMemory):
-    """It took more memory than it may."""
+    """The run took more memory than its limit."""
 
 
 def failed(
     message: str, kind: str | None, line: int | None, column: int | None, stack: tuple[StackFrame, ...] = ()
 ) -> RequestFailed:
-    """What a server's answer that a request failed is raised as."""
+    """The error for a server's answer that a request failed."""
     found: type[RequestFailed] = RequestFailed
     if kind == Killed.__name__:
         found = _KILLED.get(message.partition("; ")[0], RunKilled)
@@ -80,7 +80,7 @@ _KILLED: dict[str, type[RunKilled]] = {
 
 
 class Refused(ClientError):
-    """The server does not let this client in; `status` is HTTP's: 401 (it wants a token), 403 or 404."""
+    """The server refuses this client; `status` is that of HTTP: 401 (it wants a token), 403 or 404."""
 
     def __init__(self, message: str, status: int) -> None:
         super().__init__(message)
@@ -88,11 +88,11 @@ class Refused(ClientError):
 
 
 class Disconnected(ClientError):
-    """There is no connection, or it was lost before the answer came: the script may have run, or not."""
+    """There is no connection, or it was lost before the answer: the script may have run or not."""
 
 
 def not_connected(sentence: str) -> Disconnected:
-    """What is raised outside of the block of a client that has a thread."""
+    """The error for a request outside the block of a client that has a thread."""
     return Disconnected(f"not connected: {sentence}")
 
 

@@ -1,5 +1,5 @@
-"""What can be asked of a Hexput server: the requests as typed coroutines, for trio and asyncio alike, and as
-JSON text. hexput/client/sync.py says the same for plain code; a test compares the two.
+"""The requests to a Hexput server: as typed coroutines, for trio and asyncio, and as JSON text.
+hexput/client/sync.py has the same methods for plain code; a test compares the two.
 """
 
 import enum
@@ -19,7 +19,7 @@ Handler = Callable[..., Any]
 H = TypeVar("H", bound=Handler)
 
 Function = Callable[[], Any]
-"""A call of a handler, its arguments included."""
+"""A call of a handler, with its arguments."""
 
 
 class Default(enum.Enum):
@@ -32,19 +32,19 @@ class Default(enum.Enum):
 
 
 DEFAULT: Final = Default.DEFAULT
-"""Stands for the client's own timeout."""
+"""The value for the client's own timeout."""
 
 Timeout = float | Default | None
-"""How long a request may take: seconds; None: for ever; `DEFAULT`: as long as the client says."""
+"""The time for a request, in seconds. None: for ever; `DEFAULT`: the client's own."""
 
 S = TypeVar("S", bound=Timeout)
 
 
 class Requests(ABC):
-    """The requests. All raise
+    """The requests. All raise:
 
-    - `RequestFailed`: the server says no. If the run broke a limit, it is a `jefe.KilledByTime` or a
-      `jefe.KilledByMemory`, too.
+    - `RequestFailed`: the server answers that the request failed. If the run broke a limit, the error is also
+      a `jefe.KilledByTime` or a `jefe.KilledByMemory`.
     - `RequestTimeout`, `Disconnected`, `Refused`: see hexput/client/failures.py.
     - `ValueError`, `TypeError`, `RecursionError`: a value cannot be sent as JSON, or a timeout is negative.
     """
@@ -63,12 +63,12 @@ class Requests(ABC):
 
         Args:
             code: the source.
-            context: the script's variables.
-            options: what the script may not use, such as `{"no_loops": True}`. One that the server's language
-                does not know is a RequestFailed of type OptionError.
-            secret_context: handed to the functions that the script calls, and never to the script.
-            limits: what this run may take at most; the server's own limits hold as well.
-            timeout: in seconds, the functions that it calls included; None: for ever.
+            context: the variables given to the script.
+            options: the constructs that the script must not use, such as `{"no_loops": True}`. An option that
+                the server's language does not know raises a RequestFailed of type OptionError.
+            secret_context: passed to the functions that the script calls, and never to the script.
+            limits: the most that this run may take; the server's own limits hold as well.
+            timeout: in seconds, including the functions that the script calls; None: for ever.
         """
         fields = {"code": code, "context": context, "options": options, "secret_context": secret_context}
         return await self._request("execute", timeout, **fields, limits=limits)
@@ -82,14 +82,14 @@ class Requests(ABC):
         limits: Limits | None = None,
         timeout: Timeout = DEFAULT,
     ) -> Any:
-        """Run the script of a name; gives what it returned, or its variables if it returned nothing.
+        """Run a named script. Returns what it returned, or its variables if it returned nothing.
 
         Args:
             name: of the script.
-            context: the script's variables.
-            secret_context: as of `execute`.
-            limits: as of `execute`.
-            timeout: as of `execute`.
+            context: the variables given to the script.
+            secret_context: as in `execute`.
+            limits: as in `execute`.
+            timeout: as in `execute`.
         """
         fields = {"name": name, "context": context, "secret_context": secret_context}
         return await self._request("run", timeout, **fields, limits=limits)
@@ -102,18 +102,18 @@ class Requests(ABC):
         options: Mapping[str, bool] | None = None,
         timeout: Timeout = DEFAULT,
     ) -> None:
-        """Give a script a name: it can be `run`, and scripts can call it.
+        """Compile a script under a name: it can be `run`, and scripts can call it.
 
         Args:
-            name: any text but the empty one. A script that has it already is replaced.
+            name: any string but the empty one. A script that has the name is replaced.
             code: the source.
-            options: as of `execute`.
+            options: as in `execute`.
             timeout: in seconds; None: for ever.
         """
         await self._request("compile", timeout, name=name, code=code, options=options)
 
     async def remove(self, name: str, *, timeout: Timeout = DEFAULT) -> None:
-        """Forget the script of a name.
+        """Remove a named script.
 
         Args:
             name: of the script.
@@ -128,17 +128,17 @@ class Requests(ABC):
         options: Mapping[str, bool] | None = None,
         timeout: Timeout = DEFAULT,
     ) -> Any:
-        """The syntax tree of a source.
+        """Return the syntax tree of a source.
 
         Args:
             code: the source.
-            options: as of `execute`.
+            options: as in `execute`.
             timeout: in seconds; None: for ever.
         """
         return await self._request("parse", timeout, code=code, options=options)
 
     async def scripts(self, *, timeout: Timeout = DEFAULT) -> list[str]:
-        """The names of the scripts that `compile` gave one, sorted.
+        """Return the names of the client's scripts, sorted.
 
         Args:
             timeout: in seconds; None: for ever.
@@ -147,10 +147,11 @@ class Requests(ABC):
         return names
 
     async def stats(self, name: str | None = None, *, timeout: Timeout = DEFAULT) -> dict[str, Any]:
-        """Figures of a script, or of the whole server, which only a client that showed the token is told.
+        """Return figures of a script, or of the whole server; the latter only for a client that showed the
+        token.
 
         Args:
-            name: of the script; None: of everything.
+            name: of the script; None: the whole server.
             timeout: in seconds; None: for ever.
         """
         figures: dict[str, Any] = await self._request("stats", timeout, name=name)
@@ -158,13 +159,15 @@ class Requests(ABC):
 
     @abstractmethod
     async def _request(self, action: str, timeout: Timeout, **fields: Any) -> Any:
-        """Ask the server for something, and give what it answers."""
+        """Send a request, and return the server's answer."""
 
 
 def checked(timeout: S) -> S:
-    """A timeout. Raises ValueError if it can be none."""
+    """The timeout itself. Raises ValueError if it is negative or NaN."""
     if isinstance(timeout, int | float) and not timeout >= 0:
-        raise ValueError(f"a timeout is a number of seconds from 0, or None: for ever; not {timeout}")
+        raise ValueError(
+            f"a timeout must be a number of seconds from 0 on, or None (for ever), not {timeout}"
+        )
     return timeout
 
 
@@ -174,19 +177,19 @@ def encode(body: Mapping[str, Any]) -> str:
 
 
 def text_of(action: str, fields: Mapping[str, Any]) -> str:
-    """A request as JSON text, but for its id; what is None is left out. Raises what `encode` raises."""
+    """A request as JSON text without its id; fields that are None are left out. Raises as `encode` does."""
     return encode(
         {"action": action} | {name: _plain(value) for name, value in fields.items() if value is not None}
     )
 
 
 def with_id(request_id: str, text: str) -> str:
-    """The same with its id, which is one of ours."""
+    """The text of a request with its id, which this client chose."""
     return f'{{"id":"{request_id}",{text[1:]}'
 
 
 def _plain(value: Any) -> Any:
-    """What json knows. Mappings of any kind become JSON objects."""
+    """A value that json can encode: a mapping of any kind becomes a dict."""
     if isinstance(value, Limits):
         return msgspec.to_builtins(value)
     return dict(value) if isinstance(value, Mapping) else value

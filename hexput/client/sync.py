@@ -1,5 +1,5 @@
-"""The client of a Hexput server for plain code: a thread runs trio and, in it, a `HexputClient`, which does
-everything (jefe/bridge/).
+"""The client of a Hexput server for plain code. A thread runs trio and, in it, a `HexputClient`, which does
+all the work (jefe/bridge/).
 """
 
 import ssl
@@ -17,9 +17,9 @@ from jefe.bridge import PlainBridge, TrioThread
 class SyncHexputClient:
     """A `HexputClient` for plain code: the same arguments, the same requests, the same errors.
 
-    It may be used by many threads at once. Each call of a function runs in a thread of its own, an async
-    function in an event loop of asyncio that is made for the call. They may make requests. A function that is
-    still running when the block ends is not stopped; its result is thrown away.
+    Many threads may use it at once. Each call of a function runs in a thread of its own; an async function
+    runs in an asyncio event loop that is made for the call. Functions may make requests. A function that is
+    still running when the block ends is not stopped; its result is dropped.
 
     Example:
         with SyncHexputClient("ws://127.0.0.1:9001") as client:
@@ -62,26 +62,26 @@ class SyncHexputClient:
     def __exit__(
         self, kind: type[BaseException] | None, error: BaseException | None, traceback: TracebackType | None
     ) -> None:
-        """Disconnect. Requests that are under way fail."""
+        """Disconnect. Requests in flight fail."""
         self._bridge.close(kind)
 
     @property
     def is_connected(self) -> bool:
-        """Whether there is a connection now. Requests wait for one."""
+        """Whether the client is connected now. Requests wait until it is."""
         return self._client.is_connected
 
     def register_function(self, name: str, handler: H) -> H:
-        """Offer a function to scripts, in place of the one of that name.
+        """Offer a function to scripts, in place of any earlier one with that name.
 
         Args:
-            name: what scripts call it.
-            handler: a plain function, or an async one. It is called with the script's arguments; if it has a
-                parameter `secret_context`, with that of the execution as well (None if there is none).
+            name: its name in scripts.
+            handler: a plain or an async function. It is called with the script's arguments; if it has a
+                parameter `secret_context`, also with that of the execution (None if there is none).
         """
         return self._client.register_function(name, handler)
 
     def unregister_function(self, name: str) -> None:
-        """Offer it no longer; nothing if there is none of that name."""
+        """Stop offering a function. Nothing happens if none has that name."""
         self._client.unregister_function(name)
 
     def execute(
@@ -98,12 +98,12 @@ class SyncHexputClient:
 
         Args:
             code: the source.
-            context: the script's variables.
-            options: what the script may not use, such as `{"no_loops": True}`. One that the server's language
-                does not know is a RequestFailed of type OptionError.
-            secret_context: handed to the functions that the script calls, and never to the script.
-            limits: what this run may take at most; the server's own limits hold as well.
-            timeout: in seconds, the functions that it calls included; None: for ever.
+            context: the variables given to the script.
+            options: the constructs that the script must not use, such as `{"no_loops": True}`. An option that
+                the server's language does not know raises a RequestFailed of type OptionError.
+            secret_context: passed to the functions that the script calls, and never to the script.
+            limits: the most that this run may take; the server's own limits hold as well.
+            timeout: in seconds, including the functions that the script calls; None: for ever.
         """
         fields = {"code": code, "context": context, "options": options, "secret_context": secret_context}
         return self._request("execute", timeout, **fields, limits=limits)
@@ -117,14 +117,14 @@ class SyncHexputClient:
         limits: Limits | None = None,
         timeout: Timeout = DEFAULT,
     ) -> Any:
-        """Run the script of a name; gives what it returned, or its variables if it returned nothing.
+        """Run a named script. Returns what it returned, or its variables if it returned nothing.
 
         Args:
             name: of the script.
-            context: the script's variables.
-            secret_context: as of `execute`.
-            limits: as of `execute`.
-            timeout: as of `execute`.
+            context: the variables given to the script.
+            secret_context: as in `execute`.
+            limits: as in `execute`.
+            timeout: as in `execute`.
         """
         fields = {"name": name, "context": context, "secret_context": secret_context}
         return self._request("run", timeout, **fields, limits=limits)
@@ -137,18 +137,18 @@ class SyncHexputClient:
         options: Mapping[str, bool] | None = None,
         timeout: Timeout = DEFAULT,
     ) -> None:
-        """Give a script a name: it can be `run`, and scripts can call it.
+        """Compile a script under a name: it can be `run`, and scripts can call it.
 
         Args:
-            name: any text but the empty one. A script that has it already is replaced.
+            name: any string but the empty one. A script that has the name is replaced.
             code: the source.
-            options: as of `execute`.
+            options: as in `execute`.
             timeout: in seconds; None: for ever.
         """
         self._request("compile", timeout, name=name, code=code, options=options)
 
     def remove(self, name: str, *, timeout: Timeout = DEFAULT) -> None:
-        """Forget the script of a name.
+        """Remove a named script.
 
         Args:
             name: of the script.
@@ -163,17 +163,17 @@ class SyncHexputClient:
         options: Mapping[str, bool] | None = None,
         timeout: Timeout = DEFAULT,
     ) -> Any:
-        """The syntax tree of a source.
+        """Return the syntax tree of a source.
 
         Args:
             code: the source.
-            options: as of `execute`.
+            options: as in `execute`.
             timeout: in seconds; None: for ever.
         """
         return self._request("parse", timeout, code=code, options=options)
 
     def scripts(self, *, timeout: Timeout = DEFAULT) -> list[str]:
-        """The names of the scripts that `compile` gave one, sorted.
+        """Return the names of the client's scripts, sorted.
 
         Args:
             timeout: in seconds; None: for ever.
@@ -182,16 +182,17 @@ class SyncHexputClient:
         return names
 
     def stats(self, name: str | None = None, *, timeout: Timeout = DEFAULT) -> dict[str, Any]:
-        """Figures of a script, or of the whole server, which only a client that showed the token is told.
+        """Return figures of a script, or of the whole server; the latter only for a client that showed the
+        token.
 
         Args:
-            name: of the script; None: of everything.
+            name: of the script; None: the whole server.
             timeout: in seconds; None: for ever.
         """
         figures: dict[str, Any] = self._request("stats", timeout, name=name)
         return figures
 
     def _request(self, action: str, timeout: Timeout, **fields: Any) -> Any:
-        text = text_of(action, fields)  # here, since the caller's values may change while we wait
+        text = text_of(action, fields)  # at once, since the caller's values may change meanwhile
         checked(timeout)
         return self._bridge.ask(lambda client: client._exchange(action, text, timeout))

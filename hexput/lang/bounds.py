@@ -5,7 +5,8 @@ of the work is proportional to the length of the script, and takes less time tha
 rest is bounded here:
 
 - For each function, Python copies the set of all names of the functions around it: functions times names.
-- A name from further out is handed through every function between its owner and its user: names times depth.
+- Python passes a variable of an outer function through every function between its owner and its user: names
+  times depth.
 - Python hashes each function with everything inside it: code times depth.
 - A function's full name contains the names of the functions around it: characters times functions.
 - When a program ends, Python 3.11 searches all variables that the program shares with callbacks, once for
@@ -23,17 +24,18 @@ MAX_CALLBACKS = 5000
 """Callbacks in a script."""
 
 MAX_LOOPS = 15
-"""Loops within one another in one Python function. Python refuses 21, and other constructs want some."""
+"""The deepest nesting of loops in one Python function. Python refuses the 21st level, and other constructs
+need some levels, too."""
 
 MAX_NAMES_AROUND = 26_000_000
 """The sum, over all functions, of the number of names around each. More than `MANY_NAMES` count twice."""
 
 MANY_NAMES = 6000
-"""Above so many names around one function, a name takes Python about twice as long: the sets that it copies
-do not fit into the processor's cache."""
+"""Above this number of names around one function, each name takes Python about twice as long: the sets that
+it copies do not fit into the processor's cache."""
 
 MAX_NAMES_HANDED = 100_000
-"""The sum, over all functions, of the number of names that are handed through each."""
+"""The sum, over all functions, of the number of names that are passed through each."""
 
 MAX_INNER_PARTS = 10_000_000
 """Statements and expressions within callbacks, each counted once for every callback around it."""
@@ -49,14 +51,14 @@ Place = tuple[int, int]
 
 
 class Ledger:
-    """The functions of one program, and what they add up to.
+    """The functions of one program, and the totals that are bounded.
 
     Attributes:
         functions: all of them, in the order in which they begin.
         names_around: what `MAX_NAMES_AROUND` bounds; known after `check`.
         names_handed: what `MAX_NAMES_HANDED` bounds.
         names_length: what `MAX_NAMES_LENGTH` bounds.
-        calls: the names that may turn out to be functions of the host.
+        calls: the names that are called and may be host functions.
         has_computed_calls: whether there are calls whose names are known only when they are made.
     """
 
@@ -81,18 +83,18 @@ class Ledger:
             )
 
     def hand_through(self, names: int, place: Place) -> None:
-        """Count names that are handed through one more function. Raises ParseError if they are too many."""
+        """Count names that are passed through one more function. Raises ParseError if there are too many."""
         self.names_handed += names
         if self.names_handed > MAX_NAMES_HANDED:
             raise too_many_names_handed(place)
 
     def fresh(self, word: str) -> str:
-        """A name that no other has."""
+        """A new name, different from all others."""
         self._number += 1
         return f"{word}{self._number}"
 
     def check(self) -> None:
-        """Count the names around all functions, which must be complete. Raises ParseError if they are too
+        """Count the names around all functions, which must be complete. Raises ParseError if there are too
         many.
         """
         for function in self.functions:
@@ -110,10 +112,10 @@ class Ledger:
 
 
 class Function:
-    """A Python function in the making.
+    """A Python function under construction.
 
     Attributes:
-        ledger: that of its program.
+        around: the function that contains it; None for the program's.
         around: the function that it stands in; None for the program's.
         place: where it begins in the script.
         names: the number of its variables, without the temporary ones.
@@ -135,7 +137,7 @@ class Function:
         ledger.add(self)
 
     def fresh(self, word: str) -> str:
-        """A variable of its own under a name that no other has."""
+        """Add a variable under a new name, and return the name."""
         self.names += 1
         return self.ledger.fresh(word)
 
@@ -143,7 +145,7 @@ class Function:
 def too_many_names_handed(place: Place) -> ParseError:
     """The error of a script whose callbacks use too many names from around them."""
     return ParseError(
-        f"Callbacks within callbacks use too many names from around them: more than {MAX_NAMES_HANDED}, each "
+        f"Nested callbacks use too many names from around them: more than {MAX_NAMES_HANDED}, each "
         "counted once for every callback between",
         *place,
     )

@@ -1,10 +1,10 @@
-"""What each rule of the grammar builds: a function a rule, from its parts to a node.
+"""What each rule of the grammar builds: one function per rule, from the rule's parts to a node.
 
-Literals get their values here, and operators their precedence. Nothing recurses, and what a function does
-takes time in proportion to the parts that it is given.
+Literals get their values here, and operators their precedence. Nothing recurses, and each function takes time
+proportional to the number of its parts.
 """
 
-# ruff: noqa: D102 - a method is its rule, and the grammar spells that out
+# ruff: noqa: D102 - a method is named after its rule, which the grammar defines
 
 from __future__ import annotations
 
@@ -39,7 +39,7 @@ PRECEDENCE = {
 
 
 def _over(first: Node | Token, last: Node | Token) -> Span:
-    """The span from the start of one to the end of another."""
+    """The span from the start of `first` to the end of `last`."""
     start, end = first.span, last.span
     return (start[0], start[1], end[2], end[3])
 
@@ -62,7 +62,7 @@ def _unescape(match: re.Match[str]) -> str:
 
 
 def _string_value(text: str) -> str:
-    """The value of a string literal; two escapes that are halves of one character become that one."""
+    """The value of a string literal. Two escapes that are halves of one character become that character."""
     value = text[1:-1]
     if "\\" in value:
         value = _ESCAPE.sub(_unescape, value)
@@ -72,7 +72,7 @@ def _string_value(text: str) -> str:
 
 
 def _number_value(token: Token) -> int | float:
-    # float() takes time linear in the digits, int() does not; so float() comes first.
+    # float() is linear in the number of digits, int() is not: so float() comes first.
     value = float(token.text)
     if abs(value) <= _MAX_EXACT and value.is_integer():
         return int(value)
@@ -86,7 +86,7 @@ def _number_value(token: Token) -> int | float:
 
 
 class Rules:
-    """A method a rule of the grammar. `c` is the list of the rule's parts: tokens, nodes, lists of them."""
+    """One method per rule of the grammar. `c` holds the rule's parts: tokens, nodes, lists of them."""
 
     def program(self, c: list[Any]) -> nodes.Program:
         statements = tuple(c[0])
@@ -251,7 +251,7 @@ class Rules:
         return nodes.NullLiteral(c[0].span)
 
     def parentheses(self, c: list[Any]) -> Node:
-        # The span takes the parentheses in, so that what is built from it starts and ends where it is
+        # The span includes the parentheses, so that nodes built from this one start and end where they are
         # written.
         return cast("Node", replace(c[1], span=_over(c[0], c[2])))
 

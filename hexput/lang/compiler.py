@@ -1,14 +1,14 @@
 """From nodes to a Python code object, built from `ast` nodes and never from text: the program, callbacks,
 statements.
 
-The program becomes a function `program(run, sandbox)` that gives back its result and its variables; a
-callback becomes a function within it. Variables are Python's locals and cells, under their own name with a
-`$` before it, which no name of ours has: so nothing in a script can collide with, or name, anything but a
-variable. Each Python node carries the place of the node it came from in its line and column attributes: an
-error knows its place from the traceback, and running costs nothing for it.
+The program becomes a function `program(run, sandbox)` that returns its result and its variables; a callback
+becomes a function within it. Variables are Python's locals and cells, under their own names with a `$` in
+front, which no name of ours has. So a script can name nothing but its variables. Each Python node carries the
+place of its script node in its line and column attributes: an error finds its place in the traceback, and
+running pays nothing for it.
 
-Python refuses more than 20 loops within each other in one function; so some are put into functions of their
-own. What else Python's compiler cannot take is refused before it is asked, see `bounds`.
+Python refuses more than 20 nested loops in one function; so inner ones are put into functions of their own.
+Whatever else Python's compiler cannot take is refused first, see `bounds`.
 """
 
 from __future__ import annotations
@@ -58,7 +58,7 @@ from hexput.lang.values import SECRET_KEY
 SCRIPT_FILENAME = "<script>"
 
 OUTLINED = "loop"
-"""How the names of functions begin that hold a loop."""
+"""The prefix of the names of functions that hold a loop."""
 """The file name in the code objects of scripts, by which a traceback tells their frames from ours."""
 
 
@@ -67,9 +67,9 @@ class Built(NamedTuple):
 
     Attributes:
         code: of the function `program(run, sandbox)`.
-        calls: the names that may turn out to be functions of the host; None if some are known only when they
-            are called.
-        may_yield_an_expression: whether the code differs with the kind of value.
+        calls: the names that are called and may be host functions; None if some are known only when they are
+            called.
+        may_yield_an_expression: whether the code depends on `value_of_expression`.
     """
 
     code: CodeType
@@ -105,17 +105,17 @@ def build(program: Program, *, value_of_expression: bool) -> Built:
 
 
 class _Function(Expressions):
-    """The making of one Python function: a callback's, or the program's."""
+    """Builds one Python function: a callback's, or the program's."""
 
     def __init__(self, scope: Scope, scopes: Scopes, function: Function) -> None:
         super().__init__(scope, function)
         self.scopes = scopes
-        self.loops = 0  # around the statement at hand, in one Python function
+        self.loops = 0  # loops around the current statement, in this Python function
         self.outlines = 0  # functions around it that hold loops
         self.nesting = 0  # bodies around it
         self.hoisted: dict[int, str] = {}  # declarations that were defined already, and under which name
-        self.bound: set[str] = set()  # variables that are assigned whatever happens before it
-        self.unchecked: set[str] = set()  # variables that the loop at hand leaves raw, see `_plain_loop`
+        self.bound: set[str] = set()  # variables that are certainly assigned before the current statement
+        self.unchecked: set[str] = set()  # variables that the current loop leaves raw, see `_plain_loop`
 
     def _body(self, block: Block) -> list[ast.stmt]:
         outside = self.statements
@@ -129,7 +129,7 @@ class _Function(Expressions):
         return inside
 
     def statement(self, node: Statement) -> None:
-        """Compile a statement, and put it behind those that are there."""
+        """Compile a statement, and append it to the function."""
         _STATEMENTS[type(node)](self, node)
 
     def _declaration(self, node: VariableDeclaration) -> None:
@@ -153,14 +153,15 @@ class _Function(Expressions):
         if not value.raw or value.kind not in CHECKS:
             self.statements.append(assign(variable, self.finish(value), at))
             return
-        # The check comes after: so Python appends to a string in place, and a float is looked at where it is.
+        # The check comes afterwards: so Python appends to a string in place, and a float is checked where it
+        # is.
         at = at_of(node)
         self.statements.append(assign(variable, value.code, at))
         if name not in self.unchecked:
             self._check_variable(variable, value.kind, at)
 
     def _check_variable(self, variable: str, kind: Kind, at: At) -> None:
-        """End the run if a variable holds what a raw value may be and no other."""
+        """End the run if a variable's raw value (see `expressions`) is invalid: not finite, or too long."""
         failed, refusal = CHECKS[kind]
         test = failed(name_of(variable, at), name_of(variable, at), at)
         self.statements.append(ast.If(test, [ast.Expr(call(refusal, at), **at)], [], **at))
@@ -194,14 +195,16 @@ class _Function(Expressions):
         self.statements.append(_CallbackFunction(node, self.scopes, self.function, name).define())
 
     def _hoist(self) -> None:
-        """Define the callbacks that the body itself declares: they can be called before their declaration."""
+        """Define the callbacks that the body itself declares, so that they can be called before their
+        declarations.
+        """
         for name, declaration in self.scope.direct.items():
             if name in self.scope.params:
                 continue
             if name in self.scope.known:
                 self.define_callback(declaration, f"${name}")
                 continue
-            # Its declaration gives it to the name again, which may hold something else by then.
+            # The declaration assigns it again, because the name may hold something else by then.
             at = at_of(declaration)
             self.hoisted[id(declaration)] = hoisted = self.function.fresh(f"${name}#")
             self.define_callback(declaration, hoisted)
@@ -248,8 +251,8 @@ class _Function(Expressions):
             self._check_variable(f"${name}", Kind.NUMBER, at)
 
     def _outlined(self, node: LoopStatement) -> None:
-        """A loop in a function of its own, which shares all variables and says whether, and what, to
-        return.
+        """Put a loop into a function of its own, which shares all variables and tells whether to return, and
+        what.
         """
         at = at_of(node)
         name = self.function.fresh(OUTLINED)
@@ -268,7 +271,7 @@ class _Function(Expressions):
         shared = self._variables(names)
         if shared:
             body.insert(0, ast.Nonlocal(shared, **at))
-            # Python wants to see a shared variable bound in the function around.
+            # Python needs to see that the outer function binds a shared variable.
             never = [assign(variable, constant(None, at), at) for variable in shared]
             self.statements.append(ast.If(constant(value=False, at=at), list[ast.stmt](never), [], **at))
         self.statements.append(function(name, [], body, at))
@@ -282,16 +285,16 @@ class _Function(Expressions):
         ]
 
     def _share(self, names: set[str], node: LoopStatement) -> None:
-        """Note that names are used by a function within this one."""
+        """Note that a function within this one uses these names."""
 
     def _variables(self, names: set[str]) -> list[str]:
-        """Those of the names that this function shares with functions within it."""
+        """The names that this function shares with functions within it."""
         own, outer = self.scope.own, self.scope.outer
         return sorted(f"${name}" for name in names if (name in own or name in outer) and name != SECRET_KEY)
 
 
 class _CallbackFunction(_Function):
-    """The making of a callback's function: `(depth, $parameter, …)`."""
+    """Builds a callback's function: `(depth, $parameter, …)`."""
 
     def __init__(
         self,
@@ -322,7 +325,7 @@ class _CallbackFunction(_Function):
         self._hoist()
         for statement in self.node.body.statements:
             self.statement(statement)
-        # Of two parameters of one name the last one counts.
+        # Of two parameters with the same name, the last one counts.
         names: dict[str, str] = {}
         for param in reversed(self.node.params):
             names[self.function.fresh("unused") if f"${param}" in names else f"${param}"] = param
@@ -330,7 +333,7 @@ class _CallbackFunction(_Function):
 
 
 class _ProgramFunction(_Function):
-    """The making of the program's function: `(run, sandbox)`."""
+    """Builds the program's function: `(run, sandbox)`."""
 
     def __init__(self, node: Program, scopes: Scopes, value_of_expression: bool) -> None:
         scope = scopes[id(node)]
@@ -345,8 +348,9 @@ class _ProgramFunction(_Function):
         """The definition of the function."""
         at: At = {"lineno": 1, "col_offset": 0}
         scope = self.scope
-        # Python makes cells of the variables that are shared, by inserting an instruction for each into the
-        # block in which the function begins: if that is long, it is moved as often. So it ends at once.
+        # Python makes cells of the shared variables by inserting an instruction for each into the function's
+        # first block. In a long block, each insertion moves all that follows. So the first block ends at
+        # once.
         never = ast.Compare(name_of("run", at), [ast.Is()], [constant(None, at)], **at)
         self.statements.append(ast.If(never, [ast.Return(constant(None, at), **at)], [], **at))
         for name in sorted(scope.own - scope.direct.keys() - scope.definite - {SECRET_KEY}):
@@ -365,7 +369,7 @@ class _ProgramFunction(_Function):
         return function("program", ["run", "sandbox"], self.statements, at)
 
     def _take_in(self, name: str, at: At) -> None:
-        """Give a variable its value from the sandbox, if there is one."""
+        """Assign a variable its value from the sandbox, if it has one."""
         key = constant(name, at)
         if name in self.scope.unsure:
             found = call("get", at, name_of("sandbox", at), key, name_of("UNBOUND", at))

@@ -1,11 +1,11 @@
-"""Every error of the language: what went wrong, in the script author's words, and where.
+"""The errors of the language: what went wrong, in the script author's words, and where.
 
-A `HexputError` is the script's fault. It has a `type` (a name that programs can test), a `message` (bare,
-without the place), and a `line` and a `column` (1-based; columns count code points). `str(error)` is the
-whole sentence for people.
+A `HexputError` is the script's fault. It has a `type` (a stable name for programs), a `message` (without the
+place), and a `line` and a `column` (1-based; columns count code points). `str(error)` is the whole sentence
+for people.
 
-`HostFunctionNotFound` and `HostCallFailed` are not errors of a script: an implementation of the host call
-raises them, and the runtime turns them into an `ExecutionError` at the place of the call.
+`HostFunctionNotFound` and `HostCallFailed` are not errors of a script: the host call raises them, and the
+runtime turns them into an `ExecutionError` at the place of the call.
 """
 
 from __future__ import annotations
@@ -14,13 +14,13 @@ from typing import Any, NamedTuple
 
 
 class StackFrame(NamedTuple):
-    """A callback, or the program, that was under way when a script failed, and how far it had come.
+    """A callback, or the program, that was executing when a script failed, and the place that it had reached.
 
     Attributes:
         name: the callback's; None for the program.
         line: 1-based; None when there is no place.
         column: 1-based, in code points; None when there is no place.
-        omitted: how many calls are left out between this one and the next, further out.
+        omitted: the number of calls left out between this one and the next, which called it.
     """
 
     name: str | None
@@ -30,7 +30,7 @@ class StackFrame(NamedTuple):
 
 
 class HexputError(Exception):
-    """A script was refused or failed; base of `ParseError` and `ExecutionError`.
+    """The base of `ParseError` and `ExecutionError`: a script was refused, or failed.
 
     Args:
         type: a name for programs, such as `SyntaxError` or `FunctionNotFoundError`.
@@ -39,8 +39,8 @@ class HexputError(Exception):
         column: 1-based column in code points, or None when there is no place.
 
     Attributes:
-        stack: for an error within a callback, what was under way: the callback that failed first, with the
-            error's own place, then who called it, with the place of the call, and the program last.
+        stack: for an error within a callback, the calls that were executing: first the callback that failed,
+            with the error's own place, then each caller with the place of its call, and the program last.
     """
 
     def __init__(
@@ -59,11 +59,11 @@ class HexputError(Exception):
 
     @property
     def text(self) -> str:
-        """The whole sentence, the place included."""
+        """The whole sentence, including the place."""
         return f"{self.message}{self._place()}"
 
     def to_json(self) -> dict[str, Any]:
-        """The error as a JSON object: type, message, line, column, and the stack if there is one."""
+        """The error as a JSON object: type, message, line, column, and the stack if it has one."""
         told = {"type": self.type, "message": self.message, "line": self.line, "column": self.column}
         return {**told, "stack": [frame._asdict() for frame in self.stack]} if self.stack else told
 
@@ -75,7 +75,7 @@ class HexputError(Exception):
 
 
 class ParseError(HexputError):
-    """The source is not a program, or uses a construct that its options refuse. Its type is `SyntaxError`."""
+    """The source is not a program, or uses a construct that its options refuse. The type is `SyntaxError`."""
 
     def __init__(self, message: str, line: int, column: int) -> None:
         super().__init__("SyntaxError", message, line, column)
@@ -96,8 +96,9 @@ class ExecutionError(HexputError):
 
 
 class HostFunctionNotFound(Exception):
-    """Raised by an implementation of the host call: it knows no function called `name`, or has no answer of
-    it; `message` says which, and may be empty for the former.
+    """Raised by a host call: the host has no function `name`, or got no answer from it.
+
+    An empty `message` means that there is no such function.
     """
 
     def __init__(self, name: str, message: str = "") -> None:
@@ -107,7 +108,7 @@ class HostFunctionNotFound(Exception):
 
 
 class HostCallFailed(Exception):
-    """Raised by an implementation of the host call: the function was found, and failed with `message`."""
+    """Raised by a host call: the function exists, and failed with `message`."""
 
     def __init__(self, message: str) -> None:
         super().__init__(message)

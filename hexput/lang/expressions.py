@@ -1,9 +1,9 @@
-"""Expressions, compiled: arithmetic inline where that is right, a call into the runtime where not.
+"""Expressions: arithmetic is compiled inline where that is correct, all else to a call into the runtime.
 
-Two floats are computed with at once, and so is whatever Python itself refuses as we do (see `values`). A sum
-that left the range of numbers is infinite or not a number, and so is all that `+`, `-` and `*` make of it: so
-it is looked at once, where the value leaves the arithmetic. Until then it is "raw" here; so is a string that
-may have grown too long.
+Two floats are computed with directly; whatever Python itself refuses as we do is left to Python (see
+`values`). A result outside the range of numbers is infinite or NaN, and `+`, `-` and `*` keep it so. So it is
+checked once, where the value leaves the arithmetic. Until then the value is "raw"; so is a string that may be
+too long.
 
 A long chain (`1 + 1 + …`, `a.b.c…`) is a deep tree: it is walked by iteration, and cut into pieces that
 Python's compiler can take.
@@ -54,7 +54,7 @@ from hexput.lang.scopes import Kind, Scope, plus_kind
 from hexput.lang.values import SECRET_KEY
 
 _CHAIN = 50  # links of a chain that become one expression
-_MAX_PARTS = 8  # strings that are joined before it is asked whether the whole is too long
+_MAX_PARTS = 8  # strings that are joined before the length of the whole is checked
 
 _HELPERS = {
     "Plus": ("add", ast.Add()),
@@ -81,8 +81,8 @@ class Operand:
         kind: what is known of its value.
         simple: whether `code` is a name or a constant, which may be evaluated twice.
         effects: whether evaluating it may change a variable.
-        raw: whether it must still be looked at (see the module's docstring).
-        parts: the strings that it is made of, if it is a sum of strings.
+        raw: whether it must still be checked (see the module's docstring).
+        parts: the strings that are added to make it, if it is a sum of strings.
     """
 
     __slots__ = ("code", "effects", "kind", "parts", "raw", "simple")
@@ -106,13 +106,13 @@ class Operand:
 
 
 class Expressions:
-    """The making of the expressions of one Python function.
+    """Builds the expressions of one Python function.
 
     Attributes:
-        scope: whose names the expressions use.
-        function: the Python function that they are made for.
-        statements: what the function has so far; an inline callback is defined there, before the statement
-            that it is in.
+        scope: the scope whose names the expressions use.
+        function: the Python function that contains them.
+        statements: the function's statements so far; an inline callback is defined there, before the
+            statement that contains it.
         touches: whether what was compiled since this was last set to False may change an array.
     """
 
@@ -128,7 +128,7 @@ class Expressions:
         raise NotImplementedError
 
     def depth(self, at: At) -> ast.expr:
-        """How many calls of callbacks are open."""
+        """The number of callback calls in progress."""
         return ours("depth")
 
     def deeper(self, at: At) -> ast.expr:
@@ -136,16 +136,16 @@ class Expressions:
         return ast.BinOp(ours("depth"), ast.Add(), constant(1, at), **at)
 
     def _temporary(self) -> str:
-        """A variable for a value that is used twice; the caller sets `_temporaries` back when it is done."""
+        """A new variable for a value that is used twice; the caller resets `_temporaries` afterwards."""
         self._temporaries += 1
         if self._temporaries > self.function.temporaries:
             self.function.temporaries = self._temporaries
         return f"v{self._temporaries}"
 
     def _bind(self, value: Operand) -> tuple[ast.expr, ast.expr]:
-        """The expression that evaluates a value, and one that gives it again.
+        """An expression that evaluates and stores a value, and one that reads it again.
 
-        The caller sets `_temporaries` back when it is done with the second.
+        The caller resets `_temporaries` when it no longer needs the second.
         """
         if value.simple:
             return value.code, value.code
@@ -154,18 +154,18 @@ class Expressions:
         return ast.NamedExpr(store(name, at), value.code, **at), name_of(name, at)
 
     def value(self, node: Expression) -> ast.expr:
-        """The code of an expression whose value goes where a script can see it."""
+        """The code of an expression whose value a script can see."""
         return self.finish(self.expression(node))
 
     def test(self, node: Expression) -> ast.expr:
-        """The code of an expression of which only the truth is wanted."""
+        """The code of an expression whose truth alone is used."""
         return self._truth(self.expression(node))
 
     def _truth(self, value: Operand) -> ast.expr:
         return value.code if value.kind is Kind.TEST else self.finish(value)
 
     def finish(self, value: Operand) -> ast.expr:
-        """The code of a value, looked at where it must be."""
+        """The code of a value, with its check if it needs one."""
         code = value.code
         if value.kind is Kind.TEST:
             at = place_of(code)
@@ -178,7 +178,7 @@ class Expressions:
         return code
 
     def _finished(self, value: Operand) -> Operand:
-        """The same value, fit to be looked at by others."""
+        """The same value, after its check if it needs one."""
         if not value.raw and value.kind is not Kind.TEST:
             return value
         kind = Kind.BOOLEAN if value.kind is Kind.TEST else value.kind
@@ -212,7 +212,7 @@ class Expressions:
         return Operand(whole, kind, effects=True)
 
     def _cut(self, value: Operand, pieces: list[ast.expr]) -> Operand:
-        """Make what there is of a long chain a piece of its own, and go on from its value."""
+        """Store the chain so far as a piece of its own, and continue from its value."""
         value = self._finished(value)
         name = self._temporary()
         at = place_of(value.code)
@@ -275,7 +275,7 @@ class Expressions:
         return Operand(code, effects=True)
 
     def _key(self, node: Expression) -> ast.expr:
-        """A computed key; a literal index need not be a float first."""
+        """A computed key; a literal index is not made a float."""
         if isinstance(node, NumberLiteral) and float(node.value).is_integer() and 0 <= node.value < 2**31:
             return constant(int(node.value), at_of(node))
         return self.value(node)
@@ -299,8 +299,8 @@ class Expressions:
         return Operand(call("keys_of", at_of(node), self.value(node.object)), effects=True)
 
     def _inline_callback(self, node: InlineCallbackExpression) -> Operand:
-        # Python knows no expression with statements in it, so the callback is defined before the statement
-        # that it stands in.
+        # Python has no expression that contains statements, so the callback is defined before the statement
+        # that contains it.
         name = self.function.fresh(f"${node.name}#")
         self.define_callback(node, name)
         return Operand(name_of(name, at_of(node)), simple=True)
@@ -330,7 +330,7 @@ class Expressions:
         )
         return Operand(code, effects=True)
 
-    # Links of a chain: what stands to the left is compiled already.
+    # Links of a chain: everything to the left is compiled already.
 
     def _member(self, node: MemberExpression, value: Operand) -> Operand:
         at = at_of(node)
@@ -355,7 +355,7 @@ class Expressions:
         self.touches = True
         target = self._finished(value).code
         if node.property_expr is not None:
-            # The object comes first in the source, and is evaluated first.
+            # The object comes first in the source, so it is evaluated first.
             self.function.ledger.has_computed_calls = True
             function, middle = "call_computed", [target, self._key(node.property_expr)]
         else:
@@ -370,7 +370,7 @@ class Expressions:
         operator = node.operator
         if operator in ("And", "Or"):
             return self._logic(node, left, at)
-        # What is bound for the left operand must outlive the evaluation of the right one.
+        # What is stored for the left operand must outlive the evaluation of the right one.
         mark = self._temporaries
         self._temporaries += 2
         right = self.expression(node.right)
@@ -409,7 +409,7 @@ class Expressions:
     def _plus(self, left: Operand, right: Operand, at: At) -> Operand:
         if plus_kind(left.kind, right.kind) is not Kind.STRING:
             return self._arithmetic("Plus", left, right, at)
-        # All that is added to a string becomes one string first: so a long one is copied once, if at all.
+        # All strings that are added are joined at once, so that a long one is copied once at most.
         parts = left.parts or [self._as_text(left, at)]
         if len(parts) == _MAX_PARTS:
             parts = [self.finish(left)]
@@ -432,14 +432,14 @@ class Expressions:
         return ast.IfExp(type_is(value.code, "str", at), value.code, call("text", at, value.code), **at)
 
     def _arithmetic(self, operator: str, left: Operand, right: Operand, at: At) -> Operand:
-        """`+` of no string, `-`, `*`, `/`."""
+        """`+` without strings, `-`, `*`, `/`."""
         helper, sign = _HELPERS[operator]
         divides = operator == "Divide"
         numbers = (left.kind is Kind.NUMBER) + (right.kind is Kind.NUMBER)
         if divides:
             left, right = self._finished(left), self._finished(right)
         if numbers == 2 or (numbers == 1 and operator != "Plus"):
-            # With one float, Python refuses what we refuse; only a sum may turn out to be one of strings.
+            # With one float, Python refuses what we refuse; only `+` may turn out to add strings.
             left = left if left.kind is Kind.NUMBER else self._finished(left)
             right = right if right.kind is Kind.NUMBER else self._finished(right)
             raw = not (isinstance(left.code, ast.Constant) and isinstance(right.code, ast.Constant)) or (
@@ -447,13 +447,13 @@ class Expressions:
             )
             return Operand(ast.BinOp(left.code, sign, right.code, **at), Kind.NUMBER, raw=raw)
         left, right = self._finished(left), self._finished(right)
-        # In this order: the left operand is evaluated first, and both are before one is used.
+        # The order matters: the left operand is evaluated first, and both are evaluated before one is used.
         first, left_again = self._bind(left)
         second, right_again = self._bind(right)
         result = ast.NamedExpr(store("t", at), ast.BinOp(left_again, sign, right_again, **at), **at)
         unusable: list[ast.expr]
         if second is right_again:
-            # Nothing to evaluate on the right: mixed operands can be told apart one by one.
+            # The right operand needs no evaluation: mixed operands can be distinguished one by one.
             usable = self._mixed_numbers(operator, left, right, first, left_again, second, at)
             unusable = [ast.UnaryOp(ast.Not(), usable, **at)]
         else:
@@ -515,7 +515,7 @@ _SCALAR = {Kind.NUMBER, Kind.STRING, Kind.BOOLEAN, Kind.NULL}
 
 
 def _stays_finite(operator: str, left: Any, right: Any) -> bool:
-    """Whether an operation on two literals is surely one that needs no look at its result."""
+    """Whether the result of an operation on two literals is certainly finite, and needs no check."""
     if operator not in ("Plus", "Minus") or type(left) is not float or type(right) is not float:
         return False
     return abs(left) < 1e300 and abs(right) < 1e300
@@ -529,9 +529,7 @@ def _joined(parts: list[ast.expr], at: At) -> ast.expr:
 
 
 def _not_finite(value: ast.expr, again: ast.expr, at: At) -> ast.expr:
-    """Whether a float is infinite or none: what is left when it is taken from itself is not nothing, and so
-    is true.
-    """
+    """Whether a float is infinite or NaN: then its difference from itself is NaN, which is true; else 0."""
     return ast.BinOp(value, _SUBTRACT, again, **at)
 
 
@@ -543,7 +541,7 @@ CHECKS: dict[Kind, tuple[Callable[[ast.expr, ast.expr, At], ast.expr], str]] = {
     Kind.NUMBER: (_not_finite, "overflow"),
     Kind.STRING: (_grew_too_long, "too_long"),
 }
-"""How a raw value of a kind is looked at, and the function that ends the run if it fails."""
+"""The check of each kind of raw value, and the function that ends the run if it fails."""
 
 
 _EXPRESSIONS: dict[type, Callable[[Expressions, Any], Operand]] = {

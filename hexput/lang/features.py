@@ -1,6 +1,6 @@
-"""The options of a script: how its tree is shown, and which constructs it may not use.
+"""The options of a script: how its tree is shown, and which constructs it must not use.
 
-`FEATURES` is the one table of the `no_*` options; the parser, the tests and the documentation read it.
+`FEATURES` is the only table of the `no_*` options; the parser, the tests and the documentation read it.
 """
 
 from __future__ import annotations
@@ -18,11 +18,10 @@ from hexput.lang.nodes import BinaryExpression, Node, UnaryExpression, children
 
 
 class Options(Struct, frozen=True):
-    """What a request says about its script. Everything is allowed unless a `no_*` option says otherwise.
+    """The options of a request for its script. Everything is allowed unless a `no_*` option says otherwise.
 
-    `minify` and `include_source_mapping` shape the tree that a parse request is answered with (see
-    `dump_tree`). With `only_warnings` it is answered with what is suspicious about the script instead (see
-    `lint`).
+    `minify` and `include_source_mapping` shape the tree that answers a parse request (see `dump_tree`). With
+    `only_warnings`, the answer holds the warnings about the script instead (see `lint`).
     """
 
     minify: bool = True
@@ -47,7 +46,7 @@ class Options(Struct, frozen=True):
         """Options from a decoded JSON object.
 
         Raises:
-            ValueError: an option is unknown, or neither true nor false; the message names it.
+            ValueError: an option is unknown, or its value is not a boolean; the message names it.
         """
         for name, value in mapping.items():
             if name not in _OPTION_NAMES:
@@ -58,11 +57,11 @@ class Options(Struct, frozen=True):
 
 
 class Feature(Struct, frozen=True):
-    """One `no_*` option.
+    """A `no_*` option.
 
     Attributes:
         option: the field of `Options` that refuses it.
-        noun: how an error names it.
+        noun: what an error calls the refused constructs.
         covers: the constructs that it refuses: `TYPE`s of nodes, or names of operators.
     """
 
@@ -97,7 +96,7 @@ FEATURES = (
 
 
 def refuse(tree: Node, options: Options) -> None:
-    """Check a tree against its options.
+    """Refuse a tree that uses a construct which its options forbid.
 
     Raises:
         ParseError: at the first construct, in the order of the source, that an option refuses.
@@ -121,8 +120,8 @@ def refuse(tree: Node, options: Options) -> None:
 
 
 def _unknown(name: str) -> str:
-    """The sentence about an option that there is not, with what may have been meant."""
-    # Matching takes longer than the length of the name; a long one is no misspelling.
+    """The sentence about an unknown option, with the option that may have been meant."""
+    # Matching takes more than linear time in the name's length; a long name is not a misspelling.
     near = get_close_matches(name.lower(), _OPTION_NAMES, 1) if len(name) <= _LONGEST_MISSPELLING else []
     hint = f"did you mean '{near[0]}'?" if near else f"there are: {', '.join(_OPTION_NAMES)}"
     return f"unknown option '{readable(name)}'; {hint}"

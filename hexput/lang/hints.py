@@ -1,8 +1,8 @@
-"""What a script's author may have meant: a half sentence behind an error, for those who come from elsewhere.
+"""Hints behind an error: what the script's author may have meant, especially if used to another language.
 
-Other languages have words and marks that Hexput has not. Here they all are ordinary names, or begin no token;
-so nothing in this module is looked at unless there is an error already. A program that uses such a word as a
-name, or a host that offers such a function, never meets it.
+Words and marks of other languages are ordinary names in Hexput, or begin no token. So this module is used
+only when there is an error already. A program that uses such a word as a name, or a host that offers such a
+function, never gets a hint.
 """
 
 from __future__ import annotations
@@ -71,7 +71,7 @@ _FOREIGN_OPERATORS = {
 """The same for words that stand between operands."""
 
 _LIKE_CALLS = frozenset({"for", "while", "switch", "function", "foreach", "elif", "elseif", "elsif", "catch"})
-"""Those after which a bracket follows, with something in it that is none of our expressions."""
+"""The words that are followed by a bracket whose content is not an expression of Hexput."""
 
 FOREIGN_NAMES = {
     "Math": "numbers and arrays have methods, such as x.round(), x.floor(), x.abs() and [a, b].max()",
@@ -91,12 +91,12 @@ FOREIGN_NAMES = {
     "False": "write false",
     "TRUE": "write true",
     "FALSE": "write false",
-    "NaN": "every number is a finite one",
-    "Infinity": "every number is a finite one",
+    "NaN": "all numbers are finite",
+    "Infinity": "all numbers are finite",
     "this": "a callback has its parameters, and the variables around it",
     "self": "a callback has its parameters, and the variables around it",
 }
-"""Variables that other languages have by themselves, and what Hexput has instead."""
+"""Built-in variables of other languages, and what Hexput has instead."""
 
 FOREIGN_FUNCTIONS = {
     **dict.fromkeys(("print", "println", "printf", "echo", "puts", "alert"), _NO_OUTPUT),
@@ -109,7 +109,7 @@ FOREIGN_FUNCTIONS = {
     "sorted": "write values.sort()",
     "range": "loop over an array",
 }
-"""Functions that other languages have by themselves, and what Hexput has instead."""
+"""Built-in functions of other languages, and what Hexput has instead."""
 
 _FOREIGN_METHODS = {
     "size": "length",
@@ -140,16 +140,16 @@ _FOREIGN_MARKS = {
     "=>": _CALLBACK,
     ":=": _LET,
 }
-"""Operators of other languages, which are two tokens here, and what Hexput has instead."""
+"""Operators of other languages that are two tokens in Hexput, and what Hexput has instead."""
 
 _FOREIGN_CHARACTERS = {
     "?": "for a choice write if, or && and ||",
     "#": "a comment begins with //",
-    "`": "a text stands between \" or ', and + joins texts",
+    "`": "a string stands between \" or ', and + joins strings",
     "&": "write '&&'",
     "|": "write '||'",
-    **dict.fromkeys("“”„«»", 'a text stands between straight quotes: "'),
-    **dict.fromkeys("‘’", "a text stands between straight quotes: '"),
+    **dict.fromkeys("“”„«»", 'a string stands between straight quotes: "'),
+    **dict.fromkeys("‘’", "a string stands between straight quotes: '"),
     "×": "write '*'",
     "÷": "write '/'",
     "≠": "write '!='",
@@ -157,7 +157,7 @@ _FOREIGN_CHARACTERS = {
     "≥": "write '>='",
 }
 
-_LONGEST = 30  # characters; a longer name is no misspelling
+_LONGEST = 30  # characters; a longer name is not a misspelling
 
 
 def behind(message: str, hint: str) -> str:
@@ -166,29 +166,29 @@ def behind(message: str, hint: str) -> str:
 
 
 def of_variable(name: str) -> str:
-    """What to say of a variable that nothing gave a value; empty for nothing."""
+    """The hint for a variable that has no value; empty if there is none."""
     return FOREIGN_NAMES.get(name) or FOREIGN_WORDS.get(name, "")
 
 
 def of_function(name: str) -> str:
-    """What to say of a function that nobody has; empty for nothing."""
+    """The hint for a function that nobody has; empty if there is none."""
     hint = FOREIGN_FUNCTIONS.get(name) or FOREIGN_WORDS.get(name, "")
     return hint.replace("{name}", name)
 
 
 def of_method(name: str, methods: Collection[str]) -> str:
-    """What to say of a method that neither a value nor its host has; empty for nothing."""
+    """The hint for a method that neither a value nor its host has; empty if there is none."""
     meant = nearest(name, methods) if _FOREIGN_METHODS.get(name) not in methods else _FOREIGN_METHODS[name]
     return f"did you mean {meant}()?" if meant else ""
 
 
 def of_character(character: str) -> str:
-    """What to say of a character that begins no token; empty for nothing."""
+    """The hint for a character that begins no token; empty if there is none."""
     return _FOREIGN_CHARACTERS.get(character, "")
 
 
 def nearest(name: str, known: Iterable[str]) -> str:
-    """The one of some names that a name may be a misspelling of; empty if none is near."""
+    """The known name that `name` may be a misspelling of; empty if none is near."""
     if len(name) > _LONGEST:
         return ""
     folded = {other.lower(): other for other in known if len(other) <= _LONGEST}
@@ -197,12 +197,12 @@ def nearest(name: str, known: Iterable[str]) -> str:
 
 
 def of_token(tokens: Iterable[Token], unexpected: Token, expected: Collection[str]) -> str:
-    """What to say of a token that cannot stand where it stands; empty for nothing.
+    """The hint for a token that cannot stand where it stands; empty if there is none.
 
     Args:
-        tokens: those of the source from its beginning, the unexpected one included.
+        tokens: those of the source from its beginning, including the unexpected one.
         unexpected: the token that the parser refused.
-        expected: what could stand there, in the words of the parser's error.
+        expected: what the parser's error names as expected.
     """
     seen = _Seen()
     for token in tokens:
@@ -232,18 +232,18 @@ def of_token(tokens: Iterable[Token], unexpected: Token, expected: Collection[st
 
 
 class _Seen:
-    """What stands before the unexpected token.
+    """The tokens before the unexpected token.
 
     Attributes:
-        last: the last two tokens; the only one twice.
-        declared: names that the script itself gives a meaning.
+        last: the last two tokens; a single token counts twice.
+        declared: the names that the script itself declares.
     """
 
     def __init__(self) -> None:
         self.last: list[Token] = []
         self.declared: set[str] = set()
-        self._around: list[str] = []  # of each open bracket, the word before it
-        self._closed = ""  # the word before the bracket that was closed last
+        self._around: list[str] = []  # for each open bracket, the word before it
+        self._closed = ""  # the word before the last closed bracket
 
     def add(self, token: Token) -> None:
         last = self.last[-1] if self.last else token
@@ -259,7 +259,7 @@ class _Seen:
         self.last = [last, token]
 
     def words(self) -> list[str]:
-        """The names that may be keywords of another language to which the unexpected token belongs."""
+        """The names that may be keywords of another language and explain the unexpected token."""
         last = self.last[-1]
         brackets = [self._closed] if last.type == "RPAR" else []
         words = [word for word in brackets + self._around[-1:] if word in _LIKE_CALLS]

@@ -1,16 +1,16 @@
-"""Source text to tokens, with everything decided that the grammar cannot decide.
+"""Source text to tokens, including every decision that the grammar cannot make.
 
-- A soft keyword (`res vl cb callback end keysof keysOf`) is a keyword or a name by what stands before and
-after it.
-  Where both readings exist, a name that was declared above, in an enclosing scope, wins.
-- A `;` that was left out before a `}` or the end of the source is put in.
+- A soft keyword (`res vl cb callback end keysof keysOf`) is a keyword or a name, depending on the tokens
+  around it. Where both are possible, it is a name if a name of that spelling was declared above, in an
+  enclosing scope.
+- A `;` that was left out before a `}` or before the end of the source is inserted.
 - A minus before a number literal becomes part of it, unless a `.`, `[` or `(` follows: postfix binds tighter.
-- `{` is told apart: it begins an object where an operand must follow, else a block.
-- What only the surroundings can tell is refused here: nesting that is too deep, and loop control outside of a
-loop.
+- `{` begins an object where an operand must follow, else a block.
+- Two errors that depend on the context are found here: nesting that is too deep, and loop control outside a
+  loop.
 
-Tokens are made one at a time, each in time proportional to its own length: every look-ahead stops at the
-first token that decides, and no text is looked at from more than two places.
+Tokens are made one at a time, each in time proportional to its length: every look-ahead stops at the first
+token that decides, and no text is examined from more than two places.
 """
 
 from __future__ import annotations
@@ -25,7 +25,7 @@ from hexput.lang.errors import ParseError
 from hexput.lang.nodes import Span
 
 MAX_NESTING = 256
-"""Levels of brackets, blocks, chained prefix operators, assignments and else-ifs within one another."""
+"""The deepest nesting of brackets, blocks, chained prefix operators, assignments and else-ifs."""
 
 WORDS = {
     "let": "LET",
@@ -49,7 +49,7 @@ WORDS = {
 """The terminal of each word that can be a keyword."""
 
 SOFT_WORDS = frozenset({"res", "vl", "cb", "callback", "end", "keysof", "keysOf"})
-"""The keywords that are ordinary names wherever they cannot be keywords."""
+"""Keywords that are ordinary names wherever a keyword cannot stand."""
 
 MARKS = {
     "=": "ASSIGN",
@@ -65,7 +65,7 @@ MARKS = {
     "{": "BLOCK_OPEN",
     "}": "CLOSE",
 }
-"""The terminal of each mark; the rest are OPERATORs."""
+"""The terminal of each mark; all others are OPERATORs."""
 
 
 class Token(Struct):
@@ -73,12 +73,10 @@ class Token(Struct):
 
     Attributes:
         type: a terminal of the grammar, or `$END`.
-        text: as it is written; empty at the end of the source. That of a nameless callback's keyword is the
-        name that
-            the callback gets.
-        span: as a node's. A `;` that was left out starts at the token that stands in its place, whose text it
-        has, and
-            ends with the token before it.
+        text: as it is written; empty at the end of the source. For the keyword of a nameless callback, the
+            name that the callback gets.
+        span: as of a node. An inserted `;` starts at the token before which it is inserted, has the text of
+            that token, and ends with the token before it.
     """
 
     type: str
@@ -86,7 +84,7 @@ class Token(Struct):
     span: Span
 
 
-# What may come next, as far as the reading of a word, a `{` or a `-` depends on it.
+# What may come next, as far as it decides how a word, a `{` or a `-` is read.
 _STATEMENT = 0  # a statement
 _OPERAND = 1  # an operand
 _ENDED = 2  # an operand is complete
@@ -126,10 +124,10 @@ _AFTER_MARK = {
     "DOT": _MEMBER,
     "RPAR": _ENDED,
     "RSQB": _ENDED,
-    "CLOSE": _ENDED,  # of a block that is no inline callback's: _STATEMENT
+    "CLOSE": _ENDED,  # after a block that is not the body of an inline callback: _STATEMENT
 }
 
-# These patterns cannot backtrack. They say the same as the grammar's terminals, which a test compares.
+# These patterns cannot backtrack. They match what the grammar's terminals match; a test compares the two.
 _SPACE = r"(?:[\s\ufeff]++|//[^\n]*+|/\*(?s:.*?)\*/)*+"
 _WORD = r"[A-Za-z_][A-Za-z0-9_]*+"
 _NUMBER = r"[0-9]++(?:\.[0-9]++)?+(?:[eE][+-]?[0-9]++)?+"
@@ -156,14 +154,14 @@ class _Frame:
 
     Attributes:
         kind: "block", "object", "params" or "group".
-        outer_depth, outer_floor: the depth and the floor to return to when it is closed.
-        base: the depth of what stands directly in it.
-        in_loop: whether loop control may stand here.
-        inline: whether it is the body of an inline callback, so that what follows belongs to an expression.
+        outer_depth, outer_floor: the depth and the floor to restore when it is closed.
+        base: the depth of its direct content.
+        in_loop: whether loop control is allowed here.
+        inline: whether it is the body of an inline callback, so that an expression continues after it.
         outer_declared: for the body of a callback, the soft words that are declared around it; else None.
         header: "IF" or "LOOP" from that word to the `{` of its body.
         callback: "CALLBACK" or "INLINE" from that word to the `{` of its body.
-        chain: how many `else` the current statement has had.
+        chain: the number of `else` in the current statement so far.
     """
 
     __slots__ = (
@@ -193,10 +191,10 @@ class _Frame:
 
 
 class Lexer:
-    """The tokens of one source, `$END` last; iterate over it once.
+    """The tokens of one source, `$END` last. It can be iterated once.
 
     Iterating raises `ParseError` at a character that begins no token, an unterminated string or comment,
-    nesting that is too deep, and loop control outside of a loop.
+    nesting that is too deep, and loop control outside a loop.
     """
 
     def __init__(self, source: str) -> None:
@@ -206,13 +204,13 @@ class Lexer:
         self._state = _STATEMENT
         self._frame = _Frame("block", -1, 0, False)
         self._frames = [self._frame]
-        # How deep in the tree the next operand stands; _floor is where the next operator brings it back to.
+        # The depth in the tree of the next operand; _floor is the depth to which the next operator returns.
         self._depth = self._floor = 0
-        self._in_let = False  # between a `let` and its `=`, which is no assignment
+        self._in_let = False  # between a `let` and its `=`, which is not an assignment
         self._declared: frozenset[str] = frozenset()  # the soft words that are names here
         self._assigned: set[str] = set()  # the soft words that became variables of the program
         self._params: set[str] = set()  # the soft words among the parameters of the callback being read
-        self._nameless = 0  # how many nameless callbacks there were
+        self._nameless = 0  # the number of nameless callbacks so far
 
     def __iter__(self) -> Iterator[Token]:
         """All tokens, one at a time."""
@@ -261,7 +259,7 @@ class Lexer:
         yield Token("$END", "", (line, column, line, column))
 
     def _word(self, text: str, end: int, line: int, column: int) -> str:
-        """The terminal of a word that may be a keyword, and ends at offset `end`."""
+        """The terminal of a word that may be a keyword and ends at offset `end`."""
         kind = WORDS[text]
         frame, state = self._frame, self._state
         if state == _MEMBER:
@@ -291,7 +289,7 @@ class Lexer:
         return kind
 
     def _soft_word(self, text: str, kind: str, end: int) -> str:
-        """What a soft word is where a statement or an operand may stand: its keyword's terminal, or NAME."""
+        """The terminal of a soft word where a statement or an operand may stand: its keyword's, or NAME."""
         state, source = self._state, self._source
         position = _SKIP.match(source, end).end()  # type: ignore[union-attr] # it matches anything
         following = source[position : position + 1]
@@ -306,12 +304,13 @@ class Lexer:
             if _BEGINS_WORD.match(following):
                 is_keyword = True
             else:
-                # In the header of an if or a loop, outside of brackets, `cb (x) {` is a call and the body.
+                # In the header of an if or a loop, outside brackets, `cb (x) {` is a call followed by the
+                # body.
                 is_keyword = not self._frame.header and _PARAMS_AND_BODY.match(source, position) is not None
             return ("CALLBACK" if state == _STATEMENT else "INLINE") if is_keyword else "NAME"
         if kind == "KEYSOF":
             if following == "{" and self._frame.header:
-                # The `{` begins the body, unless only an object can begin like that.
+                # The `{` begins the body, unless what follows can only be an object.
                 return kind if _OBJECT.match(source, position) else "NAME"
         elif state != _STATEMENT:
             return "NAME"
@@ -325,17 +324,17 @@ class Lexer:
         return kind if both and not declared else "NAME"
 
     def _callback_name(self, text: str, end: int) -> str:
-        """Note that a callback begins; the name that it gets if it has none, else `text`."""
+        """Note the beginning of a callback. Returns the name that it gets if it is nameless, else `text`."""
         self._frame.callback = "INLINE" if self._state == _OPERAND else "CALLBACK"
         self._params = set()
         if self._next_after(end) != "(":
             return text
         self._nameless += 1
-        # No word has an `@` in it, so no other name is this one.
+        # No word contains an `@`, so no other name is equal to this one.
         return f"callback@{self._nameless}"
 
     def _mark(self, text: str, line: int, column: int) -> str:
-        """The terminal of a mark or an operator; opens and closes brackets, and counts the nesting."""
+        """The terminal of a mark or an operator. Opens and closes brackets, and counts the nesting."""
         kind = MARKS.get(text, "OPERATOR")
         frame = self._frame
         if kind == "OPERATOR":
@@ -364,7 +363,7 @@ class Lexer:
         elif kind == "COMMA" or kind == "SEMICOLON":
             self._depth = self._floor = frame.base
         elif text in ")]}":
-            # A wrong one is a syntax error, and the parser says so before it asks for the next token.
+            # A mismatched one is a syntax error: the parser reports it before it asks for the next token.
             self._close()
             self._state = _STATEMENT if frame.kind == "block" and not frame.inline else _ENDED
             return kind
@@ -424,7 +423,11 @@ class Lexer:
             self._line_start = self._source.rindex("\n", start, end) + 1
 
     def _end_of_source(self, position: int) -> tuple[int, int]:
-        """The place where the source ends, if nothing but white space and comments is left of it."""
+        """The place where the source ends; only white space and comments may be left of it.
+
+        Raises:
+            ParseError: something else is left.
+        """
         start = _SKIP.match(self._source, position).end()  # type: ignore[union-attr] # it matches anything
         self._count_lines(position, start)
         line, column = self._line, start - self._line_start + 1
@@ -440,7 +443,7 @@ class Lexer:
 
 
 def readable(text: str) -> str:
-    r"""Text of a script as an error shows it: cut after 40 characters, what cannot be printed as `\u{…}`."""
+    r"""Text of a script as an error shows it: cut to 40 characters, unprintable ones written as `\u{…}`."""
     if len(text) > 40:
         text = text[:40] + "…"
     return "".join(c if c.isprintable() else f"\\u{{{ord(c):x}}}" for c in text)

@@ -1,10 +1,10 @@
-"""What is suspicious about a program that is one: names that nothing defines, code that does nothing.
+"""Warnings about a valid program: names that nothing defines, code that has no effect.
 
-`inspect` walks the tree, in time in proportion to it, and runs nothing. What a script is given is not known
-here: so a name that the script does not define itself is told as `certain=False`, for whoever knows the names
-that are given to sort out.
+`inspect` walks the tree in linear time, and runs nothing. It does not know which names a script is given: so
+a finding about a name that the script does not define has `certain=False`, and the caller, who knows the
+given names, filters them.
 
-As everything that walks a tree, nothing here recurses.
+Like everything that walks a tree, nothing here recurses.
 """
 
 from __future__ import annotations
@@ -47,23 +47,23 @@ from hexput.lang.parser import parse
 from hexput.lang.scopes import Scope, Scopes, analyse
 
 MAX_FINDINGS = 1000
-"""How many findings are told of one program; those that are certain and those that are not count apart."""
+"""The most findings reported for one program; certain and uncertain ones are counted apart."""
 
 LONGEST_NAME = 100
-"""Characters of a name that is looked at."""
+"""The longest name that is checked, in characters."""
 
 
 class Finding(Struct, frozen=True, gc=False, omit_defaults=True):
-    """One suspicious place.
+    """A suspicious place.
 
     Attributes:
-        code: what kind it is, for programs: see `CODES`.
+        code: its kind, a stable name for programs: see `CODES`.
         message: a sentence for the script's author.
         line: 1-based.
         column: 1-based, in code points.
         severity: `error` for what cannot work, else `warning`.
-        name: the name that it is about; empty if it is about none.
-        certain: False if it depends on what the script is given.
+        name: the name that the finding is about; empty if it is not about a name.
+        certain: False if it depends on the names that the script is given.
     """
 
     code: str
@@ -80,8 +80,8 @@ class Inspection(Struct, frozen=True, gc=False):
 
     Attributes:
         warnings: the findings, in the order of the source.
-        omitted: how many more there are that are certain, and are not told.
-        omitted_unsure: the same of those that are not certain.
+        omitted: the number of certain findings that are not listed.
+        omitted_unsure: the number of uncertain findings that are not listed.
     """
 
     warnings: list[Finding]
@@ -94,9 +94,9 @@ CODES = {
     "undefined-variable": "a variable is read that nothing gives a value",
     "undefined-function": "a function is called that nothing defines",
     "undefined-method": "a method is called that no value has",
-    "unreachable": "a statement stands behind one that always leaves",
+    "unreachable": "a statement follows one that always leaves",
     "unused-variable": "a callback's own variable is never read",
-    "unused-callback": "a callback is never called nor handed on",
+    "unused-callback": "a callback is neither called nor passed on",
     "assignment-in-condition": "the condition of an if assigns",
     "no-effect": "a statement computes something and does nothing with it",
 }
@@ -104,10 +104,10 @@ CODES = {
 
 
 def inspect(source: str, options: Options | None = None) -> Inspection:
-    """Whether a source can be compiled, and what is suspicious about it.
+    """Check whether a source can be compiled, and find what is suspicious about it.
 
     Raises:
-        ParseError: as `compile_script`.
+        ParseError: as for `compile_script`.
     """
     program = parse(source, options)
     build(program, value_of_expression=False)
@@ -122,11 +122,11 @@ def inspect(source: str, options: Options | None = None) -> Inspection:
 
 
 class _Walk:
-    """One walk over a tree."""
+    """A walk over one tree."""
 
     def __init__(self, program: Program, scopes: Scopes) -> None:
         self._top = scopes[id(program)]
-        self._nodes: list[tuple[Node, Scope]] = []  # all of them, in the order of the source
+        self._nodes: list[tuple[Node, Scope]] = []  # all nodes, in the order of the source
         todo: list[tuple[Node, Scope]] = [(program, self._top)]
         while todo:
             node, scope = todo.pop()
@@ -139,19 +139,19 @@ class _Walk:
             for name in scope.reads | scope.calls
             if (owner := scope.owner(name)) is not None
         }
-        self._told: set[tuple[str, str]] = set()  # codes and names: each is told once
+        self._told: set[tuple[str, str]] = set()  # codes and names: each pair is reported once
         self._leaving = self._blocks_that_leave()
         self._keys = self._keys_written()
 
     def findings(self) -> Iterator[Finding]:
-        """Everything that is found, in any order."""
+        """All findings, in any order."""
         for node, scope in self._nodes:
             look = _LOOKS.get(type(node))
             if look is not None:
                 yield from look(self, node, scope)
 
     def _is_given(self, name: str, scope: Scope) -> bool:
-        """Whether a name gets its value from outside, if it gets one."""
+        """Whether a name, if it has a value, has it from outside."""
         owner = scope.owner(name)
         return owner is None or (owner is self._top and name not in owner.writes)
 
@@ -177,9 +177,9 @@ class _Walk:
             self._told.add(("undefined-variable", node.name))
             yield _found("foreign-word", message, node, severity="error", name=node.name)
         elif not is_last and isinstance(node, BinaryExpression) and node.operator == "Equal":
-            yield _found("no-effect", "this compares, and nothing comes of it; '=' assigns", node)
+            yield _found("no-effect", "the result of this comparison is not used; '=' assigns", node)
         elif not is_last and isinstance(node, _VALUES) and getattr(node, "operator", "") not in ("And", "Or"):
-            yield _found("no-effect", "nothing comes of this value", node)
+            yield _found("no-effect", "this value is not used", node)
 
     def _identifier(self, node: Identifier, scope: Scope) -> Iterator[Finding]:
         name = node.name
@@ -205,7 +205,7 @@ class _Walk:
             yield _found("undefined-method", message, node, name=name, certain=False)
 
     def _declaration(self, node: VariableDeclaration, scope: Scope) -> Iterator[Finding]:
-        # A variable of the program is a part of what the script hands back.
+        # A variable of the program is part of what the script returns.
         if scope is self._top or node.name in scope.params or (id(scope), node.name) in self._used:
             return
         if not node.name.startswith("_") and self._is_new(f"unused {id(scope)}", node.name):
@@ -232,23 +232,23 @@ class _Walk:
                 todo.append(part.operand)
 
     def _is_new(self, code: str, name: str) -> bool:
-        """Whether a name was not told yet, and is short enough to be told."""
+        """Whether a name was not reported yet, and is short enough to be reported."""
         if (code, name) in self._told or len(name) > LONGEST_NAME:
             return False
         self._told.add((code, name))
         return True
 
     def _blocks_that_leave(self) -> set[int]:
-        """The ids of the blocks that no run comes to the end of."""
+        """The ids of the blocks whose end no run reaches."""
         found: set[int] = set()
         self._leaving = found
-        for node, _ in reversed(self._nodes):  # so what is within a block comes before it
+        for node, _ in reversed(self._nodes):  # so that the content of a block comes before the block
             if isinstance(node, Block) and any(map(self._leaves, node.statements)):
                 found.add(id(node))
         return found
 
     def _leaves(self, statement: Statement) -> bool:
-        """Whether nothing that stands behind a statement is reached."""
+        """Whether nothing behind a statement is reached."""
         if isinstance(statement, IfStatement):
             other = statement.else_body
             return other is not None and {id(statement.body), id(other)} <= self._leaving
@@ -257,7 +257,7 @@ class _Walk:
         return isinstance(statement, ReturnStatement | EndStatement | ContinueStatement)
 
     def _keys_written(self) -> set[str] | None:
-        """The keys that objects get in this program; None if some are computed."""
+        """The keys that this program gives to objects; None if some are computed."""
         keys: set[str] = set()
         for node, _ in self._nodes:
             if isinstance(node, Property):
@@ -294,4 +294,4 @@ _LOOKS: dict[type, Callable[[_Walk, Any, Scope], Iterator[Finding]]] = {
     CallbackDeclaration: _Walk._callback,
     IfStatement: _Walk._if,
 }
-"""What is looked at of each type of node."""
+"""What is checked in each type of node."""

@@ -1,8 +1,8 @@
-"""The built-in methods, one table a type (`METHODS`), and the call of a member.
+"""The built-in methods, one table per type (`METHODS`), and calls of members.
 
-A method is a plain function of the value and its arguments; how many arguments it takes is read off its
-signature. One that calls callbacks gets the depth of calls first. Indices and lengths count code points;
-wrong types and counts are errors that name the method.
+A method is a plain function of the value and its arguments; its signature tells how many arguments it takes.
+A method that calls callbacks gets the call depth first. Indices and lengths count code points; wrong types
+and counts are errors that name the method.
 """
 
 from __future__ import annotations
@@ -51,11 +51,10 @@ class Method(Struct, frozen=True):
     """One built-in method.
 
     Attributes:
-        title: how errors name it: `String.split`.
-        function: what does the work: `function(value, *arguments)`, or with the depth first if it
-            `calls_back`.
-        least: how many arguments it needs.
-        most: how many it takes, or None if it takes any number.
+        title: its name in errors: `String.split`.
+        function: the implementation: `function(value, *arguments)`, with the depth first if it `calls_back`.
+        least: the fewest arguments that it needs.
+        most: the most arguments that it takes; None if there is no bound.
     """
 
     title: str
@@ -98,7 +97,7 @@ def call_member(run: Run, depth: int, value: Value, name: str, *arguments: Value
 
 
 def no_member(value: Value, name: str) -> Value:
-    """The end of `value.name` where value is no object."""
+    """Refuse `value.name` where the value is not an object."""
     if name in METHODS[type(value)]:
         hint = f"; it is a method: write .{name}()"
     else:
@@ -107,24 +106,22 @@ def no_member(value: Value, name: str) -> Value:
 
 
 def call_computed(run: Run, depth: int, value: Value, key: Value, *arguments: Value) -> Value:
-    """`value[key](…)`: as `call_member` for a string; for an index of an array, the callback that it
-    holds.
-    """
+    """`value[key](…)`: as `call_member` for a string; for an index of an array, the callback there."""
     if type(value) is list and type(key) is not str:
         held = read_index(value, key)
         if type(held) is FunctionType:
             return call_callback(depth, held, arguments)
         raise ExecutionError(
-            "TypeError", f"Cannot call element {text_of(key)} of an array: it is no callback"
+            "TypeError", f"Cannot call element {text_of(key)} of an array: it is not a callback"
         )
     return call_member(run, depth, value, object_key(key), *arguments)
 
 
-# What arguments must be.
+# What arguments are expected.
 
 
 class _Unfit(Exception):
-    """An argument is not what the method expects; the call names the method."""
+    """An argument is not what the method expects; the caller adds the method's name."""
 
     def __init__(self, wanted: str, got: str, error_type: str = "TypeError") -> None:
         super().__init__(wanted)
@@ -140,7 +137,7 @@ def _string(value: Value) -> str:
 
 
 def _whole(value: Value) -> int:
-    """An index: a whole number from 0. Too large ones are cut where no string or array reaches."""
+    """An index: a whole number from 0, cut to 2**62, which is beyond any string or array."""
     if type(value) not in NUMBERS:
         raise _Unfit("a number", kind_of(value))
     if value < 0 or value != int(value):
@@ -149,7 +146,7 @@ def _whole(value: Value) -> int:
 
 
 def _callback(value: Value, given: int) -> tuple[FunctionType, int]:
-    """A callback, and how many of the `given` arguments it asks for."""
+    """A callback, and how many of the `given` arguments it takes."""
     if type(value) is not FunctionType:
         raise _Unfit("a callback", kind_of(value))
     wanted = value.__code__.co_argcount - 1
@@ -181,7 +178,7 @@ def _to_string(value: Value) -> Value:
 
 _WHITE_SPACE = "\t\n\v\f\r \xa0\u1680\u2028\u2029\u202f\u205f\u3000\ufeff"
 _WHITE_SPACE += "".join(map(chr, range(0x2000, 0x200B)))
-"""What JavaScript's trim takes away (ECMA-262, WhiteSpace and LineTerminator)."""
+"""The characters that JavaScript's trim removes (ECMA-262, WhiteSpace and LineTerminator)."""
 
 _NOT_GIVEN = object()
 
@@ -247,7 +244,7 @@ def _to_number(value: str) -> Value:
     return None if isinf(number) else number
 
 
-# Arrays. Those that call back walk a copy, so that a callback may change the array.
+# Arrays. Methods that call back walk a copy, so that a callback may change the array.
 
 
 def _join(value: list[Value], separator: Value) -> Value:
@@ -298,7 +295,7 @@ def _position(value: list[Value], item: Value) -> int:
     if type(item) is list or type(item) is dict:
         return next((index for index, other in enumerate(value) if other is item), -1)
     try:
-        # Python's == agrees with the language's where one side is neither an array nor an object.
+        # Python's == agrees with the language's unless both sides are arrays or both are objects.
         return value.index(item)
     except ValueError:
         return -1
@@ -315,7 +312,7 @@ def _map(depth: int, value: list[Value], callback: Value) -> Value:
 
 
 def _results(depth: int, value: list[Value], callback: Value) -> Iterator[tuple[int, Value, Value]]:
-    """Each index, its element, and what the callback says of them."""
+    """Each index, its element, and what the callback returns for them."""
     function, wanted = _callback(callback, 2)
     deeper = depth + 1
     for index, item in enumerate(value[:]):
@@ -434,14 +431,15 @@ def _max(value: list[Value]) -> Value:
 def _sum(value: list[Value]) -> Value:
     if not set(map(type, value)) <= NUMBERS:
         raise ExecutionError("TypeError", "Array.sum expects all numbers")
-    # Not Python's sum: its last digits depend on the version of Python, and these on nothing but the numbers.
+    # Not Python's sum: its last digits depend on the version of Python. These depend only on the numbers.
     return fsum(value)
 
 
 def _merge_sort(items: list[Value], compare: Callable[[Value, Value], int]) -> list[Value]:
-    """The items in order, equal ones as they were.
+    """The items in order; equal ones keep their order.
 
-    Python's own sort would hold a frame of the C stack for each sort within a sort; some versions bound that.
+    Python's own sort would hold a frame of the C stack for each nested sort, and some versions bound their
+    number.
     """
     runs = [[item] for item in items]
     while len(runs) > 1:
@@ -472,7 +470,7 @@ def _concat(value: list[Value], other: Value) -> Value:
     return value + other
 
 
-# Objects. The key that scripts may not see is not in them (see values.py).
+# Objects. The key that is hidden from scripts is not in them (see values.py).
 
 
 def _keys(value: dict[str, Value]) -> Value:
@@ -502,7 +500,7 @@ def _to_fixed(value: float, digits: Value) -> Value:
         raise _Unfit("0 to 100 digits", text_of(digits), "RangeError")
     if abs(value) >= 1e21:
         return number_text(float(value))
-    # Decimal holds the double exactly, so that a tie is one only where the double itself lies in the middle.
+    # Decimal holds the double exactly, so a tie is one only if the double itself lies in the middle.
     fixed = format(Decimal(abs(value)).quantize(Decimal(1).scaleb(-places), context=_EXACT), "f")
     return "-" + fixed if value < 0 else fixed
 

@@ -1,13 +1,13 @@
-"""The syntax tree: one class a node, and the tree's JSON form.
+"""The syntax tree: one class per node, and the tree's JSON form.
 
 Nodes are plain frozen data. A node's fields are those of its JSON form, under the same names; its class
 attribute `TYPE` is the JSON `type`. Each node carries a `span`, `(start_line, start_column, end_line,
 end_column)`: 1-based, columns count code points, the end is exclusive, and a statement's span includes its
-`;`. Nodes compare and hash by identity; `equals` compares what two trees say, wherever it was written.
+`;`. Nodes compare and hash by identity; `equals` compares the content of two trees, ignoring places.
 
 A tree may be deeper than Python's recursion limit: a chain of 5,000 additions is 5,000 nodes deep. So nothing
-here recurses, and what walks a tree must not either. Only nesting (`Program` to the innermost bracket, block
-or callback) is bounded, by the parser.
+here recurses, and no code that walks a tree may recurse. The parser bounds nesting only (from `Program` to
+the innermost bracket, block or callback).
 """
 
 from __future__ import annotations
@@ -29,12 +29,12 @@ class Node(Struct, frozen=True, eq=False):
     span: Span
 
     def __repr__(self) -> str:
-        """Shallow, because a tree can be deeper than the recursion limit."""
+        """The node without its children: a tree can be deeper than the recursion limit."""
         return f"<{type(self).__name__} at {self.span[0]}:{self.span[1]}>"
 
 
 class Statement(Node, frozen=True, eq=False):
-    """Base of the nodes that stand as statements."""
+    """Base of the nodes that are statements."""
 
 
 class Expression(Node, frozen=True, eq=False):
@@ -71,7 +71,7 @@ class ExpressionStatement(Statement, frozen=True, eq=False):
 
 
 class IfStatement(Statement, frozen=True, eq=False):
-    """`if condition body else else_body`; an `else if` is an else_body that holds the one IfStatement."""
+    """`if condition body else else_body`; for `else if`, else_body holds just the other IfStatement."""
 
     TYPE = "IF_STATEMENT"
     condition: Expression
@@ -80,14 +80,14 @@ class IfStatement(Statement, frozen=True, eq=False):
 
 
 class BlockStatement(Statement, frozen=True, eq=False):
-    """A block that stands alone; blocks make no scope."""
+    """A block that stands alone; blocks open no scope."""
 
     TYPE = "BLOCK"
     block: Block
 
 
 class CallbackDeclaration(Statement, frozen=True, eq=False):
-    """`callback name(params) body`; a nameless one has a name that no other name in the program has."""
+    """`callback name(params) body`; a nameless callback gets a name that is unique in the program."""
 
     TYPE = "CALLBACK_DECLARATION"
     name: str
@@ -223,7 +223,7 @@ class MemberCallExpression(Expression, frozen=True, eq=False):
 
 
 class InlineCallbackExpression(Expression, frozen=True, eq=False):
-    """`callback name(params) body` where an expression stands; its name is as a declaration's."""
+    """`callback name(params) body` as an expression; it is named as in a declaration."""
 
     TYPE = "INLINE_CALLBACK_EXPRESSION"
     name: str
@@ -247,7 +247,7 @@ class Property(Node, frozen=True, eq=False):
 
 
 class ObjectExpression(Expression, frozen=True, eq=False):
-    """`{ properties }`; of two equal keys both are kept, and the last one wins when it is run."""
+    """`{ properties }`; if a key occurs twice, both are kept here, and the last one wins at run time."""
 
     TYPE = "OBJECT_EXPRESSION"
     properties: tuple[Property, ...]
@@ -275,10 +275,10 @@ BINARY_OPERATORS = {
     "&&": "And",
     "||": "Or",
 }
-"""How a binary operator is written, and its name in the tree."""
+"""The binary operators: as they are written, and their names in the tree."""
 
 UNARY_OPERATORS = {"!": "Not", "-": "Negate"}
-"""How a unary operator is written, and its name in the tree."""
+"""The unary operators: as they are written, and their names in the tree."""
 
 
 def number_text(value: float) -> str:
@@ -286,7 +286,7 @@ def number_text(value: float) -> str:
     if isinstance(value, int):
         return str(value)
     if value.is_integer() and abs(value) < 1e21:
-        # Beyond 2**53 JavaScript prints the shortest digits that give the number back, then zeros.
+        # Beyond 2**53 JavaScript prints the shortest digits that identify the number, then zeros.
         mantissa, _, exponent = repr(value).partition("e")
         if not exponent:
             return str(int(value))
@@ -298,7 +298,7 @@ def number_text(value: float) -> str:
     power = int(exponent)
     if power < -6 or power >= 21:
         return f"{mantissa.removesuffix('.0')}e{power:+d}"
-    # Only -5 and -6 are left: Python writes 1e-06 where JavaScript writes 0.000001.
+    # Only the exponents -5 and -6 are left: Python writes 1e-06 where JavaScript writes 0.000001.
     sign = "-" if value < 0 else ""
     return f"{sign}0.{'0' * (-power - 1)}{mantissa.removeprefix('-').replace('.', '')}"
 
@@ -316,30 +316,29 @@ def children(node: Node) -> list[Node]:
 
 
 def equals(one: Node, other: Node) -> bool:
-    """Whether two trees say the same, wherever in their sources they stand."""
+    """Whether two trees have the same content, wherever they are in their sources."""
     return dump_tree(one) == dump_tree(other)
 
 
 def dump_tree(
     tree: Node, *, include_source_mapping: bool = False, minify: bool = True, deepest: int | None = None
 ) -> bytes:
-    r"""The tree as JSON text in UTF-8, `type` first; fields that are absent (None) are left out.
+    r"""The tree as JSON text in UTF-8. `type` comes first; absent fields (None) are omitted.
 
     Args:
         include_source_mapping: give every node a `location`.
-        minify: False spreads the text over lines, indented by two up to a level of 64: deeper chains would be
-            mostly spaces.
-        deepest: how many levels the JSON text may have; None: any number. A chain of operators is a level a
-            term, and whoever reads the text may count levels on a stack.
+        minify: False writes one item per line, indented by two down to level 64: in deeper chains most of the
+            text would be spaces.
+        deepest: the most levels that the JSON text may have; None: no bound. A chain of operators has one
+            level per term, and readers of the text may be limited by their stack.
 
     Raises:
-        ParseError: it would have more.
+        ParseError: the text would have more levels.
 
     A lone surrogate in a string is written as a `\udXXX` escape.
     """
     out: list[str] = []
-    # What is still to be written, the next thing last: a piece of text, or a node with its depth of
-    # indentation.
+    # What is still to be written, the next item last: a piece of text, or a node with its indentation depth.
     todo: list[str | tuple[Node, int]] = [(tree, 0)]
     colon = ":" if minify else ": "
     while todo:
@@ -370,7 +369,7 @@ def dump_tree(
             fields.append(_dump_location(node.span, inner, colon, minify))
         fields.reverse()
         todo += fields
-    # Surrogates are all that UTF-8 cannot carry, and the handler's way of writing them is JSON's.
+    # UTF-8 can encode everything but surrogates; for those, the error handler writes what JSON's escapes are.
     return "".join(out).encode("utf-8", "backslashreplace")
 
 
@@ -398,7 +397,7 @@ _BELOW = {
     for base in (Node, Statement, Expression)
     for node_type in base.__subclasses__()
 }
-"""Of each type of node, the fields that hold nodes, and whether they hold many."""
+"""For each type of node, the fields that hold nodes, and whether they hold several."""
 
 
 _MAX_INDENTED = 64

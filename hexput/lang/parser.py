@@ -1,8 +1,8 @@
-"""Source to tree: a walk through the tables that lark's LALR(1) analysis makes of `grammar.lark`.
+"""Source to tree: a walk through the tables that lark's LALR(1) analysis makes from `grammar.lark`.
 
 The tables are built once, when this module is imported. Parsing is one pass, linear in the length of the
-source, and does not recurse. The walk is our own: it is a third faster than lark's, and its tokens need not
-be lark's.
+source, and does not recurse. The walk is our own: it is a third faster than lark's, and does not need lark's
+tokens.
 """
 
 from __future__ import annotations
@@ -22,7 +22,7 @@ from hexput.lang.lexer import Lexer, Token, readable
 from hexput.lang.nodes import Program
 
 GRAMMAR = Path(__file__).with_name("grammar.lark").read_text("utf-8")
-"""The grammar that the tables are made of."""
+"""The grammar from which the tables are made."""
 
 LARK_OPTIONS: dict[str, Any] = {
     "parser": "lalr",
@@ -38,8 +38,8 @@ def parse(source: str, options: Options | None = None) -> Program:
     """The syntax tree of a program.
 
     Raises:
-        ParseError: the source is not a program, or uses a construct that `options` refuse. Nothing else is
-        raised.
+        ParseError: the source is not a program, or uses a construct that `options` refuse. There are no other
+        errors.
     """
     table, final = _TABLE, _FINAL
     row = table[_START]
@@ -78,10 +78,9 @@ def parse(source: str, options: Options | None = None) -> Program:
 
 _Reduction = tuple[int, Callable[[list[Any]], Any] | None, str]
 _Row = dict[str, Any]
-"""What to do in a state of the parser. The action for a terminal is the state that it leads to, or a
-reduction: how many
-values it takes, the function that makes one of them (None: the one value stays as it is), and the rule. The
-state that a rule leads to stands under the rule's name."""
+"""The actions in a state of the parser. The action for a terminal is the next state, or a reduction: the
+number of values that it takes, the function that combines them (None: the single value stays as it is), and
+the rule. The state after a rule is listed under the rule's name."""
 
 
 def _build_tables() -> tuple[list[_Row], int, _Row]:
@@ -95,8 +94,7 @@ def _build_tables() -> tuple[list[_Row], int, _Row]:
             if action is Shift:
                 row[symbol] = to
             else:
-                # A rule that starts with `?` and has one part, without a name of its own, stands for that
-                # part.
+                # A rule that starts with `?`, has one part and no alias is replaced by that part.
                 keeps = len(to.expansion) == 1 and to.options.expand1 and to.alias is None
                 build = None if keeps else tables.callbacks[to]
                 row[symbol] = (len(to.expansion), build, to.origin.name)
@@ -117,12 +115,12 @@ _EXPECTED = {
     "ASSIGN": "'='",
     "NAME": "a name",
 }
-"""How an error names what the parser waits for. Operators, dots and the like could always follow: not worth
-saying."""
+"""What the parser expects, in the words of an error. Operators, dots and the like could always follow: they
+are omitted."""
 
 
 def _accepts(rows: list[_Row], terminal: str) -> bool:
-    """Whether a terminal could come next: `parse`'s walk without the values."""
+    """Whether a terminal could come next: the walk of `parse` without the values."""
     rows = rows.copy()
     while (action := rows[-1].get(terminal)) is not None:
         if isinstance(action, int):

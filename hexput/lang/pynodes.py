@@ -1,5 +1,5 @@
-"""Short words for Python's `ast` nodes. Each carries a place, given as the keyword arguments that Python's
-nodes take.
+"""Short functions that make Python's `ast` nodes. Each takes a place, as the keyword arguments of those
+nodes.
 """
 
 from __future__ import annotations
@@ -20,7 +20,7 @@ _IS_NOT = ast.IsNot()
 
 
 def at_of(node: Node) -> At:
-    """The place of a node of the script: where it begins, which is all that an error tells."""
+    """The place where a node of the script begins, which is all that an error tells."""
     span = node.span
     return {"lineno": span[0], "col_offset": span[1] - 1}
 
@@ -32,7 +32,9 @@ def name_of(name: str, at: At) -> ast.Name:
 
 @functools.cache
 def ours(name: str) -> ast.Name:
-    """A name in `script.GLOBALS`, or a parameter of ours: made once, since reading it needs no place."""
+    """A name in `script.GLOBALS`, or a parameter of ours. Its node is made once, since reading it needs no
+    place.
+    """
     return ast.Name(name, LOAD, lineno=1, col_offset=0)
 
 
@@ -42,17 +44,17 @@ def store(name: str, at: At) -> ast.Name:
 
 
 def constant(value: Any, at: At) -> ast.Constant:
-    """A constant of Python."""
+    """A constant."""
     return ast.Constant(value, None, **at)
 
 
 def call(function: str, at: At, *arguments: ast.expr) -> ast.Call:
-    """A call of a function of ours, see `script.GLOBALS`."""
+    """A call of one of our functions, see `script.GLOBALS`."""
     return ast.Call(ours(function), list(arguments), [], **at)
 
 
 def call_local(function: str, at: At, *arguments: ast.expr) -> ast.Call:
-    """A call of what a variable of compiled code holds."""
+    """A call of the function that a variable of compiled code holds."""
     return ast.Call(name_of(function, at), list(arguments), [], **at)
 
 
@@ -93,5 +95,5 @@ def function(name: str, parameters: list[str], body: list[ast.stmt], at: At) -> 
 
 
 def place_of(code: ast.expr) -> At:
-    """The place of a Python node, to give it to another."""
+    """The place of a Python node, for another one."""
     return {"lineno": code.lineno, "col_offset": code.col_offset}

@@ -1,7 +1,7 @@
-"""What compiled code calls: operators off the fast path, members, loops and calls.
+"""The functions that compiled code calls: operators off the fast path, members, loops and calls.
 
-`compiler.py` does the usual cases inline and names these functions for the rest (`script.GLOBALS` is the
-whole list). Nothing here reaches an attribute of a value by a name that comes from a script.
+`compiler.py` compiles the usual cases inline and calls these functions for the rest (`script.GLOBALS` lists
+all of them). Nothing here reads an attribute of a value by a name from a script.
 
 Every function raises `ExecutionError` without a place; `script.Script` finds the place from the traceback.
 """
@@ -27,27 +27,26 @@ from hexput.lang.values import (
 )
 
 HostCall = Callable[[str, bytes], bytes]
-"""`call(name, arguments)`: JSON text of an array in, JSON text of a value out. Raises `HostFunctionNotFound`,
-`HostCallFailed`."""
+"""`call(name, arguments)`: JSON text of an array in, JSON text of a value out. Raises `HostFunctionNotFound`
+or `HostCallFailed`."""
 
 MAX_CALL_DEPTH = 1000
-"""Calls of callbacks within calls of callbacks."""
+"""The deepest nesting of callback calls."""
 
 MAX_STRING = 16 * 1024 * 1024
-"""Code points in a string that a script builds."""
+"""The most code points in a string that a script builds."""
 
 MAX_ARRAY = 4 * 1024 * 1024
-"""Elements of an array that a script builds."""
+"""The most elements in an array that a script builds."""
 
-# A call of a script costs up to three of Python's frames (a method, its comprehension, the callback). Those
-# live on the heap, so that room for all of MAX_CALL_DEPTH, and for values nested MAX_DEPTH deep, costs no
-# stack.
+# A script's call takes up to three of Python's frames (a method, its comprehension, the callback). They are
+# on the heap, so room for MAX_CALL_DEPTH calls, and for values nested MAX_DEPTH deep, takes no stack.
 RECURSION_LIMIT = 12 * MAX_CALL_DEPTH
-"""What the limit of Python's calls must be where scripts run; who runs them sets it."""
+"""The recursion limit that Python must have where scripts run; the caller of a script sets it."""
 
 
 class Run:
-    """What one run of a script has beside its variables: its way to the host, and the secrets it carries."""
+    """The state of one run beside its variables: its host call, and the secrets in its values."""
 
     __slots__ = ("_call", "secrets")
 
@@ -60,8 +59,8 @@ class Run:
 
         Args:
             name: of the host's function.
-            arguments: to call it with.
-            methods: if it is called as a method, those that the type of the value has.
+            arguments: of the call.
+            methods: for a call as a method, the built-in methods of the value's type.
         """
         if self._call is None:
             raise function_not_found(name, methods)
@@ -87,17 +86,17 @@ class Run:
             return loads(answer, self.secrets)
         except ValueError as error:
             raise ExecutionError(
-                "RemoteFunctionError", f"Remote function error: its result is no JSON: {error}"
+                "RemoteFunctionError", f"Remote function error: its result is not JSON: {error}"
             ) from None
 
 
 def shortened(text: str, most: int = 100) -> str:
-    """A name or a text as an error shows it: an error must not grow with what it is about."""
+    """A name or a text, cut to the length that an error shows: an error must not grow with its subject."""
     return text if len(text) <= most else text[: most - 3] + "..."
 
 
 def function_not_found(name: str, methods: Collection[str] | None, message: str = "") -> ExecutionError:
-    """The error of a `Run.call_host` that nobody answers; `message` is what the host says about it."""
+    """The error of a host call to an unknown function; `message` is what the host says about it."""
     plain = f"Function '{shortened(name)}' not found"
     detail = shortened(message, 1000) or plain
     if detail == plain:
@@ -106,7 +105,8 @@ def function_not_found(name: str, methods: Collection[str] | None, message: str 
     return ExecutionError("FunctionNotFoundError", f"Function not found: {detail}")
 
 
-# Operators. The compiler does two floats, and whatever Python itself refuses rightly, inline.
+# Operators. The compiler does operations on two floats inline, and those where Python itself raises the right
+# error.
 
 
 def operand_error(operation: str) -> ExecutionError:
@@ -115,7 +115,7 @@ def operand_error(operation: str) -> ExecutionError:
 
 
 def overflow(*_: Value) -> Value:
-    """The end of a computation that left the range of numbers."""
+    """End a computation that left the range of numbers."""
     raise ExecutionError("ArithmeticError", "Number overflow: the result is too large")
 
 
@@ -163,19 +163,19 @@ _TEXTUAL = frozenset({str, range, type(None)}) | NUMBERS
 
 
 def text(value: Value) -> str:
-    """The other operand of a `+` that has a string on one side, as a string."""
+    """The other operand of a `+` with a string, as a string."""
     if type(value) not in _TEXTUAL:
         raise operand_error("addition")
     return text_of(value)
 
 
 def checked_text(built: str) -> str:
-    """The string, if a script may hold one so long."""
+    """The string, unless it is longer than a script's strings may be."""
     return too_long() if len(built) > MAX_STRING else built
 
 
 def too_long(*_: Value) -> Value:
-    """The end of a string that grew too long."""
+    """Refuse a string that grew too long."""
     raise ExecutionError("RangeError", f"The string is too long: more than {MAX_STRING} characters")
 
 
@@ -187,12 +187,12 @@ def equal(left: Value, right: Value) -> bool:
 
 
 def refuse_comparison(*_: Value) -> Value:
-    """The end of a comparison of two arrays, which Python would order."""
+    """Refuse to compare two arrays, which Python would order."""
     raise operand_error("comparison")
 
 
 def keys_of(value: Value) -> list[Value]:
-    """`keysOf value`: the keys of an object, in the order they were first set."""
+    """`keysOf value`: the keys of an object, in the order in which they were first set."""
     if type(value) is dict:
         return list(value)
     raise ExecutionError("TypeError", f"keysOf expects an object, got {kind_of(value)}")
@@ -201,16 +201,16 @@ def keys_of(value: Value) -> list[Value]:
 # Names.
 
 UNBOUND = object()
-"""What a variable holds that may be called before anything was assigned to it."""
+"""The value of a variable that may be called before it is assigned."""
 
 
 def undefined(name: str) -> Value:
-    """The end of reading a variable that nothing was assigned to."""
+    """Refuse to read a variable that was never assigned."""
     raise undefined_variable(name)
 
 
 def undefined_variable(name: str) -> ExecutionError:
-    """The error of reading a variable that nothing was assigned to."""
+    """The error of reading a variable that was never assigned."""
     message = f"Undefined variable: {shortened(name)}"
     return ExecutionError("UndefinedVariableError", hints.behind(message, hints.of_variable(name)))
 
@@ -219,12 +219,12 @@ def undefined_variable(name: str) -> ExecutionError:
 
 
 def refuse_secret(*_: Value) -> Value:
-    """The end of whatever names the key that scripts may not see."""
+    """Refuse to name the key that is hidden from scripts."""
     raise ExecutionError("SecretDataError", f"The key '{SECRET_KEY}' cannot be used by a script")
 
 
 def read_index(value: Value, key: Value) -> Value:
-    """`value[key]`; what is missing, or past the end, is null."""
+    """`value[key]`; null for a missing key, or an index past the end."""
     kind = type(value)
     if kind is list or kind is str:
         if type(key) is not int:
@@ -299,7 +299,7 @@ def _bad_index(key: Value) -> ExecutionError:
 
 
 def array_too_long() -> ExecutionError:
-    """The error of an array that would grow too long."""
+    """The error of an array that would become too long."""
     return ExecutionError("RangeError", f"The array is too long: more than {MAX_ARRAY} elements")
 
 
@@ -307,28 +307,28 @@ def array_too_long() -> ExecutionError:
 
 
 def snapshot(value: Value) -> Iterable[Value]:
-    """What `loop x in value` walks: a copy of the array, so that the body may change it."""
+    """The items of `loop x in value`: a copy of the array, so that the body may change the array."""
     return value[:] if type(value) is list else elements(value)
 
 
 def elements(value: Value) -> Iterable[Value]:
-    """As `snapshot`, for a body that cannot change an array: nothing is copied."""
+    """As `snapshot`, but without a copy, for a body that cannot change an array."""
     if type(value) is list or type(value) is str:
         return value
     hint = "; loop over its keys() or values()" if type(value) is dict else ""
     raise ExecutionError("TypeError", f"Cannot loop over {kind_of(value)}{hint}")
 
 
-# Calls. `depth` is how many calls of callbacks are open.
+# Calls. `depth` is the number of callback calls in progress.
 
 
 def too_deep(*_: Value) -> Value:
-    """The end of a recursion without one."""
+    """Refuse a call that is nested too deeply."""
     raise ExecutionError("CallDepthError", f"Calls are nested too deeply: more than {MAX_CALL_DEPTH} levels")
 
 
 def call_callback(depth: int, callback: FunctionType, arguments: Iterable[Value]) -> Value:
-    """Call a callback; arguments that it does not ask for are ignored."""
+    """Call a callback; surplus arguments are ignored."""
     wanted = callback.__code__.co_argcount - 1
     arguments = list(arguments)
     if len(arguments) < wanted:
@@ -337,7 +337,7 @@ def call_callback(depth: int, callback: FunctionType, arguments: Iterable[Value]
 
 
 def too_few(name: str, wanted: int, got: int) -> ExecutionError:
-    """The error of a callback that is called with too few arguments."""
+    """The error of a call with too few arguments."""
     return ExecutionError("TypeError", f"Callback '{shortened(name)}' expects {counted(wanted)}, got {got}")
 
 

@@ -1,9 +1,8 @@
-"""Who owns each name of a program, and what is surely known of what it holds.
+"""Which scope owns each name of a program, and what is certain about the values that it holds.
 
-A name belongs to the callback that declares it, or to the program. `analyse` walks the tree once and answers,
-for each callback: which names are its own, which of them inner callbacks use, which hold one known callback
-for ever, and which hold nothing but numbers or nothing but strings, so that the compiler need not ask at each
-operation.
+A name belongs to the callback that declares it, or to the program. `analyse` walks the tree once. It finds,
+for each callback, its own names, those that inner callbacks use, those that always hold one known callback,
+and those that hold only numbers or only strings, so that operations on them need no check.
 """
 
 from __future__ import annotations
@@ -48,7 +47,7 @@ from hexput.lang.nodes import (
 
 
 class Kind(Enum):
-    """What is known of a value before the script runs."""
+    """What is known about a value before the script runs."""
 
     NUMBER = "a float"
     STRING = "a string"
@@ -64,19 +63,19 @@ class Scope:
     Attributes:
         parent: the scope around it; None for the program.
         place: where it begins.
-        depth: how many callbacks it stands in, itself included.
-        size: how many statements and expressions are in it, but in no callback within it.
+        depth: the number of callbacks that contain it, itself included.
+        size: the number of statements and expressions in it, without those in callbacks within it.
         params: the parameters, of a callback.
         own: names that belong here.
         outer: names of outer scopes that are assigned here.
         captured: names that belong here and are used by inner callbacks.
         handed: names of outer scopes that inner callbacks use.
-        direct: names of callbacks that the body itself declares, and the first declaration of each: that one
+        direct: names of callbacks that the body itself declares, with the first declaration of each, which
             can be called from the beginning of the body.
-        known: names that hold one callback from beginning to end, and its declaration.
-        unsure: names that are called and may be unbound by then.
-        definite: names that are assigned before anything else is done with them (the program's only).
-        kinds: what the names hold that hold nothing else.
+        known: names that hold the same callback from beginning to end, with its declaration.
+        unsure: names that are called and may be unbound at that time.
+        definite: names that are assigned before any other use (the program's only).
+        kinds: the kind of value that a name holds, for names that hold one kind only.
         uses_itself: whether an inline callback's own name is used within it.
     """
 
@@ -103,15 +102,15 @@ class Scope:
         self.definite: set[str] = set()
         self.kinds: dict[str, Kind] = {}
         self.uses_itself = False
-        # What the walk collects: the values that names are given (None: not an expression), and the names
-        # read and called.
+        # Collected by the walk: the values that are assigned to names (None: not an expression), and the
+        # names that are read and called.
         self.writes: dict[str, list[Expression | None]] = {}
         self.reads: set[str] = set()
         self.calls: set[str] = set()
-        self.called: set[str] = set()  # of its own names, those that are called, here or further in
+        self.called: set[str] = set()  # its own names that are called, here or in inner scopes
 
     def owner(self, name: str) -> Scope | None:
-        """The scope that a name used here belongs to; None if no scope has it."""
+        """The scope that owns a name used here; None if no scope does."""
         scope: Scope | None = self
         while scope is not None:
             if name in scope.own:
@@ -125,19 +124,19 @@ class Scope:
         return None
 
     def kind_of(self, name: str) -> Kind:
-        """What a name used here surely holds."""
+        """What is known about the value of a name used here."""
         return self.kinds.get(name, Kind.ANY)
 
 
 Scopes = dict[int, Scope]
-"""The scope of the program and of each callback, by the id of its node."""
+"""The scope of the program and of each callback, by the id of the node."""
 
 
 def analyse(program: Program) -> Scopes:
-    """The scopes of a program and of its callbacks, every question answered.
+    """The complete scopes of a program and of its callbacks.
 
     Raises:
-        ParseError: Python's compiler could not take it, see `bounds`.
+        ParseError: Python's compiler could not compile the program, see `bounds`.
     """
     walk = _Walk(program)
     scopes = list(walk.scopes.values())
@@ -174,14 +173,14 @@ def _check_depth(scopes: Iterable[Scope]) -> None:
         parts += scope.size * scope.depth
         if parts > MAX_INNER_PARTS:
             raise ParseError(
-                f"Too much within callbacks within callbacks: more than {MAX_INNER_PARTS} statements and "
+                f"Too much code in nested callbacks: more than {MAX_INNER_PARTS} statements and "
                 "expressions, each counted once for every callback around it",
                 *scope.place,
             )
 
 
 def _capture(name: str, owner: Scope, user: Scope) -> int:
-    """Note that a scope uses a name of one around it; through how many scopes more it is handed now."""
+    """Note that a scope uses a name of an outer one. Returns how many more scopes must pass it on."""
     owner.captured.add(name)
     if owner.parent is None and len(owner.captured) > MAX_SHARED:
         raise too_many_shared(user.place)
@@ -195,7 +194,7 @@ def _capture(name: str, owner: Scope, user: Scope) -> int:
 
 
 class _Walk:
-    """One walk over the tree, in the order of the source."""
+    """A walk over the tree, in the order of the source."""
 
     def __init__(self, program: Program) -> None:
         self.top = Scope(None)
@@ -244,9 +243,7 @@ class _Walk:
     def _callback(self, node: CallbackDeclaration | InlineCallbackExpression, scope: Scope) -> Scope:
         inline = isinstance(node, InlineCallbackExpression)
         if len(self.scopes) > MAX_CALLBACKS:
-            raise ParseError(
-                f"A script may have {MAX_CALLBACKS} callbacks, and here is another", *node.span[:2]
-            )
+            raise ParseError(f"A script may have at most {MAX_CALLBACKS} callbacks", *node.span[:2])
         inner = Scope(scope, node.span[:2], node.params, node.name if inline else None)
         self.scopes[id(node)] = inner
         if not inline:
@@ -283,11 +280,11 @@ _NOTES: dict[type, Callable[[_Walk, Any, Scope], Scope]] = {
     VariableDeclaration: _Walk._declaration,
     LoopStatement: _Walk._loop,
 }
-"""What the walk notes of a node, and the scope of what is below it."""
+"""What the walk notes at each type of node; each returns the scope of the node's children."""
 
 
 def _assigned(statement: Statement) -> tuple[str | None, Expression | None]:
-    """The name and the value of a statement that does nothing but assign."""
+    """The name and the value of a statement that only assigns."""
     if isinstance(statement, VariableDeclaration):
         return statement.name, statement.value
     if isinstance(statement, ExpressionStatement) and isinstance(statement.expression, AssignmentExpression):
@@ -310,8 +307,8 @@ def _settle(scope: Scope) -> None:
         and name not in scope.unsure
         and (scope.parent is not None or name in scope.definite)
     }
-    # What a name holds depends on what others hold: begin with knowing of no value at all, and add until
-    # nothing changes. A script in which that takes long is an odd one, and is compiled without.
+    # The value of a name depends on the values of others: start with none known, and add until nothing
+    # changes. If that takes many rounds, the script is unusual, and is compiled without this knowledge.
     kinds: dict[str, Kind | None] = dict.fromkeys(candidates)
     changed = bool(candidates)
     rounds = 0
@@ -341,7 +338,7 @@ def _join(one: Kind | None, other: Kind | None) -> Kind | None:
 
 
 def _kind_of(node: Expression, kinds: dict[str, Kind | None]) -> Kind | None:
-    """What an expression yields; None while that is not known of a name in it."""
+    """The kind of an expression's value; None while the kind of a name in it is unknown."""
     if isinstance(node, BinaryExpression):
         return (
             _kind_of_sum(node, kinds)
@@ -388,7 +385,7 @@ def _kind_of_sum(node: BinaryExpression, kinds: dict[str, Kind | None]) -> Kind 
 
 
 def plus_kind(left: Kind | None, right: Kind | None) -> Kind | None:
-    """What `left + right` yields, if it yields."""
+    """The kind of `left + right`, if that does not fail."""
     if left is Kind.STRING or right is Kind.STRING:
         return Kind.STRING
     if left is None or right is None:
@@ -397,7 +394,7 @@ def plus_kind(left: Kind | None, right: Kind | None) -> Kind | None:
 
 
 def names_in(root: Node) -> set[str]:
-    """Every name of a variable that a node, or anything in it, uses."""
+    """Every variable name that a node, or anything in it, uses."""
     names: set[str] = set()
     todo = [root]
     while todo:
@@ -421,12 +418,11 @@ _STICKY = frozenset({"Plus", "Minus", "Multiply"})
 
 
 def accumulators(loop: LoopStatement, scope: Scope) -> set[str]:
-    """The numbers that a loop only adds to, takes from or multiplies, and does not look at: `total = total +
-    …;`.
+    """The numbers that a loop only adds to, subtracts from or multiplies, without other uses: `total = total
+    + …;`.
 
-    Once such a number has left the range of numbers it cannot come back, whatever is done to it: so it is
-    enough to look at it behind the loop. That holds for loops that do nothing but compute: in any other, none
-    is named.
+    Such a number cannot return once it has left the range of numbers: so one check after the loop is enough.
+    That holds for loops that only compute; for any other loop, the result is empty.
     """
     reads: dict[str, int] = {}
     writes: dict[str, int] = {}

@@ -1,4 +1,4 @@
-"""A compiled script: running it, and saying what went wrong and where."""
+"""A compiled script: running it, and telling what failed and where."""
 
 from __future__ import annotations
 
@@ -23,7 +23,8 @@ from hexput.lang.runtime import UNBOUND, HostCall, Run, operand_error, shortened
 from hexput.lang.values import FALSE, MAX_OUTPUT, TRUE, Value, dumps, kind_of, loads, plain_name
 
 ValueOf = Literal["return", "expression"]
-"""What the result of a run is: the value of its `return`, or else of its last expression statement."""
+"""The result of a run: the value of its `return`; with "expression", else that of its last expression
+statement."""
 
 VALUES: Final[tuple[ValueOf, ...]] = ("return", "expression")
 
@@ -32,13 +33,13 @@ NOTHING = object()
 
 
 class Outcome(Struct, frozen=True):
-    """What a run that finished leaves behind. Whoever runs several languages asks for bytes, a log and fuel,
-    too; this one has none.
+    """The result of a run that finished. A host of several languages also asks for bytes, a log and fuel;
+    Hexput has none.
 
     Attributes:
-        result: JSON text of the value that the script returned; None if it returned none.
-        sandbox: JSON text of the object of its variables: those it was given, as they are now, and those it
-            made.
+        result: JSON text of the value that the script returned; None if it did not return one.
+        sandbox: JSON text of the object of its variables: those it was given, with their present values, and
+            those it assigned.
     """
 
     result: bytes | None
@@ -49,7 +50,7 @@ class Outcome(Struct, frozen=True):
 
 
 class Script:
-    """A program that can be run, any number of times and by several runs at once: a run keeps nothing in
+    """A program that can be run any number of times, also by several runs at once: a run leaves no state in
     it.
     """
 
@@ -60,11 +61,11 @@ class Script:
         self._end = end
         self._functions: dict[str, Callable[[Run, dict[str, Value]], tuple[Value, dict[str, Value]]]] = {}
         self.calls = calls
-        """The names that may turn out to be functions of the host; None if some are known only when they are
+        """The names that are called and may be host functions; None if some are known only when they are
         called."""
 
     def dump(self) -> bytes:
-        """The script as bytes that `load_script` takes, in the same version of Python."""
+        """The script as bytes for `load_script`, in the same version of Python."""
         codes = tuple(self._codes[value_of] for value_of in VALUES)
         calls = None if self.calls is None else tuple(sorted(set(self.calls)))
         return marshal.dumps((codes, self._end, calls))
@@ -81,11 +82,10 @@ class Script:
 
         Args:
             sandbox: JSON text of an object, the variables given to the script; None is `{}`.
-            call: the host call, see `HostCall`; without one, no function exists but those that the script
-                defines.
-            value_of: `"expression"` yields the value of the last expression statement if no `return` was
-                reached.
-            max_output: bytes, roughly, that the JSON text of the result, and of the sandbox, may have each.
+            call: the host call, see `HostCall`; None: no function exists but those that the script defines.
+            value_of: with `"expression"`, the result is the value of the last expression statement if no
+                `return` was reached.
+            max_output: the most bytes, roughly, in the JSON text of the result, and in that of the sandbox.
 
         Raises:
             ExecutionError: the script failed, or the sandbox is not JSON text of an object (`SandboxError`).
@@ -103,13 +103,12 @@ class Script:
             text = None if result is NOTHING else dumps(result, run.secrets, max_output)
             return Outcome(text, dumps(variables, run.secrets, max_output))
         except ExecutionError as error:
-            # It is no statement's fault in particular: the last one stands for the end of the script.
+            # No statement in particular is at fault: the last one stands for the end of the script.
             error.line, error.column = self._end
             raise error from None
 
     def evaluate(self, variables: dict[str, Value], call: HostCall | None = None) -> Value:
-        """Run the script on values (see `values.py`) instead of JSON text, and return what it returned; None
-        if nothing.
+        """Run the script on values (see `values.py`), not JSON text. Returns its result; None without one.
 
         Raises:
             ExecutionError: the script failed.
@@ -123,7 +122,7 @@ class Script:
         room.narrow()
         try:
             return self._function(value_of)(run, variables)
-        except Exception as error:  # noqa: BLE001 (whatever it is, it is sorted out there)
+        except Exception as error:  # noqa: BLE001 - `_located` sorts out whatever it is
             raise _located(error) from None
         finally:
             room.widen()
@@ -150,11 +149,11 @@ def _take_in(sandbox: bytes | None, run: Run) -> dict[str, Value]:
 
 
 def compile_script(source: str, options: Options | None = None) -> Script:
-    """Make a script of a source text.
+    """Compile a source.
 
     Raises:
-        ParseError: it is not a program, uses what its options refuse, or is too deep or too large to be
-        compiled.
+        ParseError: the source is not a program, uses a construct that its options refuse, or is too deep or
+        too large to be compiled.
     """
     program = parse(source, options)
     end = program.statements[-1].span[:2] if program.statements else (1, 1)
@@ -164,17 +163,15 @@ def compile_script(source: str, options: Options | None = None) -> Script:
 
 
 def load_script(dumped: bytes) -> Script:
-    """The script that was dumped. The bytes are trusted: they must come from `Script.dump`, and of nobody
-    else.
-    """
+    """The script that was dumped. The bytes must come from `Script.dump`: they are code, and trusted."""
     codes, end, calls = marshal.loads(dumped)
     plain, expression = codes
     return Script({"return": plain, "expression": expression}, end, calls)
 
 
 def _located(error: Exception) -> Exception:
-    """The error of a run, in the script's words and with its place; an error that is no script's comes back
-    as it is.
+    """The error of a run, in the script's words and with its place; an error that is not the script's is
+    returned as it is.
     """
     calls: list[_Call] = []
     innermost = None
@@ -183,7 +180,8 @@ def _located(error: Exception) -> Exception:
         innermost = trace.tb_frame
         code = innermost.f_code
         if code.co_filename == SCRIPT_FILENAME:
-            # A loop in a function of its own is a part of what it stands in, and is further than that.
+            # A loop in a function of its own belongs to the function around it, and has come further than
+            # that.
             name = calls.pop().name if code.co_name.startswith(OUTLINED) and calls else code.co_name
             calls.append(_Call(name, innermost, trace.tb_lasti))
         trace = trace.tb_next
@@ -193,8 +191,8 @@ def _located(error: Exception) -> Exception:
     if explained is None:
         return error
     if explained.type == "CallDepthError" and len(calls) > 1:
-        calls.pop()  # the call that went too deep, rather than the beginning of what was called
-    if len(calls) == 1 or explained.type == "MemoryError":  # a stack takes some
+        calls.pop()  # the call that went too deep, rather than the beginning of the called function
+    if len(calls) == 1 or explained.type == "MemoryError":  # a stack needs memory
         _, frame, instruction = calls[-1]
         explained.line, explained.column = _places(frame.f_code, [instruction])[instruction]
     else:
@@ -204,12 +202,12 @@ def _located(error: Exception) -> Exception:
 
 
 class _Call(NamedTuple):
-    """A call of a callback, or of the program, that was under way.
+    """A call of a callback, or of the program, in progress.
 
     Attributes:
         name: of its Python function.
-        frame: of that function, or of a loop's within it.
-        instruction: the offset of the instruction that it had come to.
+        frame: of that function, or of a loop's function within it.
+        instruction: the offset of the instruction that it has reached.
     """
 
     name: str
@@ -219,14 +217,14 @@ class _Call(NamedTuple):
 
 _INNERMOST = 8
 _OUTERMOST = 4
-"""How many calls of each kind a stack tells."""
+"""How many calls, at each end, a stack shows."""
 
 
 def _stack(calls: list[_Call]) -> Iterator[StackFrame]:
-    """The stack that an error tells; `calls` begins with the program."""
+    """The stack that an error shows; `calls` begins with the program."""
     omitted = max(0, len(calls) - _INNERMOST - _OUTERMOST)
     told = calls[:_OUTERMOST] + calls[-_INNERMOST:] if omitted else calls
-    # By identity: two callbacks that say the same in different places may be equal to Python.
+    # By identity: to Python, two callbacks with the same code in different places may be equal.
     wanted: dict[int, tuple[CodeType, set[int]]] = {}
     for call in told:
         code = call.frame.f_code
@@ -234,13 +232,13 @@ def _stack(calls: list[_Call]) -> Iterator[StackFrame]:
     places = {key: _places(*pair) for key, pair in wanted.items()}
     for number, call in enumerate(reversed(told), 1):
         line, column = places[id(call.frame.f_code)][call.instruction]
-        # The compiler decorates the names of callbacks, and of nothing else.
+        # The compiler decorates the names of callbacks only.
         name = shortened(plain_name(call.name)) if call.name.startswith("$") else None
         yield StackFrame(name, line, column, omitted if number == _INNERMOST else 0)
 
 
 def _places(code: CodeType, instructions: Collection[int]) -> dict[int, tuple[int | None, int | None]]:
-    """The line and column of instructions, by their offsets. The code is walked once: it may be large."""
+    """The line and column of instructions, by offset. The code is walked once, since it may be large."""
     found: dict[int, tuple[int | None, int | None]] = {}
     positions = code.co_positions()
     passed = 0
@@ -258,13 +256,13 @@ _VARIABLE = re.compile(r"'\$([A-Za-z_0-9]+)'")
 def _explain(
     error: Exception, place: tuple[FrameType, int], innermost: FrameType | None
 ) -> ExecutionError | None:
-    """An exception that came out of compiled code, in the script's words; None if it is a mistake of ours.
+    """An exception from compiled code, in the script's words; None if it is a defect of ours.
 
     Args:
-        error: what was raised. Some operations are left to Python, which refuses them with an exception of
-            its own.
+        error: the exception. Some operations are left to Python, which refuses them with exceptions of its
+            own.
         place: the innermost frame of compiled code, and the offset of its instruction.
-        innermost: the frame that raised it: that one, one of the runtime's, or one of the host call's.
+        innermost: the frame that raised: the same one, or one of the runtime's or the host call's.
     """
     if isinstance(error, ExecutionError):
         return error
@@ -285,7 +283,7 @@ def _explain(
         found = _VARIABLE.search(str(error))
         return None if found is None else undefined_variable(found[1])
     if isinstance(error, ValueError):
-        return ExecutionError("ArithmeticError", "Division by zero")  # so says fmod of a zero
+        return ExecutionError("ArithmeticError", "Division by zero")  # fmod raises this for a zero
     if isinstance(error, TypeError):
         return operand_error(_operation(*place))
     return None
@@ -303,7 +301,7 @@ def _operation(frame: FrameType, offset: int) -> str:
                 return "comparison"
             if instruction.opname == "UNARY_NEGATIVE":
                 return "negation"
-            # The one function that is called with operands unseen is that of the modulo operator.
+            # The modulo operator is the only function that is called with unchecked operands.
             return _OPERATIONS.get(instruction.argrepr.rstrip("="), "modulo")
     return "an operation"
 
@@ -354,4 +352,4 @@ GLOBALS: dict[str, Any] = {
         )
     },
 }
-"""All that compiled code can name beside its own variables, which begin with `$`."""
+"""Everything that compiled code can name, beside its own variables, which begin with `$`."""

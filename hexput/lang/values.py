@@ -1,4 +1,4 @@
-"""What a value is while a script runs, and the way between JSON text and values.
+"""The values of a running script, and the conversion between JSON text and values.
 
 | in JSON | while a script runs |
 | --- | --- |
@@ -8,16 +8,15 @@
 | string, array, object | `str`, `list`, `dict` |
 | (callback) | a Python function made by the compiler |
 
-Python's own booleans are numbers (`True * 2` is 2, `1 == True`), so compiled code would have to ask about
+Python's own booleans are numbers (`True * 2` is 2, `1 == True`), so compiled code would have to check for
 them at each operation. A range is true or false in a condition at the speed of C, equals only its like, and
-knows no arithmetic and no order: the operators of Python then refuse a boolean by themselves. No `bool` ever
-is a value of a script.
+has no arithmetic and no order: Python's operators refuse it. A `bool` is never a value of a script.
 
-Numbers that a script computes are floats; whole ones lose their `.0` on the way out. A whole number that came
-in goes out digit for digit, however long, if nothing was computed with it.
+Numbers that a script computes are floats; whole ones lose their `.0` in the output. A whole number from the
+input is output digit for digit, however long, if nothing was computed with it.
 
-The key `secret_data` is taken out of its object on the way in and put back on the way out, so that no
-operation of a script can come across it (`Secrets`).
+The key `secret_data` is removed from its object on input and put back on output, so that no operation of a
+script can reach it (`Secrets`).
 """
 
 from __future__ import annotations
@@ -38,12 +37,12 @@ Value = Any
 """A value of a script, see the table above."""
 
 Secrets = dict[int, tuple[dict[str, Value], bytes]]
-"""The secret_data of a run: the id of an object to that object (kept, so that its id stays its own) and the
+"""The secret_data of a run: the id of an object to that object (held, so that its id is not reused) and the
 JSON text."""
 
 
 class Carried(float):
-    """A whole number beyond ±2**53 that came in: a double like any other, which remembers its digits."""
+    """A whole number beyond ±2**53 from the input: a double that remembers its digits."""
 
     __slots__ = ("digits",)
 
@@ -60,11 +59,11 @@ NUMBERS = frozenset({float, int, Carried})
 SECRET_KEY = "secret_data"
 
 MAX_DEPTH = 1000
-"""Levels of arrays and objects in JSON text that goes out; a value nested deeper, or within itself, has no
-text."""
+"""The most levels of arrays and objects in JSON text that is written; a deeper value, or one that contains
+itself, cannot be written."""
 
 MAX_OUTPUT = 32 * 1024 * 1024
-"""Bytes of JSON text that a value may become, unless a caller says otherwise."""
+"""The most bytes of JSON text for one value, unless a caller says otherwise."""
 
 _CONTAINERS = (list, dict)
 _NESTING = frozenset(_CONTAINERS)
@@ -79,25 +78,25 @@ _PLAIN_WITHIN = frozenset({int, bool, str, type(None), list, dict})
 _AS_IT_IS, _CONVERTED, _IN_PIECES = range(3)
 
 _PIECE = 32 * 1024 * 1024
-"""What orjson may reserve for its text in one call, in bytes. Its buffer grows by doubling, and the old one
-is copied into the new one: so the call takes four times as much at most, see `child.room.NATIVE`."""
+"""The most bytes that orjson may reserve for its text in one call. Its buffer grows by doubling, and the old
+one is copied into the new one: so a call takes four times as much at most, see `child.room.NATIVE`."""
 
 _SLICE = _PIECE // 32  # code points
-_ORJSON_DEPTH = 250  # it refuses more than 254 levels in one call
+_ORJSON_DEPTH = 250  # orjson refuses more than 254 levels in one call
 _HUGE = 2**62
 _MAX_EXACT = 2**53
 _DIGITS = bytes.maketrans(b"123456789", b"000000000")
 
 
 def loads(text: bytes, secrets: Secrets) -> Value:
-    """The value that a JSON text stands for.
+    """The value of a JSON text.
 
     Args:
-        text: one JSON value in UTF-8. Lone surrogate escapes are taken as they are.
-        secrets: where the `secret_data` of the objects in it is put aside.
+        text: one JSON value in UTF-8. Escapes of lone surrogates are kept.
+        secrets: receives the `secret_data` of the objects in it.
 
     Raises:
-        ValueError: it is not JSON, a number overflows a double, or it nests too deeply to be read.
+        ValueError: the text is not JSON, a number overflows a double, or it nests too deeply to be read.
     """
     escaped = b"\\u" in text
     digits = text.translate(_DIGITS)
@@ -116,7 +115,7 @@ def dumps(value: Value, secrets: Secrets, limit: int = MAX_OUTPUT) -> bytes:
 
     Raises:
         ExecutionError: the text would be larger than `limit` bytes, or the value nests deeper than
-            `MAX_DEPTH` levels (as one does that contains itself).
+        `MAX_DEPTH` levels, as does one that contains itself.
     """
     way = _IN_PIECES if secrets else _way(value)
     if way is not _IN_PIECES:
@@ -132,7 +131,7 @@ def dumps(value: Value, secrets: Secrets, limit: int = MAX_OUTPUT) -> bytes:
 
 
 def text_of(value: Value) -> str:
-    """A string, number, boolean or null as a string, as JavaScript writes it.
+    """A string, number, boolean or null as a string, in JavaScript's form.
 
     Raises:
         ExecutionError: the value is an array, an object or a callback.
@@ -163,17 +162,17 @@ _KINDS: dict[type, str] = {
 
 
 def kind_of(value: Value) -> str:
-    """What a value is, in words for an error: `a number`, `an array`, `null`."""
+    """The kind of a value, in words for an error: `a number`, `an array`, `null`."""
     return _KINDS[type(value)]
 
 
 def callback_name(callback: FunctionType) -> str:
-    """The name that a callback has in the script."""
+    """The name of a callback in the script."""
     return plain_name(callback.__name__)
 
 
 def plain_name(name: str) -> str:
-    """A name of the script; the compiler decorates it so that it collides with none of ours."""
+    """A name as the script has it, without the decoration that keeps it apart from all names of ours."""
     return name.lstrip("$").partition("#")[0]
 
 
@@ -192,7 +191,7 @@ def _has_surrogate(text: bytes) -> bool:
 
 
 def _loads_exactly(text: bytes) -> Value:
-    """The standard library's reader keeps long integers and lone surrogates, for several times the price."""
+    """The standard library's reader: keeps long integers and lone surrogates, but is several times slower."""
     try:
         return json.loads(text, parse_int=_whole, parse_float=_finite, parse_constant=_refuse_constant)
     except RecursionError:
@@ -219,9 +218,7 @@ def _refuse_constant(name: str) -> float:
 
 
 def _adopt(value: Value, secrets: Secrets) -> Value:
-    """Turn Python's booleans into ours and put secrets aside, in place; iterative, so that no depth breaks
-    it.
-    """
+    """Replace Python's booleans by ours and put secrets aside, in place. Iterative, so any depth works."""
     outermost = [value]
     todo: list[Any] = [outermost]
     while todo:
@@ -253,18 +250,18 @@ def _dump_secret(secret: Any) -> bytes:
         raise ValueError(error.message) from None
 
 
-# Text out. What this module knows of the memory of an encoder is in `_weigh`; docs/explanation/decisions.md
-# tells why.
+# Text out. `_weigh` has all that this module knows about the memory of an encoder;
+# docs/explanation/decisions.md has the reasons.
 
 
 def _way(value: Value) -> int:
-    """How a value becomes text: `_AS_IT_IS`, `_CONVERTED`, or `_IN_PIECES` if its text may be large."""
+    """How to write a value: `_AS_IT_IS`, `_CONVERTED`, or `_IN_PIECES` if its text may be large."""
     kind = type(value)
     if kind not in _CONTAINERS:
         if kind is str:
             return _AS_IT_IS if _weight_of_text(value) <= _PIECE else _IN_PIECES
         return _AS_IT_IS if kind in _PLAIN else _CONVERTED if kind in _CONVERTIBLE else _IN_PIECES
-    reserved = 0  # as `_weigh` counts it, with each string as if it were not in ASCII
+    reserved = 0  # counted as in `_weigh`, with each string as if it were not ASCII
     way = _AS_IT_IS
     todo = [value]
     while todo:
@@ -298,7 +295,7 @@ def _too_large(limit: int) -> ExecutionError:
 
 
 def _plain(value: Value, secrets: Secrets, depth: int = 0) -> Any:
-    """The value as orjson can write it."""
+    """The value in a form that orjson can write."""
     convert: Callable[[Any], Any] | None = _SCALARS.get(type(value))
     if convert is not None:
         return convert(value)
@@ -323,7 +320,7 @@ def _plain_float(value: float) -> int | float | orjson.Fragment:
         return value
     if -9007199254740992.0 <= value <= 9007199254740992.0:
         return int(value)
-    # JavaScript writes out whole numbers below 1e21, in the fewest digits that give the double back.
+    # JavaScript writes whole numbers below 1e21 in full, in the fewest digits that identify the double.
     return orjson.Fragment(number_text(value).encode()) if abs(value) < 1e21 else value
 
 
@@ -355,12 +352,12 @@ _SCALARS: dict[type, Callable[[Any], Any]] = {
 
 
 class _Weight(NamedTuple):
-    """What there is to know of an array or object before it is written."""
+    """What is known about an array or object before it is written."""
 
-    reserved: int  # what orjson takes to write it at once, in bytes
-    least: int  # the least that its text measures, in bytes
+    reserved: int  # what orjson reserves to write it at once, in bytes
+    least: int  # the smallest possible size of its text, in bytes
     height: int  # levels within it
-    is_plain: bool  # whether orjson can write it as it is
+    is_plain: bool  # whether orjson can write it unconverted
 
 
 _Weights = dict[int, _Weight | None]
@@ -368,11 +365,11 @@ _Weights = dict[int, _Weight | None]
 
 
 def _weigh(value: Value, secrets: Secrets) -> _Weights:
-    """The weights of all arrays and objects in a value; each is looked at once, however often it is held.
+    """The weights of all arrays and objects in a value; each is weighed once, however often it occurs.
 
-    What one call of orjson reserves is 144 bytes for each element, or 288 in an object, and eight times its
-    UTF-8 for each string. What `_plain` takes for an element is less than that again. Where orjson could not
-    write it at once, since it is too deep, that is more than any piece may have.
+    One call of orjson reserves 144 bytes for each element, or 288 in an object, and eight times the UTF-8 of
+    each string. `_plain` takes less than as much again for an element. A value that is too deep for one call
+    counts as larger than any piece.
 
     Raises:
         ExecutionError: the value contains itself.
@@ -394,7 +391,7 @@ def _weigh(value: Value, secrets: Secrets) -> _Weights:
                             raise ExecutionError("RangeError", "The value contains itself")
                 continue
             weights[number] = _weigh_one(container, kinds, weights, secrets)
-        elif weights[number] is None:  # otherwise it is held more than once
+        elif weights[number] is None:  # otherwise it occurs more than once
             kinds = set(map(type_of, container.values() if type(container) is dict else container))
             weights[number] = _weigh_one(container, kinds, weights, secrets)
         todo.pop()
@@ -404,7 +401,7 @@ def _weigh(value: Value, secrets: Secrets) -> _Weights:
 def _weigh_one(
     container: list[Value] | dict[str, Value], kinds: set[type], weights: _Weights, secrets: Secrets
 ) -> _Weight:
-    """The weight of an array or object; those in it have been weighed."""
+    """The weight of an array or object; its content has been weighed."""
     reserved = 128 + 144 * len(container)
     least = 1 + 2 * len(container)
     height = 0
@@ -449,13 +446,13 @@ def _weight_of_text(text: str) -> int:
 
 
 class _Writer:
-    """Writes JSON text in pieces, none of which makes orjson take more memory than `_PIECE` allows for."""
+    """Writes JSON text in pieces, so that orjson never takes more memory than `_PIECE` allows for."""
 
     def __init__(self, secrets: Secrets, limit: int) -> None:
         self._secrets = secrets
         self._limit = limit
         self._weights: _Weights = {}
-        self._out = BytesIO()  # it grows without a copy of all, and gives up its text without one
+        self._out = BytesIO()  # it grows without copying everything, and returns its text without a copy
 
     def text(self, value: Value) -> bytes:
         """The text of a value. Raises ExecutionError, see `dumps`."""
@@ -496,7 +493,7 @@ class _Writer:
     def _write_at_once(self, value: Value, depth: int) -> None:
         try:
             text = orjson.dumps(value if self._weigh(value).is_plain else _plain(value, self._secrets, depth))
-        except TypeError:  # orjson's JSONEncodeError: somewhere in it is an unpaired surrogate
+        except TypeError:  # orjson's JSONEncodeError: it contains an unpaired surrogate
             self._write_elements(value, depth)
         else:
             self._put(text)
@@ -533,9 +530,9 @@ class _Writer:
                 self._write(item, depth)
 
     def _groups(self, value: list[Value]) -> Iterable[tuple[list[Value], int]]:
-        """The elements of an array, in groups that can be written at once, or of one element that cannot."""
+        """The elements of an array, in groups that can be written at once, or as one element that cannot."""
         kinds = set(map(type_of, value)) - _NUMBERLIKE
-        if kinds <= _TEXT:  # so that all may count as the longest does
+        if kinds <= _TEXT:  # so that each may be counted like the longest
             longest = max([len(item) for item in value if type(item) is str]) if kinds else 0
             together = _PIECE // (144 + 32 + 32 * longest)
             if together > 64:
@@ -621,7 +618,7 @@ class _Writer:
             piece = text[start : start + _SLICE]
             try:
                 written = orjson.dumps(piece)
-            except TypeError:  # an unpaired surrogate, which UTF-8 cannot carry but a JSON escape can
+            except TypeError:  # an unpaired surrogate, which JSON can escape but UTF-8 cannot encode
                 written = json.dumps(piece).encode()
             self._put(memoryview(written)[1:-1])
         self._put(b'"')

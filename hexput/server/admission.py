@@ -1,13 +1,13 @@
-"""Who may connect to the Hexput server, decided from the request for the upgrade alone. No I/O.
+"""Decides from the request for the upgrade alone who may connect to the Hexput server. No I/O.
 
-Source: docs/reference/protocols.md section 2. Two questions, both before the upgrade:
+Source: docs/reference/protocols.md section 2. There are two questions, both before the upgrade:
 
-- If a web page asks (browsers, and only they, send an `Origin`): is it one that may? Any page that a user
-  opens can reach a server on the user's own machine, so by default only pages of the server's own host
-  may. Which host that is, is not taken from the request: the page's author can give it any name. An `Origin`
-  that is none, or two of them, may not.
-- Does the client know the token, if one is set? It is compared in constant time, and only for those who may
-  connect: no page can make a browser guess.
+- If a web page connects (browsers, and only they, send an `Origin`): is the page allowed? Any page that a
+  user opens can reach a server on the user's own machine, so by default only pages of the server's own host
+  are allowed. That host is not taken from the request, where the page's author could put any name. A request
+  with an invalid `Origin`, or with two, is refused.
+- Has the client shown the token, if one is set? It is compared in constant time, and only if the page is
+  allowed: no page can make a browser guess.
 """
 
 from collections.abc import Sequence
@@ -23,13 +23,13 @@ _WEB: Final = ("http", "https")
 
 
 class Refusal(NamedTuple):
-    """Why a client may not connect.
+    """The reason why a client may not connect.
 
     Attributes:
-        status: of HTTP.
+        status: the HTTP status.
         sentence: for the person who wrote the client.
-        headers: that belong to the status.
-        is_guess: whether the client showed a token, a wrong one.
+        headers: the fields that belong to the status.
+        is_guess: whether the client showed a wrong token.
     """
 
     status: int
@@ -41,14 +41,14 @@ class Refusal(NamedTuple):
 def refusal(
     headers: Sequence[tuple[bytes, bytes]], target: str, local: str, settings: HexputSettings, token: Token
 ) -> Refusal | None:
-    """Why a request may not be upgraded; None if it may.
+    """Why a request must not be upgraded; None if it may be.
 
     Args:
-        headers: of the request, their names in lower case.
-        target: its path and query.
-        local: the IP address that the client reached.
-        settings: `origins` and `address` count here.
-        token: what a client must show.
+        headers: of the request; the names are in lower case.
+        target: the path and query of the request.
+        local: the IP address at which the client reached the server.
+        settings: `origins` and `address` are used here.
+        token: the token that a client must show.
     """
     origins = [value for name, value in headers if name == b"origin"]
     if origins:
@@ -57,7 +57,7 @@ def refusal(
             return no
     if token:
         shown = _shown(headers, target)
-        # Of several tokens none is looked at: a request would be as many guesses.
+        # If there are several tokens, none is checked: one request would be as many guesses.
         if len(shown) != 1 or not all(map(token.admits, shown)):
             return Refusal(
                 401,
@@ -70,7 +70,7 @@ def refusal(
 
 
 def _shown(headers: Sequence[tuple[bytes, bytes]], target: str) -> set[str]:
-    """The tokens that a request shows, each once."""
+    """The different tokens that a request shows."""
     try:
         shown = set(parse_qs(urlsplit(target).query, max_num_fields=100).get("token", []))
     except ValueError:  # too many fields, or brackets where an address should be
@@ -83,7 +83,7 @@ def _shown(headers: Sequence[tuple[bytes, bytes]], target: str) -> set[str]:
 
 
 def _refusal_of_page(origins: Sequence[bytes], local: str, settings: HexputSettings) -> Refusal | None:
-    """Why a page of these origins may not connect; None if it may."""
+    """Why a page with these origins must not connect; None if it may."""
     origin = parse_origin(_text(origins[0])) if len(origins) == 1 else None
     if origin is None:
         return Refusal(403, "The Origin must be that of one web page: scheme://host or scheme://host:port.")
@@ -111,7 +111,7 @@ def _own_hosts(local: str, settings: HexputSettings) -> set[str]:
 
 
 def _address(text: str) -> str:
-    """A host as it stands in an origin that was parsed."""
+    """A host in the same form as in a parsed origin."""
     text = text.partition("%")[0].lower()
     try:
         return str(ip_address(text))

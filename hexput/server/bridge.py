@@ -1,16 +1,17 @@
 """Remote functions: a host call of a script becomes two questions to the client.
 
 Source: the Hexput runtime document, "remote function calling"; docs/reference/protocols.md section 2. For a
-call the client is first asked whether it has the function, then to call it. It has a time for each; who is
-late
-has not got the function, and what comes later is a reply to nobody.
+call, the client is first asked whether it has the function, then told to call it. Each question has a
+timeout: a client that does not answer the first in time counts as not having the function, and a later reply
+is ignored.
 
 Invariants:
 
 - Each host call of a run is answered once, whatever the client replies, and however often.
-- `secret_context` is in no message but function calls, and in those of its own execution alone, as far as
-  scripts of the client's own namespace or the operator's make them.
-- A reply is matched by the id that this connection was given and by its kind; ids are never used twice.
+- `secret_context` is only in messages that call a function, only in those of its own execution, and only if
+  the call comes from the execution's own source, a script of the client's own namespace or one of the
+  operator's.
+- A reply is matched by its kind and by the id of the question on this connection; ids are never reused.
 """
 
 from collections.abc import Callable
@@ -23,24 +24,24 @@ from hexput.server.deadlines import Deadlines
 from jefe.core.run import Run
 
 _ERROR_TEXT: Final = 10_000
-"""How much of a client's error reaches the script, in characters."""
+"""The most characters of a client's error that reach the script."""
 
 
 class Caller(Protocol):
-    """An execution, as the bridge knows it."""
+    """An execution, as far as the bridge knows it."""
 
     question: "Question | None"
-    """What the client has been asked for it, and has not answered."""
+    """The question that the client has to answer for it; None if there is none."""
 
     def secret_for(self, run: Run) -> bytes:
-        """What goes out beside a host call of that run, JSON text; empty for nothing."""
+        """The JSON text of the secret for a host call of that run; empty for none."""
 
     def resumed(self) -> None:
-        """The client's reply has come, or does not count any more."""
+        """The client has replied to a call, or the reply does not count any more."""
 
 
 class Question:
-    """What the client has been asked: whether it has a function, or, if `is_call`, to call it."""
+    """A question to the client: whether it has a function, or, if `is_call`, a call of it."""
 
     __slots__ = ("arguments", "bridge", "caller", "id", "is_call", "name", "run")
 
@@ -60,9 +61,9 @@ class Timers:
     """The two timeouts of a server, for all its connections.
 
     Args:
-        exists: how long a client may take to say whether it has a function, in seconds.
+        exists: how long a client has to say whether it has a function, in seconds.
         call: how long its function may take, in seconds.
-        settle: called after time ran out for something.
+        settle: called after questions have expired.
     """
 
     def __init__(self, exists: float, call: float, settle: Callable[[], None]) -> None:
@@ -70,7 +71,7 @@ class Timers:
         self.call: Deadlines[Question] = Deadlines(call, _expired, settle)
 
     def of(self, question: Question) -> Deadlines[Question]:
-        """The timeout that a question is under."""
+        """The timeout that applies to a question."""
         return self.call if question.is_call else self.exists
 
 
@@ -78,9 +79,9 @@ class Bridge:
     """The remote functions of one connection.
 
     Args:
-        send: takes a message for the client.
+        send: sends a message to the client.
         timers: the timeouts.
-        log: where what is logged says which connection it is about.
+        log: a log whose lines name the connection.
     """
 
     def __init__(self, send: Callable[[bytes], None], timers: Timers, log: FilteringBoundLogger) -> None:
@@ -91,13 +92,13 @@ class Bridge:
         self._log = log
 
     def call(self, caller: Caller, run: Run, name: str, arguments: bytes) -> None:
-        """A run makes a host call; `arguments` is JSON text of an array."""
+        """Handle a host call of a run; `arguments` is JSON text of an array."""
         question = Question(self, caller, run, name, arguments, is_call=False)
         self._ask(question, "check")
         self._send(messages.exists_question(question.id, name))
 
     def reply(self, message: messages.Message) -> None:
-        """The client replied to something. What it was not asked is logged and ignored."""
+        """Handle a reply of the client. A reply without a question is logged and ignored."""
         question = self._open.get(messages.text_of(message.id))
         if question is None or question.is_call == (message.exists is not None):
             self._log.info("client.stray_reply", reply_id=messages.shown(message.id))
@@ -115,7 +116,7 @@ class Bridge:
                 question.run.resume(error=messages.text_of(message.error)[:_ERROR_TEXT])
 
     def withdraw(self, question: Question) -> None:
-        """Nobody waits for the reply any more."""
+        """Forget a question: its reply is not needed any more."""
         if self._open.pop(question.id, None) is not None:
             self._timers.of(question).remove(question)
             question.caller.question = None
@@ -139,7 +140,7 @@ class Bridge:
             question.caller.resumed()
 
     def expire(self, question: Question) -> None:
-        """The client did not reply in time: it has no such function, then."""
+        """Handle a question that has timed out: the client counts as not having the function."""
         self._log.warning(
             "client.no_reply",
             function=question.name,
@@ -148,14 +149,14 @@ class Bridge:
         )
         self._close(question)
         if question.is_call:
-            # It is there, so no script is looked for that has its name.
+            # The function exists, so no script of that name is looked for.
             late = f"Function '{question.name}' did not answer in time"
             question.run.answer_call(error=late, not_found=True)
         else:
             self._not_found(question)
 
     def _not_found(self, question: Question) -> None:
-        """The client has no such function; perhaps there is a script of that name."""
+        """The client has no such function; a script may have that name."""
         question.caller.resumed()
         question.run.resume(error=f"Function '{question.name}' not found", not_found=True)
 

@@ -1,4 +1,4 @@
-"""The way from asyncio to the thread that runs trio. No trio here, but in what the thread itself calls."""
+"""The bridge from asyncio to the thread that runs trio. Only functions called in that thread use trio."""
 
 import asyncio
 import inspect
@@ -22,17 +22,17 @@ T = TypeVar("T")
 
 
 class AsyncioBridge(Generic[R]):
-    """The way to a `TrioThread` from asyncio. It may be used from several loops; its home is the one in which
-    it was opened.
+    """The bridge from asyncio to a `TrioThread`. Several event loops may use it; its home is the loop in
+    which it was opened.
     """
 
     def __init__(self, thread: TrioThread[R]) -> None:
         self._thread = thread
         self._home: asyncio.AbstractEventLoop | None = None
-        self._tasks: set[asyncio.Future[Any]] = set()  # what `invoke` has called
+        self._tasks: set[asyncio.Future[Any]] = set()  # the tasks that `invoke` has started
 
     async def open(self) -> R:
-        """Open it. Raises what that raises; then nothing is left."""
+        """Open the thing. Raises what opening it raises; then nothing is left."""
         self._thread.claim()
         self._home = asyncio.get_running_loop()
         try:
@@ -42,12 +42,12 @@ class AsyncioBridge(Generic[R]):
             raise
 
     async def close(self, kind: type[BaseException] | None = None) -> None:
-        """Close it, and wait until the thread has ended, and all that it had called here. Cancelling this
-        only makes it faster.
+        """Close the thing; wait until the thread, and all functions that it had called here, have ended.
+        Cancelling this call only makes the end faster.
 
         Args:
-            kind: what the block ends with. A coroutine that is thrown away (GeneratorExit) cannot wait for
-                anything: so the thread is waited for on the spot.
+            kind: the class of the exception that ends the block, if any. A coroutine that is thrown away
+                (GeneratorExit) cannot wait, so then the thread is waited for without yielding to the loop.
         """
         if kind is GeneratorExit:
             self._thread.abort()
@@ -59,7 +59,7 @@ class AsyncioBridge(Generic[R]):
         cancelled = None
         ended = asyncio.get_running_loop().create_future()
         _when_done(self._thread.ended, ended)
-        # The thread first: it cancels what it had called.
+        # The thread first: it cancels the functions that it had called.
         while waiting := self._others() if ended.done() else {ended}:
             try:
                 await asyncio.wait(waiting)
@@ -78,14 +78,14 @@ class AsyncioBridge(Generic[R]):
         return self._tasks - {asyncio.current_task()}
 
     async def ask(self, work: Callable[[R], Awaitable[T]]) -> T:
-        """Have something done there, and give what it comes to."""
+        """Carry out some work in the thread, and return its result."""
         future: Future[T] = Future()
         self._thread.submit(work, future)
         return await _wait_in_loop(future)
 
     async def ask_and_serve(self, work: Callable[[R, AsyncHostCall], Awaitable[T]], serve: HostCall) -> T:
-        """The same for what makes calls meanwhile: they are served here, in the task that asks, by a plain or
-        an async function, one at a time.
+        """The same for work that makes calls: the task that asks serves them here, with a plain or an async
+        function, one at a time.
         """
         loop, task = asyncio.get_running_loop(), asyncio.current_task()
         calls: asyncio.Queue[Call | None] = asyncio.Queue()
@@ -102,12 +102,14 @@ class AsyncioBridge(Generic[R]):
                 try:
                     value = serve(name, arguments)
                     value = await value if inspect.isawaitable(value) else value
-                except Exception as error:  # noqa: BLE001 - who called is told
+                except Exception as error:  # noqa: BLE001 - the caller is told what it is
                     settle(outcome, error=error)
                 except asyncio.CancelledError:
                     if task is None or task.cancelling():
                         raise
-                    settle(outcome, error=RuntimeError(CANCELLED))  # what it waited for was, and not this
+                    settle(
+                        outcome, error=RuntimeError(CANCELLED)
+                    )  # what the function waited for was cancelled, not this task
                 else:
                     settle(outcome, value)
             return future.result()
@@ -115,9 +117,7 @@ class AsyncioBridge(Generic[R]):
             future.cancel()
 
     async def invoke(self, function: Callable[[], Any]) -> Any:
-        """In the thread: have a plain or an async function called in the loop that is home, in a task of its
-        own.
-        """
+        """In the thread: have a plain or an async function called in the home loop, in a task of its own."""
         outcome: Future[Any] = Future()
         assert self._home is not None
         if not _soon_in(self._home, self._begin, self._home, function, outcome):
@@ -136,11 +136,11 @@ class AsyncioBridge(Generic[R]):
 
 
 async def _call(function: Callable[[], Any], outcome: "Future[Any]") -> None:
-    """Call a function, and say what it came to."""
+    """Call a function, and settle its outcome."""
     try:
         value = function()
         value = await value if inspect.isawaitable(value) else value
-    except Exception as error:  # noqa: BLE001 - who called is told
+    except Exception as error:  # noqa: BLE001 - the caller is told what it is
         settle(outcome, error=error)
     except BaseException:
         settle(outcome, error=RuntimeError(CANCELLED))
@@ -150,7 +150,7 @@ async def _call(function: Callable[[], Any], outcome: "Future[Any]") -> None:
 
 
 async def _wait_in_loop(future: "Future[T]") -> T:
-    """Wait for something that happens in another thread; cancelling this cancels that."""
+    """Wait for work in another thread; cancelling the wait cancels the work."""
     done = asyncio.get_running_loop().create_future()
     _when_done(future, done)
     try:
@@ -169,7 +169,7 @@ def _when_done(future: "Future[Any]", told: "asyncio.Future[None]") -> None:
 
 
 def _soon_in(loop: asyncio.AbstractEventLoop, function: Callable[..., object], *arguments: object) -> bool:
-    """Have a function called in a loop. Returns whether it can be: in one that is closed nobody waits."""
+    """Have a function called in a loop. Returns False if the loop is closed; then nobody waits for it."""
     try:
         loop.call_soon_threadsafe(function, *arguments)
     except RuntimeError:

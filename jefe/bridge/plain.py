@@ -1,4 +1,4 @@
-"""The way from plain code to the thread that runs trio."""
+"""The bridge from plain code to the thread that runs trio."""
 
 import asyncio
 import inspect
@@ -14,18 +14,18 @@ R = TypeVar("R")
 T = TypeVar("T")
 
 _CALLS: Final = 1000
-"""How many functions that a `PlainBridge` invokes run at once, each in a thread."""
+"""The most functions that a `PlainBridge` invokes at once, each in a thread."""
 
 
 class PlainBridge(Generic[R]):
-    """The way to a `TrioThread` from plain code. Several threads may use it at once."""
+    """The bridge from plain code to a `TrioThread`. Several threads may use it at once."""
 
     def __init__(self, thread: TrioThread[R]) -> None:
         self._thread = thread
         self._limiter: trio.CapacityLimiter | None = None
 
     def open(self) -> R:
-        """Open it. Raises what that raises; then nothing is left."""
+        """Open the thing. Raises what opening it raises; then nothing is left."""
         self._thread.claim()
         try:
             return self._thread.start().result()
@@ -34,11 +34,11 @@ class PlainBridge(Generic[R]):
             raise
 
     def close(self, kind: type[BaseException] | None = None) -> None:
-        """Close it, and wait until the thread has ended. Interrupting this by an exception, such as that of
-        Ctrl-C, only makes it faster.
+        """Close the thing, and wait until the thread has ended. An exception that interrupts this call, such
+        as that of Ctrl-C, only makes the end faster.
 
         Args:
-            kind: what the block ends with.
+            kind: the class of the exception that ends the block, if any.
         """
         failure = self._stop()
         if failure is not None and kind is None:
@@ -54,18 +54,16 @@ class PlainBridge(Generic[R]):
             raise
 
     def ask(self, work: Callable[[R], Awaitable[T]]) -> T:
-        """Have something done there, and give what it comes to."""
+        """Carry out some work in the thread, and return its result."""
         future: Future[T] = Future()
         try:
             self._thread.submit(work, future)
             return future.result()
         finally:
-            future.cancel()  # Ctrl-C, for one, ends the request as well
+            future.cancel()  # an interrupt, such as Ctrl-C, ends the request as well
 
     def ask_and_serve(self, work: Callable[[R, AsyncHostCall], Awaitable[T]], serve: HostCall) -> T:
-        """The same for what makes calls meanwhile: they are served here, in the thread that asks, one at a
-        time.
-        """
+        """The same for work that makes calls: the thread that asks serves them here, one at a time."""
         calls: queue.SimpleQueue[Call | None] = queue.SimpleQueue()
         future: Future[T] = Future()
         future.add_done_callback(lambda _: calls.put(None))
@@ -75,7 +73,7 @@ class PlainBridge(Generic[R]):
                 name, arguments, outcome = call
                 try:
                     value = _finished(serve(name, arguments))
-                except Exception as error:  # noqa: BLE001 - who called is told
+                except Exception as error:  # noqa: BLE001 - the caller is told what it is
                     settle(outcome, error=error)
                 else:
                     settle(outcome, value)
@@ -84,9 +82,9 @@ class PlainBridge(Generic[R]):
             future.cancel()
 
     async def invoke(self, function: Callable[[], Any]) -> Any:
-        """In the thread: have a function called in another thread of its own, since it may block, and may ask
-        for something itself. One that is still running when the block ends is not stopped; what it returns
-        is thrown away.
+        """In the thread: have a function called in another thread of its own, since it may block, and may
+        make requests. A function that is still running when the block ends is not stopped; its result is
+        dropped.
         """
         if self._limiter is None:
             self._limiter = trio.CapacityLimiter(_CALLS)
@@ -96,7 +94,7 @@ class PlainBridge(Generic[R]):
 
 
 def _finished(value: Any) -> Any:
-    """What a function gave; of an async one, what it comes to in an event loop that is made for it."""
+    """The result of a function; an async one runs to its end in an event loop that is made for it."""
     return asyncio.run(_await(value)) if inspect.isawaitable(value) else value
 
 

@@ -1,4 +1,4 @@
-"""The thread that runs trio: it opens one thing, carries out what other threads ask for, and ends."""
+"""The thread that runs trio: it opens one thing, carries out the work of other threads, and ends."""
 
 import concurrent.futures
 import os
@@ -15,16 +15,16 @@ T = TypeVar("T")
 Future = concurrent.futures.Future
 
 Call = tuple[str, list[Any], "Future[Any]"]
-"""A call that a request makes: the function's name, the arguments, and where the outcome goes."""
+"""A call that a request makes: the name of the function, the arguments, and the future of its outcome."""
 
 HostCall = Callable[[str, list[Any]], Any]
-"""What serves calls: `(name, arguments) -> value`."""
+"""A function that serves calls: `(name, arguments) -> value`."""
 
 AsyncHostCall = Callable[[str, list[Any]], Awaitable[Any]]
 
 NOT_OPEN: Final = "use it in a block, 'with' or, under asyncio, 'async with'"
 ENDED: Final = "its block has ended"
-ONCE: Final = "it has had its one block: make another one"
+ONCE: Final = "it can be used in one block only: make another one"
 CANCELLED: Final = "the function was cancelled"
 FORKED: Final = "it was opened before this process was forked; open another one here"
 
@@ -33,9 +33,9 @@ class TrioThread(Generic[R]):
     """A thread with trio and one open thing in it.
 
     Args:
-        enter: makes the context manager of that thing; it is entered and left in the thread.
-        gone: makes the error for a request that cannot be carried out, of a sentence that says why.
-        name: the thread's.
+        enter: makes the context manager of that thing, which is entered and left in the thread.
+        gone: makes the error of a request that cannot be carried out, from a sentence with the reason.
+        name: the thread's name.
     """
 
     def __init__(
@@ -49,10 +49,11 @@ class TrioThread(Generic[R]):
         self._gone = gone
         self._opened: Future[R] = Future()
         self.ended: Future[BaseException | None] = Future()
-        """Done when the thread has done its work; what ended it, if nobody had asked for that."""
+        """Done when the thread has done its work; the result is the exception that ended it, if it was not
+        told to end."""
         self._token: trio.lowlevel.TrioToken | None = None
         self._everything = trio.CancelScope()
-        self._open: tuple[R, trio.Nursery] | None = None  # the nursery is for the requests
+        self._open: tuple[R, trio.Nursery] | None = None  # the thing, and the nursery of the requests
         self._is_stopped = False
         self._process = 0
         self._thread = threading.Thread(target=self._run, name=name, daemon=True)
@@ -61,25 +62,25 @@ class TrioThread(Generic[R]):
 
     @property
     def is_here(self) -> bool:
-        """Whether the thread is one of this process, which may be a fork of that which started it."""
+        """Whether the thread belongs to this process, which may be a fork of the one that started it."""
         return self._process == os.getpid()
 
     @property
     def can_be_waited_for(self) -> bool:
-        """Whether there is a thread that will end. One that could not be started has no ident, and one whose
-        start was interrupted may have none yet; it will end before it does anything. A fork has no such
-        thread, and an interpreter that ends has stopped it for good.
+        """Whether there is a thread that will end. A thread that could not be started has no ident; one whose
+        start was interrupted may have none yet, and ends before it does anything. After a fork there is no
+        such thread, and at the interpreter's exit it has been stopped for good.
         """
         return self._thread.ident is not None and self.is_here and not sys.is_finalizing()
 
     def claim(self) -> None:
-        """Say that it is about to start; it does so once."""
+        """Reserve the only start."""
         if self._process:
             raise self._gone(ONCE)
         self._process = os.getpid()
 
     def start(self) -> "Future[R]":
-        """Begin to open; the future is done when that is done."""
+        """Begin to open the thing; the future is done when it is open."""
         self._thread.start()
         return self._opened
 
@@ -88,20 +89,22 @@ class TrioThread(Generic[R]):
         self._soon(self._disconnect)
 
     def abort(self) -> None:
-        """Close without ceremony."""
+        """Cancel everything in the thread."""
         self._soon(self._everything.cancel)
 
     def join(self) -> BaseException | None:
-        """Wait until the thread has ended, and return what ended it, if nobody had asked for that."""
+        """Wait until the thread has ended. Returns the exception that ended it, if it was not told to end."""
         if not self.can_be_waited_for:
             return None
-        failure = self.ended.result()  # Python 3.11 takes a thread whose `join` was interrupted to have ended
+        failure = (
+            self.ended.result()
+        )  # Python 3.11 believes that a thread has ended if its `join` was interrupted
         self._thread.join()
         return failure
 
     def submit(self, work: Callable[[R], Awaitable[T]], future: "Future[T]") -> None:
-        """Have a coroutine function called there with what is open. Cancelling the future cancels it; it is
-        the caller's own, so that an interrupt in the midst of this can do that, too.
+        """Have a coroutine function called in the thread with the open thing. Cancelling the future cancels
+        the call; the future belongs to the caller, so that this works even if this method is interrupted.
         """
         if not self.is_here:
             raise self._gone(FORKED if self._process else NOT_OPEN)
@@ -116,7 +119,7 @@ class TrioThread(Generic[R]):
     def _soon(self, what: Callable[[], object]) -> None:
         if not self.is_here:
             return
-        # The thread looks for the flag after it has set the token: one of the two notices the other.
+        # The thread checks the flag after it has set the token: so one of the two threads notices the other.
         self._is_stopped = True
         if self._token is not None:
             _soon(self._token, what)
@@ -129,7 +132,7 @@ class TrioThread(Generic[R]):
             trio.run(self._main)
         except BaseException as error:  # noqa: BLE001 - it is raised where the block ends
             failure = error
-        # Who is told why it could not be opened need not be told once more.
+        # If opening failed, the caller has been told so already.
         if settle(self._opened, error=failure or self._gone(ENDED)):
             failure = None
         self.ended.set_result(failure)
@@ -170,7 +173,7 @@ class TrioThread(Generic[R]):
                 result = await work(thing)
             except Exception as error:  # noqa: BLE001 - it is raised where the future is waited for
                 settle(future, error=error)
-            except BaseException:  # cancelled, or a group of such
+            except BaseException:  # cancelled, or a group of cancellations
                 settle(future, error=self._gone(ENDED))
                 raise
             else:
@@ -178,7 +181,7 @@ class TrioThread(Generic[R]):
 
 
 def settle(future: "Future[Any]", result: Any = None, error: BaseException | None = None) -> bool:
-    """Say what it came to. Returns whether anybody wants to know: nobody does who has cancelled it."""
+    """Set the outcome of a future. Returns whether anybody waits for it: nobody does if it was cancelled."""
     try:
         if error is None:
             future.set_result(result)
@@ -190,7 +193,7 @@ def settle(future: "Future[Any]", result: Any = None, error: BaseException | Non
 
 
 def calling(tell: Callable[[Call], object]) -> AsyncHostCall:
-    """A function, for the thread, that has calls served elsewhere, by whoever is told of them."""
+    """A host call, for the thread, whose calls are served elsewhere, by the one who is told of them."""
 
     async def call(name: str, arguments: list[Any]) -> Any:
         outcome: Future[Any] = Future()
@@ -201,7 +204,7 @@ def calling(tell: Callable[[Call], object]) -> AsyncHostCall:
 
 
 async def wait_in_trio(future: "Future[T]") -> T:
-    """Wait for something that happens in another thread; cancelling this cancels that."""
+    """Wait for work in another thread; cancelling the wait cancels the work."""
     token = trio.lowlevel.current_trio_token()
     done = trio.Event()
 
@@ -214,7 +217,7 @@ async def wait_in_trio(future: "Future[T]") -> T:
 
 
 def _soon(token: trio.lowlevel.TrioToken, function: Callable[[], object]) -> None:
-    """Have a function called in a thread with trio, if that has not ended."""
+    """Have a function called in a thread that runs trio, unless trio has ended there."""
     try:
         token.run_sync_soon(function)
     except trio.RunFinishedError:

@@ -1,1 +1,1 @@
-"""The command line: the only room that prints, reads arguments, and sets up the log."""
+"""The command line: the only room that prints, reads arguments, and sets up logging."""

@@ -1,7 +1,7 @@
-"""Shows a place in a source: the line, and a caret under the place.
+"""Shows a place in a source: the line, and a caret below the place.
 
-The source is hostile: control characters are replaced, so that nothing in it controls the terminal. Tabs and
-wide characters take as many cells as in a terminal; a long line is cut around the place.
+The source is hostile: control characters are replaced, so that nothing in it can control the terminal. Tabs
+and wide characters take as many cells as in a terminal; a long line is cut around the place.
 """
 
 import unicodedata
@@ -12,15 +12,15 @@ from child.protocol import StackFrame
 from jefe.logs import is_control
 
 WIDTH = 96
-"""How many terminal cells of a line are shown, at most."""
+"""The most terminal cells of a line that are shown."""
 
-_LEAD = 64  # of which, before the place
+_LEAD = 64  # of these, the most before the place
 _TAB = " " * 4
 _CUT = "…"
 
 
 def excerpt(source: str, line: int, column: int) -> tuple[str, str] | None:
-    """The line of a place, and the line with its caret; None when the source has no such line.
+    """The line of a place, and a line with its caret; None if the source has no such line.
 
     Args:
         source: the whole text; a newline ends a line.
@@ -32,7 +32,7 @@ def excerpt(source: str, line: int, column: int) -> tuple[str, str] | None:
         return None
     text = lines[line - 1].removesuffix("\r")
     place = min(column - 1, len(text))
-    # A line may be megabytes long: no more of it is measured than could be seen.
+    # A line may be megabytes long: only the part that could be shown is measured.
     first, last = max(0, place - WIDTH), place + WIDTH
     before = [_cells(char) for char in text[first:place]]
     after = [_cells(char) for char in text[place:last]]
@@ -53,7 +53,7 @@ def excerpt(source: str, line: int, column: int) -> tuple[str, str] | None:
 
 
 def trail(name: str, stack: Sequence[StackFrame]) -> list[str]:
-    """The callbacks that were under way when a script failed, a line each, from the innermost out.
+    """The calls that were in progress when a script failed, one per line, the innermost first.
 
     Args:
         name: of the source.
@@ -71,7 +71,7 @@ def trail(name: str, stack: Sequence[StackFrame]) -> list[str]:
 
 
 def _cells(char: str) -> tuple[str, int]:
-    """What is shown for a character, and how many cells it takes."""
+    """The characters that show a character, and the number of cells that they take."""
     if char == "\t":
         return _TAB, len(_TAB)
     if is_control(char):

@@ -1,9 +1,9 @@
-"""What `jefe check` tells of a file: the child's findings, and which of them count.
+"""What `jefe check` reports about a file: the child's findings, without those that do not apply.
 
-A child reads the source, and answers with what is suspicious about it (`only_warnings` in
-docs/reference/protocols.md). It knows nothing of what the script will be given; here that is known, as far as
-the command line says so. The child's answer is decoded into a flat list, and its texts are shown as those of
-a hostile source.
+A child parses the source, and answers with what is suspicious about it (`only_warnings` in
+docs/reference/protocols.md). It does not know which names the script will be given; here they are known, as
+far as the command line says. The answer of the child is decoded into a flat list; its texts are shown like
+those of a hostile source.
 """
 
 import ast
@@ -21,18 +21,18 @@ if TYPE_CHECKING:
     from jefe.settings import Settings
 
 _NAME: Final = re.compile("[A-Za-z_][A-Za-z0-9_]*")
-_MOST_COMPARED: Final = 50  # findings whose names are compared with those that are given
+_MOST_COMPARED: Final = 50  # findings whose names are compared with the given ones, to find misspellings
 
 
 class Diagnostic(msgspec.Struct, frozen=True):
-    """One thing that is wrong with a file, or suspicious. `--json` prints these.
+    """An error in a file, or something suspicious. `--json` prints these.
 
     Attributes:
-        file: as the command line names it; `stdin` for standard input.
-        line: from 1; None if it is about the file as a whole.
-        column: from 1, in characters; None if it is about the file as a whole.
+        file: the file's name on the command line; `stdin` for standard input.
+        line: from 1; None if the file as a whole is meant.
+        column: from 1, in characters; None if the file as a whole is meant.
         severity: `error` or `warning`.
-        code: what kind of thing, for programs.
+        code: its kind, a stable name for programs.
         message: a sentence.
     """
 
@@ -45,14 +45,14 @@ class Diagnostic(msgspec.Struct, frozen=True):
 
     @property
     def sentence(self) -> str:
-        """What a person is told beside the place."""
+        """The message for a person, who also sees the place."""
         if self.code[:1].isupper():  # the type of an error
             return f"{self.code}: {self.message}"
         return f"{self.severity}: {self.message} [{self.code}]"
 
 
 class Known(NamedTuple):
-    """The names that scripts are given; None if that is not said.
+    """The names that scripts are given; None if the command line does not say.
 
     Attributes:
         variables: the variables.
@@ -64,7 +64,7 @@ class Known(NamedTuple):
 
 
 class _Finding(msgspec.Struct, frozen=True):
-    """What a child tells of a place, see `hexput.lang.lint`."""
+    """A child's finding, see `hexput.lang.lint`."""
 
     code: str
     message: str
@@ -82,12 +82,12 @@ class _Inspection(msgspec.Struct, frozen=True):
 
 
 def read_known(variables: Iterable[str], functions: Iterable[str], settings: "Settings") -> Known:
-    """The names that the command line gives. Raises Misuse.
+    """The names on the command line. Raises Misuse.
 
     Args:
         variables: the values of `--variables`.
         functions: the values of `--functions`: names, or Python files.
-        settings: bounds what is read.
+        settings: bounds the size of files.
     """
     given = [_names("--variables", value) for value in variables]
     offered = [
@@ -112,7 +112,7 @@ def _names(option: str, value: str) -> list[str]:
 
 
 def _functions_in(file: str, settings: "Settings") -> list[str]:
-    """The public functions that a Python file defines, or those that its `__all__` lists. It is not run."""
+    """The public functions that a Python file defines, or those in its `__all__`. The file is not run."""
     try:
         tree = ast.parse(read_bytes(file, file, settings), file)
     except (SyntaxError, ValueError, RecursionError, MemoryError) as error:
@@ -138,12 +138,12 @@ def _functions_in(file: str, settings: "Settings") -> list[str]:
 
 
 def diagnose(source: Text, answer: bytes | JefeError, known: Known) -> list[Diagnostic]:
-    """What there is to tell of a file.
+    """The diagnostics about a file.
 
     Args:
         source: its name and text.
-        answer: what the supervisor says of it; empty for a language that has no warnings.
-        known: the names that it is given.
+        answer: the supervisor's answer; empty for a language without warnings.
+        known: the names that the script is given.
     """
     if isinstance(answer, JefeError):
         return [_error(source.name, answer)]
@@ -152,7 +152,7 @@ def diagnose(source: Text, answer: bytes | JefeError, known: Known) -> list[Diag
     try:
         inspection = msgspec.json.decode(answer, type=_Inspection)
     except (msgspec.DecodeError, UnicodeDecodeError):
-        error = JefeError("the child that read this is broken", "try again")
+        error = JefeError("the child that checked this is broken", "try again")
         return [_error(source.name, error)]
     told: list[Diagnostic] = []
     for finding in inspection.warnings:
@@ -164,13 +164,13 @@ def diagnose(source: Text, answer: bytes | JefeError, known: Known) -> list[Diag
             )
     is_told = known.variables is not None or known.functions is not None
     if omitted := inspection.omitted + (inspection.omitted_unsure if is_told else 0):
-        more = f"there is more than can be told: {omitted} findings are left out"
+        more = f"too many findings to list: {omitted} are omitted"
         told.append(Diagnostic(source.name, None, None, "warning", "too-many", more))
     return told
 
 
 def _counts(finding: _Finding, known: Known) -> bool:
-    """Whether a finding is told, by what the script is given."""
+    """Whether a finding is reported, given the names that the script is given."""
     if finding.code in ("undefined-variable", "foreign-word"):
         if known.variables is None:
             return finding.certain
@@ -181,7 +181,7 @@ def _counts(finding: _Finding, known: Known) -> bool:
 
 
 def _meant(finding: _Finding, known: Known) -> str:
-    """The name that was probably meant, of those that are given; empty if none was."""
+    """The given name that was probably meant; empty if there is none."""
     names = known.variables if finding.code == "undefined-variable" else known.functions
     if (
         finding.code not in ("undefined-variable", "undefined-function")
@@ -194,7 +194,7 @@ def _meant(finding: _Finding, known: Known) -> str:
 
 
 def _error(file: str, error: JefeError) -> Diagnostic:
-    """A file that is not a script, or that could not be read to its end."""
+    """The diagnostic about a file that is not a script, or could not be checked."""
     kind = getattr(error, "type", None)
     message = str(error) if kind is None else getattr(error, "message", str(error))
     line, column = getattr(error, "line", None), getattr(error, "column", None)
@@ -202,17 +202,17 @@ def _error(file: str, error: JefeError) -> Diagnostic:
 
 
 def unreadable(file: str, error: Misuse) -> Diagnostic:
-    """A file that cannot be read."""
+    """The diagnostic about a file that cannot be read."""
     return Diagnostic("stdin" if file == "-" else file, None, None, "error", "Unreadable", str(error))
 
 
 def summary(told: Collection[Diagnostic]) -> str:
-    """What a line says of a file that is a script: `ok`, or how much there is to tell."""
+    """The last words of a line about a valid script: `ok`, or the number of diagnostics."""
     counts = {severity: sum(each.severity == severity for each in told) for severity in ("error", "warning")}
     words = [f"{count} {severity}{'s' * (count > 1)}" for severity, count in counts.items() if count]
     return ", ".join(words) or "ok"
 
 
 def encoded(found: Collection[Diagnostic]) -> bytes:
-    """The JSON text of an array."""
+    """The diagnostics as the JSON text of an array."""
     return msgspec.json.encode(found)

@@ -1,24 +1,24 @@
 """How the command ends: with which status, by which signal, and never with a traceback.
 
-    0    all went well
-    1    a script failed, or something went wrong that is nobody's usage
+    0    success
+    1    a script failed, or anything else that is not a matter of usage
     2    wrong usage: an option, a file that cannot be read, a setting; or a part of the confinement is
          missing, or the store cannot be used
-    3    the input ended, and what was in flight did not end within the grace time: it was cancelled
-    4    a signal asked for the end, and work had to be cancelled
-    128+ a signal asked for the end, and nothing was left undone (129: the terminal closed, 130: Ctrl-C,
-         143: SIGTERM); nobody reads the output any more (141); or nothing was waited for (137)
+    3    the input ended, and requests in flight did not end within the grace time: they were cancelled
+    4    a signal requested the end, and requests had to be cancelled
+    128+ a signal requested the end, and nothing was left undone (129: the terminal closed, 130: Ctrl-C,
+         143: SIGTERM); nobody reads the output any more (141); or the end was not waited for (137)
 
-Two ways to run async work, which differ in what a signal means:
+There are two ways to run async work, in which signals have different meanings:
 
-- `drive` is for what a person waits for, a script or two. The first signal cancels it, the second does not
-  wait.
-- `drive_server` is for what serves. The first signal asks it to end (`Shutdown`): it takes nothing new, and
-  finishes what is in flight if the grace time allows. Then, or at the second signal, it refuses what is left,
-  has a moment to say so, and is cancelled. The third does not wait. Some signals ask for something else
-  (`Shutdown.heeded`).
+- `drive` is for work that a person waits for, such as a script. The first signal cancels it; the second ends
+  the process without waiting.
+- `drive_server` is for servers. The first signal requests the end (`Shutdown`): the server takes no new
+  requests, and finishes those in flight if the grace time allows. Then, or at the second signal, it refuses
+  the rest, has a moment to say so, and is cancelled. The third signal ends the process without waiting. Some
+  signals have other meanings (`Shutdown.heeded`).
 
-Either way the children are gone before this process, if anything is waited for.
+In both cases the children end before this process, unless a signal says not to wait.
 """
 
 import os
@@ -58,19 +58,18 @@ UNREAD: Final = 128 + signal.SIGPIPE
 _KILLED: Final = 128 + signal.SIGKILL
 
 GIVEN: Final = "jefe.options"
-"""In the context of click, where the settings are that were given as options: by variable, the option's name
-and the text of its value.
-"""
+"""The key of click's context for the settings that were given as options: for each variable, the name of the
+option and the text of its value."""
 
-_FAREWELL: Final = 0.5
-"""How long what serves may take to refuse what is left, in seconds."""
+_REFUSING: Final = 0.5
+"""How long a server may take to refuse the remaining requests, in seconds."""
 
 OTHERS: Final = (signal.SIGUSR1, signal.SIGUSR2)
-"""The signals that never ask for the end of what serves."""
+"""The signals that never request the end of a server."""
 
 
 def conclude(command: click.Command, arguments: Sequence[str] | None, name: str = "jefe") -> int:
-    """Run the command, called `name` in its help, and return its status, whatever happens in it.
+    """Run the command, with `name` in its help, and return its exit status, whatever happens in it.
 
     `arguments`: default `sys.argv`.
     """
@@ -84,16 +83,16 @@ def conclude(command: click.Command, arguments: Sequence[str] | None, name: str 
         return ending.exit_code
     except SystemExit as ending:
         return ending.code if isinstance(ending.code, int) else FAILED
-    except BaseException as error:  # noqa: BLE001 - whatever it is, a user gets a sentence
+    except BaseException as error:  # noqa: BLE001 - a user gets a sentence, whatever it is
         return _explain(innermost(error), meta.get(GIVEN, {}))
     else:
         return status if isinstance(status, int) else 0
 
 
 def _invoke(command: click.Command, name: str, arguments: list[str], meta: dict[str, Any]) -> object:
-    """What `command.main` does, but for the endings: click has its own ideas of those.
+    """Do what `command.main` does, except for the endings, which click handles differently.
 
-    `meta`: gets what the context of click holds at the end.
+    `meta`: gets the content of click's context at the end.
     """
     wanted = os.environ.get("_JEFE_COMPLETE")
     if wanted:
@@ -110,12 +109,12 @@ def _invoke(command: click.Command, name: str, arguments: list[str], meta: dict[
 def drive_server(
     work: "Callable[[Shutdown], Awaitable[None]]", grace: float, *, also: Collection[signal.Signals] = OTHERS
 ) -> int:
-    """Run what serves until it ends, by itself or because a signal asked for it.
+    """Run a server until it ends, by itself or because a signal requested it.
 
     Args:
-        work: serves, and heeds the shutdown that it is given.
-        grace: how long it may take to finish what is in flight, in seconds.
-        also: the signals that do not ask for the end, but for what `Shutdown.heeded` says.
+        work: serves, and obeys the shutdown that it is given.
+        grace: how long requests in flight may take to finish, in seconds.
+        also: the signals that do not request the end, but what `Shutdown.heeded` says.
 
     Returns the exit status.
     """
@@ -144,7 +143,7 @@ def drive_server(
             await shutdown.over.wait()
         if not shutdown.over.is_set():
             shutdown.hurry()
-        await trio.sleep(_FAREWELL)
+        await trio.sleep(_REFUSING)
         scope.cancel()
 
     async def guarded() -> int:
@@ -164,23 +163,23 @@ def drive_server(
 
 
 def _status(shutdown: "Shutdown") -> int:
-    """How the process ends, as an exit status."""
+    """The exit status of the process."""
     if shutdown.cancelled:
         return BROKEN_OFF if shutdown.signal else CUT_SHORT
     return 128 + shutdown.signal if shutdown.signal else 0
 
 
 def name_process() -> None:
-    """Have `top` call this process `jefe`, and not by the interpreter's name."""
+    """Have `top` show this process as `jefe`, not under the interpreter's name."""
     try:
         with open("/proc/self/comm", "w", encoding="ascii") as file:
             file.write("jefe")
-    except OSError:  # another system
+    except OSError:  # not Linux
         pass
 
 
 def drive(work: Callable[[], Awaitable[T]]) -> T:
-    """Run async work to its end. Raises SystemExit with the signal's status when a signal ended it."""
+    """Run async work to its end. Raises SystemExit with the signal's status if a signal ended it."""
     import trio
 
     caught = 0
@@ -209,18 +208,18 @@ def drive(work: Callable[[], Awaitable[T]]) -> T:
 
 
 def _enders(but: Collection[signal.Signals] = ()) -> list[signal.Signals]:
-    """The signals that ask for the end, but for these."""
+    """The signals that request the end, except for those in `but`."""
     return [signal.SIGTERM, *_heard({signal.SIGINT, signal.SIGHUP}.difference(but))]
 
 
 def _heard(numbers: Iterable[signal.Signals]) -> list[signal.Signals]:
-    """Those of the signals that the parent did not choose to ignore (nohup, a shell's background job)."""
+    """The signals that the parent did not choose to ignore (nohup, background jobs of a shell)."""
     return [number for number in numbers if signal.getsignal(number) is not signal.SIG_IGN]
 
 
 @contextmanager
 def _ignored(numbers: Iterable[signal.Signals]) -> Iterator[None]:
-    """Ignore signals for the length of a block, as long as nobody receives them: one that comes while the
+    """Ignore signals for the length of a block, unless they have a receiver: a signal that comes while the
     receiver ends must not end the process.
     """
     before = {number: signal.signal(number, signal.SIG_IGN) for number in numbers}
@@ -236,7 +235,7 @@ def _nothing() -> None:
 
 
 def say(text: str) -> None:
-    """One line on stderr for the user; nothing in it steers the terminal. Silent when stderr has gone."""
+    """Print a line on stderr, in which nothing controls the terminal. Does nothing if stderr is closed."""
     try:
         click.echo(harmless(text), err=True)
     except (OSError, ValueError):
@@ -244,7 +243,7 @@ def say(text: str) -> None:
 
 
 def write_out(data: bytes, fd: int = 1) -> None:
-    """Write everything to standard output at once, blocking. Raises OSError."""
+    """Write all bytes to standard output at once, blocking. Raises OSError."""
     rest = memoryview(data)
     while rest:
         try:
@@ -254,9 +253,9 @@ def write_out(data: bytes, fd: int = 1) -> None:
 
 
 def hold_standard_descriptors() -> None:
-    """Occupy those of the descriptors 0, 1 and 2 that are closed, before something else gets their number.
+    """Occupy the closed ones of the descriptors 0, 1 and 2, before other files get these numbers.
 
-    What takes their place cannot be used: writing to a closed standard output stays an error.
+    Their replacements cannot be used: writing to a closed standard output remains an error.
     """
     for fd, mode in ((0, os.O_WRONLY), (1, os.O_RDONLY), (2, os.O_RDWR)):
         try:
@@ -264,13 +263,13 @@ def hold_standard_descriptors() -> None:
         except OSError:
             os.open(os.devnull, mode)
     if sys.stderr is None:
-        sys.stderr = open(2, "w", closefd=False)  # noqa: SIM115 - for the life of the process
+        sys.stderr = open(2, "w", closefd=False)  # noqa: SIM115 - open until the process ends
 
 
 def innermost(error: BaseException) -> BaseException:
-    """The error that is told of a group of errors; any other error is told itself."""
+    """The error of a group that is reported; any other error is reported itself."""
     while isinstance(error, BaseExceptionGroup):
-        # Several things at once: the first one is told, the rest mostly follows from it.
+        # If there are several, the first is reported: the others usually follow from it.
         error = error.exceptions[0]
     return error
 
@@ -307,17 +306,17 @@ def _explain(error: BaseException, given: Mapping[str, tuple[str, str]]) -> int:
 
 
 def _sentence(text: str) -> str:
-    """Click's sentences, in one line, and begun as ours are."""
+    """Click's message as one line, with the same beginning as ours."""
     text = " ".join(text.split()).removesuffix(".")
     return text[:1].lower() + text[1:]
 
 
 def _forget_output() -> None:
-    """Keep Python from flushing, and complaining once more, when it exits."""
+    """Keep Python from flushing the output, and from complaining again, when it exits."""
     os.dup2(os.open(os.devnull, os.O_WRONLY), 1)
 
 
 def _debug(given: Mapping[str, tuple[str, str]]) -> bool:
-    # Not from Settings: what went wrong may be the settings.
+    # Not from Settings: they may be what is wrong.
     _, text = given.get("JEFE_DEBUG", ("", os.environ.get("JEFE_DEBUG", "")))
     return text.strip().lower() in ("1", "true", "yes")

@@ -1,6 +1,6 @@
-"""The one list of the network fronts, and with it all settings that there are.
+"""The list of the network fronts, and thereby of all settings.
 
-What the list holds is all that the command knows of a front.
+The command knows nothing else about a front.
 """
 
 from typing import Final
@@ -16,16 +16,16 @@ FRONTS: Final[dict[type[FrontSettings], str]] = {
     OafSettings: "jefe.fronts.oaf.server",
     HttpSettings: "jefe.fronts.http.server",
 }
-"""What each front is set by, and the module that has its row, as `FRONT`, which only its start imports."""
+"""For each front's settings, the module that has its row, as `FRONT`; only the front's start imports it."""
 
 UPGRADES: Final[dict[type[FrontSettings], dict[bytes, str]]] = {
     HttpSettings: {b"/hexput": "hexput.server.server"},
 }
-"""What else clients of a front can speak on its port, by path: the module that has it, as `open_upgrade`."""
+"""The other protocols on a front's port, by path: the module that has each, as `open_upgrade`."""
 
 
 def all_settings() -> tuple[type[BaseSettings], ...]:
-    """Every struct of settings: that which all fronts share, and those of the fronts."""
+    """Every struct of settings: the shared one, and those of the fronts."""
     return (Settings, *FRONTS)
 
 

@@ -1,4 +1,4 @@
-"""What the command line gives, settings, source and sandbox: checked, and bounded, before it is used."""
+"""Reads what the command line gives: settings, source and sandbox, checked and bounded."""
 
 import os
 import re
@@ -17,13 +17,7 @@ Kind = TypeVar("Kind", bound=BaseSettings)
 
 
 class Text(NamedTuple):
-    """A source and what it is called in messages.
-
-    Attributes:
-        name: the latter.
-        text: the source.
-        options: those that say how it stands there.
-    """
+    """A source, its name in messages, and the options that say how the text stands for the source."""
 
     name: str
     text: str
@@ -31,8 +25,8 @@ class Text(NamedTuple):
 
 
 def read_settings() -> Settings:
-    """The settings in force that all fronts share; see `read_struct`. Those of every front are checked, too,
-    and the log is set up as the settings say. Raises SettingsError.
+    """The shared settings in force; see `read_struct`. Also checks the settings of every front, and sets up
+    logging. Raises SettingsError.
     """
     settings = read_struct(Settings)
     for front in FRONTS:
@@ -47,19 +41,19 @@ def read_settings() -> Settings:
 
 
 def read_struct(kind: type[Kind]) -> Kind:
-    """The settings of one struct: the environment's, and over them the options'. Raises SettingsError."""
+    """The settings of one struct: options override the environment. Raises SettingsError."""
     return kind.from_environment(overlay())
 
 
 def with_store(settings: Settings) -> Settings:
-    """The same settings, for a command that keeps named scripts in a file unless it is told otherwise."""
+    """The settings for a command that keeps named scripts in a file, unless the settings name a store."""
     import msgspec
 
     return settings if settings.store else msgspec.structs.replace(settings, store="sqlite:")
 
 
 def read_text(file: str, settings: Settings) -> Text:
-    """Read a source, `-` from standard input. Raises Misuse."""
+    """Read a source; `-` is standard input. Raises Misuse."""
     from jefe.core.scripts import read_source
 
     name = "stdin" if file == "-" else file
@@ -67,17 +61,15 @@ def read_text(file: str, settings: Settings) -> Text:
     try:
         return Text(name, *read_source(data, Path(file).suffix.lower()))
     except UnicodeDecodeError as error:
-        raise Misuse(
-            f"{name} is not UTF-8 text: its byte {error.start + 1} belongs to no character"
-        ) from None
+        raise Misuse(f"{name} is not UTF-8 text: its byte {error.start + 1} is invalid") from None
 
 
 def read_bytes(file: str, name: str, settings: Settings) -> bytes:
-    """The content of a file, called `name` in messages; `-` is standard input. Raises Misuse."""
+    """Read a file, called `name` in messages; `-` is standard input. Raises Misuse."""
     if not file:
         raise Misuse("the name of a file is empty; write - for standard input")
     try:
-        # Not everything that can be named ends: no more is read than can be used.
+        # Some files never end, such as devices: no more is read than can be used.
         limit = settings.max_input_size + 1
         if file == "-":
             if sys.stdin is None:
@@ -97,7 +89,7 @@ def read_bytes(file: str, name: str, settings: Settings) -> bytes:
 
 
 def language_of(file: str, given: str | None) -> str:
-    """The language of a source: the one that was given, or what the file's name tells; else Hexput.
+    """The language of a source: `given`, or the one for the file's suffix; else Hexput.
 
     Raises Misuse: there is no such language.
     """
@@ -113,7 +105,7 @@ def language_of(file: str, given: str | None) -> str:
 
 
 def encode(text: str, name: str) -> bytes:
-    """The UTF-8 of an argument, called `name` in messages. Raises Misuse when it holds other bytes."""
+    """The UTF-8 of an argument, called `name` in messages. Raises Misuse if it is not valid text."""
     try:
         return text.encode()
     except UnicodeEncodeError:
@@ -121,9 +113,9 @@ def encode(text: str, name: str) -> bytes:
 
 
 def read_sandbox(text: str | None, variables: tuple[str, ...], settings: Settings) -> bytes:
-    """The script's variables as the text of a JSON object. Raises Misuse.
+    """The script's variables as JSON text of an object. Raises Misuse.
 
-    Members stay the text that they are: numbers keep their digits.
+    The texts of members are kept: numbers keep their digits.
     """
     import msgspec
 
@@ -136,7 +128,12 @@ def read_sandbox(text: str | None, variables: tuple[str, ...], settings: Setting
     try:
         members = msgspec.json.decode(data, type=dict[str, msgspec.Raw])
     except (msgspec.DecodeError, UnicodeDecodeError, RecursionError) as error:
-        raise Misuse(f"--sandbox must be a JSON object: {error}") from None
+        hint = (
+            ""
+            if text is None or text.startswith(("@", "{", "["))
+            else f"; a file needs an @: --sandbox @{text}"
+        )
+        raise Misuse(f"--sandbox must be a JSON object: {error}{hint}") from None
     for variable in variables:
         name, equals, value = variable.partition("=")
         if not equals:

@@ -1,13 +1,13 @@
-"""The host functions that the command line gives: what a script may call when it is run from a shell.
+"""The host functions given on the command line, which a script may call when it is run from a shell.
 
-Two forms. `--function NAME=JSON` always answers that value; `--function NAME=@FILE` looks its arguments up in
-the JSON of a file. `--functions FILE` loads a Python file of the user's, whose public functions become host
-functions. That file runs here, in the supervisor's process, with everything that the user may do; a script
-can only call it, with JSON values.
+There are two forms. `--function NAME=JSON` always answers that value; `--function NAME=@FILE` looks its
+arguments up in the JSON of a file. `--functions FILE` loads a Python file of the user's, whose public
+functions become host functions. That file runs here, in the supervisor's process, with all rights of the
+user; a script can only call its functions, with JSON values.
 
-Public are the functions that the file defines itself, unless their names begin with an underscore. What it
-imports is not: `from os import system` must not offer `system` to a script. `__all__` says otherwise, name by
-name.
+Public are the functions that the file itself defines, unless their names begin with an underscore. Imported
+functions are not public: `from os import system` must not offer `system` to a script. `__all__` replaces this
+rule by a list of names.
 
 Invariants: whatever a file or a function raises becomes a sentence; the script is told the text of the error,
 and the user what raised it and where. A plain function runs in a thread, so that Ctrl-C still ends the
@@ -31,21 +31,21 @@ from jefe.errors import FunctionNotFound, Misuse
 from jefe.settings import Settings
 
 HostFunction = Callable[..., Any]
-"""A host function, plain or async: JSON values in, a JSON value out."""
+"""A host function, plain or async: takes JSON values, returns a JSON value."""
 
 _MODULE: Final = "jefe_host_functions"
-"""The name under which the user's file is a module: no name that anything else may have."""
+"""The name of the user's file as a module; nothing else may have this name."""
 
 _NAME: Final = re.compile("[A-Za-z_][A-Za-z0-9_]*")
 
 
 class HostFunctions:
-    """The host functions of one run, and how a script's calls reach them.
+    """The host functions of a run; answers a script's calls of them.
 
     Args:
-        functions: the functions by name.
-        file: the Python file that some of them come from; for messages.
-        debug: whether the traceback of a function that raised is printed.
+        functions: the functions, by name.
+        file: the Python file of some of them, for messages; None if there is none.
+        debug: whether to print the traceback of a function that raised.
     """
 
     def __init__(
@@ -59,11 +59,11 @@ class HostFunctions:
         return bool(self._functions)
 
     async def call(self, name: str, arguments: list[Any]) -> Any:
-        """Answer a host call, as `Supervisor.run(call=...)` wants it.
+        """Answer a host call, as the `call` of `Supervisor.run`.
 
         Raises:
             FunctionNotFound: there is no function of that name.
-            HostError: the function raised, or returned what JSON cannot say.
+            HostError: the function raised, or its result is not a JSON value.
         """
         from jefe.core.values import encode as to_json
 
@@ -80,12 +80,12 @@ class HostFunctions:
         return value
 
     def _told(self, name: str, error: BaseException) -> str:
-        """Tell the user of an error; returns what the script is told."""
+        """Tell the user about an error. Returns what the script is told."""
         place = "" if isinstance(self._functions[name], _Answers) else f"{self._file}: "
         if line := _line_in(self._file, error.__traceback__):
             place = f"{self._file}:{line}: "
         if _is_of_asyncio(error):
-            text = "it waits for something of asyncio's, but async host functions are awaited by trio"
+            text = "it awaits an object of asyncio, but async host functions run under trio"
             say(f"jefe: {place}{name} failed: {text}; use trio, or asyncio.run in a plain function")
         else:
             text = str(error) or type(error).__name__
@@ -100,7 +100,7 @@ class HostError(Exception):
 
 
 async def _call(function: HostFunction, arguments: list[Any]) -> Any:
-    """Call a function: an async one here, a plain one in a thread."""
+    """Call a function: an async one in this task, a plain one in a thread."""
     import trio
 
     if isinstance(function, _Answers):
@@ -112,15 +112,15 @@ async def _call(function: HostFunction, arguments: list[Any]) -> Any:
 
 
 def read_functions(given: Iterable[str], file: str | None, settings: Settings) -> HostFunctions:
-    """The host functions that the command line gives.
+    """The host functions on the command line.
 
     Args:
         given: the values of `--function`.
         file: the value of `--functions`; None if it is not given.
-        settings: bounds what is read.
+        settings: bounds the size of files.
 
     Raises:
-        Misuse: one of them cannot be used; the text says which, and why.
+        Misuse: one of them cannot be used; the message says which, and why.
     """
     functions: dict[str, HostFunction] = {}
     for text in given:
@@ -139,17 +139,17 @@ def read_functions(given: Iterable[str], file: str | None, settings: Settings) -
 def load_functions(file: str, settings: Settings) -> dict[str, HostFunction]:
     """Load a Python file, and return its public functions by name.
 
-    The file is run, as `import` would. What it prints goes to standard error, since standard output is for
+    The file runs as if it were imported. What it prints goes to standard error, since standard output is for
     the script's result.
 
     Raises:
-        Misuse: it cannot be read, it raised, or it has no public function.
+        Misuse: the file cannot be read, it raised, or it has no public function.
     """
     source = read_bytes(file, file, settings)
     module = ModuleType(_MODULE)
     module.__file__ = str(Path(file).absolute())
-    # For what looks its module up, such as dataclasses, and for the file's neighbours. The neighbours come
-    # last: one of them may be named like a module of ours.
+    # For code that looks up its own module, such as dataclasses, and to import the file's neighbours. These
+    # come last on the path: one of them may be named like a module of ours.
     sys.modules[_MODULE] = module
     sys.path.append(str(Path(file).absolute().parent))
     try:
@@ -180,7 +180,7 @@ def _public(module: ModuleType, file: str) -> Iterator[tuple[str, HostFunction]]
         for name in listed:
             value = getattr(module, name, None)
             if not callable(value):
-                raise Misuse(f"--functions {file}: __all__ names {name!r}, which is no function")
+                raise Misuse(f"--functions {file}: __all__ names {name!r}, which is not a function")
             yield name, value
         return
     for name, value in vars(module).items():
@@ -224,12 +224,13 @@ def _function_of(text: str, settings: Settings) -> tuple[str, HostFunction]:
 
 
 class _Answers:
-    """A function that is made of a JSON document.
+    """A function that answers from a JSON document.
 
     Args:
         document: the JSON value.
-        is_constant: whether the document is what each call yields, whatever its arguments are. If not, each
-            argument goes one step into the document; a call yields what is there, or None if nothing is.
+        is_constant: whether each call returns the document, whatever the arguments. If not, each argument
+            selects a member or an element, one step each; a call returns what is there, or None if nothing
+            is.
     """
 
     __slots__ = ("_document", "_is_constant")
@@ -252,14 +253,14 @@ class _Answers:
 
 
 def _whole(argument: Any) -> int | None:
-    """An argument as a whole number; None if it is none. The language's numbers may come as floats."""
+    """An argument as a whole number; None if it is not one. The language's numbers may come as floats."""
     if isinstance(argument, bool) or not isinstance(argument, int | float):
         return None
     return int(argument) if argument == argument // 1 else None
 
 
 def _is_of_asyncio(error: BaseException) -> bool:
-    """Whether an error tells that trio was given something to await that is asyncio's."""
+    """Whether an error means that trio was given an awaitable of asyncio."""
     text = str(error)
     return isinstance(error, RuntimeError | TypeError) and (
         text == "no running event loop" or text.startswith("trio.run received unrecognized yield message")
@@ -267,12 +268,12 @@ def _is_of_asyncio(error: BaseException) -> bool:
 
 
 def _line_in(file: str | None, trace: TracebackType | None) -> int | None:
-    """The innermost line of a file in a traceback; None if it is not in there."""
+    """The innermost line of a file in a traceback; None if the file is not in it."""
     lines = [line for frame, line in traceback.walk_tb(trace) if frame.f_code.co_filename == file]
     return lines[-1] if lines else None
 
 
 def _text_of(error: BaseException) -> str:
-    """An error in one line, as Python would say it."""
+    """An error in one line, in Python's form."""
     text = str(error)
     return f"{type(error).__name__}: {text}" if text else type(error).__name__

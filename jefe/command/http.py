@@ -20,10 +20,10 @@ from jefe.settings import Settings
 def http(data: str | None, memory: bool) -> int:
     """Serve HTTP: keep scripts under names and run them, for whoever can send a request.
 
-    The token is JEFE_HTTP_TOKEN, or stands in the file JEFE_HTTP_TOKEN_FILE. Without either one everybody who
-    reaches the port may run scripts and register names, and nobody may replace or remove them. Named scripts
-    outlive the server, in a file of the user's, unless --data or --memory says otherwise. Every setting
-    is an option, and an option counts more than its variable: see 'jefe settings'.
+    The token is JEFE_HTTP_TOKEN, or the content of the file JEFE_HTTP_TOKEN_FILE. Without a token, everybody
+    who reaches the port may run scripts and register names, and nobody may replace or remove them. Named
+    scripts outlive the server, in a file of the user's, unless --data or --memory says otherwise. Every
+    setting is also an option, which overrides the variable: see 'jefe settings'.
     """
     import msgspec
 

@@ -1,8 +1,8 @@
-"""The command `jefe`: the only place where the parts are put together.
+"""The command `jefe`, which puts all parts together.
 
-Nothing parses in this process. A source goes through the supervisor to a child, whatever is done with it.
-Imports that take time stand in the functions that need them, so that `jefe --help` is quick. How a command
-ends is said in endings.py.
+This process parses no source: whatever is done with a source, the supervisor sends it to a child. Imports
+that take time are in the functions that need them, so that `jefe --help` is quick. endings.py says how a
+command ends.
 """
 
 import difflib
@@ -59,7 +59,7 @@ FEATURES = {
     "no_equality": "comparisons",
     "no_assignments": "assignments",
 }
-"""What a script can be refused: the name of the option, and what it means in words."""
+"""The constructs that a script can be refused: the name of each option, and its meaning in words."""
 
 LIMITS = (
     "max_time",
@@ -81,7 +81,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
 
 
 def _shared() -> tuple[type[BaseSettings], ...]:
-    """The structs of a command that serves no network front."""
+    """The structs of settings of a command that serves no network front."""
     return (Settings,)
 
 
@@ -132,7 +132,7 @@ def _serve_pipe() -> int:
     name_process()
     if sys.stdin is not None and sys.stdin.isatty():
         say(
-            "jefe: reading requests from this terminal, one JSON object a line, until Ctrl-D; for example: "
+            "jefe: reading JSON objects from this terminal, until Ctrl-D; for example: "
             '{"cmd":"parse","script":"x = 2 + 2;"}'
         )
 
@@ -156,7 +156,7 @@ cli.add_command(wasm)
 
 
 def takes_sandbox(command: Command) -> Command:
-    """The options that give a script its variables."""
+    """Add the options that give a script its variables."""
     command = click.option(
         "--set",
         "variables",
@@ -172,13 +172,13 @@ def takes_sandbox(command: Command) -> Command:
 
 
 def takes_functions(command: Command) -> Command:
-    """The options that give a script host functions."""
+    """Add the options that give a script host functions."""
     command = click.option(
         "--functions",
         "functions_file",
         metavar="FILE.py",
         help="Give the script the public functions of a Python file of yours, plain or async. The file runs "
-        "outside of the sandbox, with all your rights.",
+        "outside of the confinement, with all your rights.",
     )(command)
     return click.option(
         "--function",
@@ -191,7 +191,7 @@ def takes_functions(command: Command) -> Command:
 
 
 def takes_language(command: Command) -> Command:
-    """The option that says in which language a source is."""
+    """Add the option that names the language of a source."""
     return click.option(
         "--language", metavar="NAME", help="The language of the source; without this, its file's name tells."
     )(command)
@@ -203,7 +203,7 @@ takes_time = click.option(
 
 
 def takes_features(command: Command) -> Command:
-    """The options that refuse constructs."""
+    """Add the options that refuse constructs."""
     for name, words in reversed(FEATURES.items()):
         flag = "--" + name.replace("_", "-")
         command = click.option(flag, name, is_flag=True, help=f"Refuse {words}.")(command)
@@ -480,7 +480,7 @@ def events(names: tuple[str, ...], markdown: bool) -> int:
     for name in names:
         if name not in EVENTS:
             close = difflib.get_close_matches(name, EVENTS, 1)
-            hint = f"did you mean {close[0]}?" if close else "'jefe events' prints those that there are"
+            hint = f"did you mean {close[0]}?" if close else "'jefe events' lists all of them"
             raise Misuse(f"no event is called {name!r}: {hint}")
     for name in names or EVENTS:
         event = EVENTS[name]
@@ -494,8 +494,8 @@ def events(names: tuple[str, ...], markdown: bool) -> int:
 def doctor(json: bool) -> int:
     """Try, from inside a child, what protects this machine.
 
-    It prints each layer of the sandbox, and what came of attempts against it. The status is 0 if every layer
-    holds and everything that was tried was refused, and 1 if not.
+    It prints each layer of the confinement, and the results of attempts against it. The status is 0 if every
+    layer holds and every attempt was refused, and 1 if not.
     """
     from jefe.command.doctor import run_doctor
 
@@ -517,8 +517,8 @@ def completion(shell: str) -> int:
 
 
 def settings_for_one() -> Settings:
-    """The settings for a command that runs a script or two: one child, no named scripts, and no log of what
-    is told anyway.
+    """The settings for a command that runs a script or two: one child, no named scripts, and no log of errors
+    that the command itself reports.
     """
     import msgspec
 
@@ -542,7 +542,7 @@ def run_source(
     *,
     is_timed: bool = False,
 ) -> "jefe.Outcome | None":
-    """Run a source, called `name` in messages. An error is reported, and then there is no outcome."""
+    """Run a source, called `name` in messages. An error is reported; then the result is None."""
     import msgspec
 
     from jefe import JefeError, open_supervisor
@@ -555,7 +555,7 @@ def run_source(
             except JefeError as error:
                 return error
 
-    # What host functions print is not the script's result.
+    # Output of host functions is not the script's result.
     with redirect_stdout(sys.stderr):
         outcome = drive(work)
     if isinstance(outcome, JefeError):
@@ -574,9 +574,9 @@ def parse_all(
     *,
     only_warnings: bool = False,
 ) -> "list[bytes | JefeError]":
-    """Parse sources in one child; of each, the tree as JSON text, or what is wrong with it.
+    """Parse sources in one child. Returns, for each, the tree as JSON text, or the error.
 
-    `only_warnings`: the warnings instead of the tree, in Hexput, and empty text in other languages.
+    `only_warnings`: the warnings instead of the tree, in Hexput; empty text in other languages.
     """
     from jefe import JefeError, open_supervisor
 
@@ -599,7 +599,7 @@ def parse_all(
 
 
 def report(source: Text, error: "JefeError") -> None:
-    """Tell, on stderr, what is wrong with a script: the place, the error, the line and a caret."""
+    """Report, on stderr, an error of a script: its place, the error, the line and a caret."""
     from jefe.command.caret import trail
 
     line, column = getattr(error, "line", None), getattr(error, "column", None)
@@ -611,7 +611,7 @@ def report(source: Text, error: "JefeError") -> None:
 def _show(
     source: Text, line: int | None, column: int | None, what: str, tint: str, more: Sequence[str] = ()
 ) -> None:
-    """Show, on stderr, a place in a source and what is to say of it."""
+    """Show, on stderr, a place in a source with a message."""
     from jefe.command.caret import excerpt
 
     place = source.name if line is None else f"{source.name}:{line}:{column or 1}"
@@ -631,7 +631,7 @@ def _show(
 def print_json(data: bytes) -> None:
     """Print a line of JSON. Raises OSError."""
     if sys.stdout is not None and sys.stdout.isatty():
-        # Inside JSON such characters stand in strings alone, where an escape means the same.
+        # In JSON, such characters can only be in strings, where an escape has the same meaning.
         data = "".join(
             f"\\u{ord(char):04x}" if is_control(char) and char != "\n" else char for char in data.decode()
         ).encode()

@@ -17,9 +17,9 @@ from jefe.settings import Settings
 def oaf() -> int:
     """Serve OAF over TCP: evaluate expressions for those who have the token.
 
-    The token is JEFE_OAF_TOKEN, or stands in the file JEFE_OAF_TOKEN_FILE; without either one is made, and
-    printed on standard error. Every setting is an option, and an option counts more than its variable: see
-    'jefe settings'.
+    The token is JEFE_OAF_TOKEN, or the content of the file JEFE_OAF_TOKEN_FILE; without either, one is made
+    and printed on standard error. Every setting is also an option, which overrides the variable: see 'jefe
+    settings'.
     """
     settings = read_settings()
     return serve([read_struct(OafSettings)], settings)
@@ -49,8 +49,8 @@ def oaf() -> int:
 def oaf_eval(expression: str, timeout: float, tls: bool, ca: str | None) -> int:
     """Have a running OAF server evaluate an expression, and print its value as JSON.
 
-    The token is JEFE_OAF_TOKEN, or stands in the file JEFE_OAF_TOKEN_FILE. The status is 0 if there was a
-    value, and 1 if the expression failed, or the server did not answer. Put -- before an expression that
+    The token is JEFE_OAF_TOKEN, or the content of the file JEFE_OAF_TOKEN_FILE. The status is 0 if there is a
+    value, and 1 if the expression failed or the server did not answer. Put -- before an expression that
     begins with a minus.
     """
     from jefe.command.main import print_json

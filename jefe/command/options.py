@@ -1,14 +1,15 @@
-"""What is a setting can be given as an option: `JEFE_HEXPUT_PORT` is `--hexput-port`.
+"""Makes an option of every setting: `JEFE_HEXPUT_PORT` is `--hexput-port`.
 
-The options of a command are made from the structs of its settings, and nothing is said about them here. An
-option stands for its variable: it is read, checked and refused as if the variable had that value, and the
-sentence of a refusal names the option. A yes-or-no setting is a pair, `--insecure` and `--no-insecure`. A
-command of one front also takes its settings without the front's name: `--port`.
+The options of a command are made from the structs of its settings, and need no code of their own. An option
+stands for its variable: it is read, checked and refused as if the variable had that value, and errors name
+the option. A yes-or-no setting is a pair, `--insecure` and `--no-insecure`. A command of one front also
+accepts that front's settings without the front's name: `--port`.
 
-A secret is no option, for `ps` shows a command line to every user of the machine; the sentence says so.
+Secrets are refused as options, because `ps` shows a command line to every user of the machine; the error says
+so.
 
-The options of a command, and of the commands that it is called through, are kept in the context of click
-(`overlay`). So a function that reads settings need not be told of them.
+The options of a command, and of its parent commands, are kept in click's context (`overlay`). So a function
+that reads settings need not get them as arguments.
 """
 
 import os
@@ -27,7 +28,7 @@ OPTIONS: Final = "Options"
 """The heading of a command's own options."""
 
 GENERAL: Final = "Settings of the supervisor and of all fronts"
-"""The heading of the settings that are no front's."""
+"""The heading of the settings that belong to no front."""
 
 
 class SettingOption(click.Option):
@@ -35,8 +36,8 @@ class SettingOption(click.Option):
 
     Args:
         setting: the setting.
-        names: what the option is called; the first one is told in a sentence.
-        heading: what it stands under in a help.
+        names: the names of the option; errors use the first one.
+        heading: the heading in the help under which it is listed.
     """
 
     def __init__(self, setting: Setting, names: list[str], heading: str, *, hidden: bool = False) -> None:
@@ -72,14 +73,14 @@ class SettingOption(click.Option):
 
 
 class SettingsCommand(click.Command):
-    """A command with an option for each setting of some structs; its help shows them in groups.
+    """A command with an option for each setting of some structs; its help lists them in groups.
 
     Args:
         settings: returns the structs; called when the command is used.
         only: the fields that are options; None: all.
-        heading: what the options stand under; None: their struct tells.
-        alone: the front that this command serves alone, if it does: its options have short names, too.
-        hidden: whether the help leaves them out.
+        heading: the heading of the options; None: that of their struct.
+        alone: the front that this command serves alone, if any: its options have short names, too.
+        hidden: whether the help omits them.
     """
 
     def __init__(
@@ -100,7 +101,7 @@ class SettingsCommand(click.Command):
         self._hidden = hidden
 
     def get_params(self, ctx: click.Context) -> list[click.Parameter]:
-        """All parameters: those that the command declares, and those made of its settings."""
+        """All parameters: the declared ones, and those made from settings."""
         return [*super().get_params(ctx), *self._made()]
 
     def _made(self) -> Iterator[SettingOption]:
@@ -115,7 +116,7 @@ class SettingsCommand(click.Command):
                 yield SettingOption(setting, names, self._heading or heading, hidden=self._hidden)
 
     def invoke(self, ctx: click.Context) -> Any:
-        """Carry the command out; what it says of a variable that was given as an option names the option."""
+        """Carry the command out. Errors about a variable that was given as an option name the option."""
         try:
             return super().invoke(ctx)
         except (BaseExceptionGroup, Misuse, SettingsError) as error:
@@ -137,16 +138,16 @@ class SettingsCommand(click.Command):
 
 
 class SettingsGroup(SettingsCommand, click.Group):
-    """A group of commands that has such options itself."""
+    """A group of commands that itself has such options."""
 
 
 def option_of(variable: str) -> str:
-    """The option of a variable: `--hexput-port` of `JEFE_HEXPUT_PORT`."""
+    """The option for a variable: `--hexput-port` for `JEFE_HEXPUT_PORT`."""
     return "--" + variable.removeprefix(PREFIX).lower().replace("_", "-")
 
 
 def overlay() -> dict[str, str]:
-    """The environment, with what was given as options in the places of their variables."""
+    """The environment, in which options override their variables."""
     context = click.get_current_context(silent=True)
     given = {} if context is None else context.meta.get(GIVEN, {})
     return {**os.environ, **{variable: text for variable, (_, text) in given.items()}}
@@ -160,7 +161,7 @@ def given_options() -> Mapping[str, str]:
 
 
 def _named_by_option(error: BaseException, context: click.Context) -> BaseException:
-    """The error, in whose sentence the variables that were given as options have the options' names."""
+    """The error, with options' names in place of the variables that were given as options."""
     cause = innermost(error)
     given: Mapping[str, tuple[str, str]] = context.meta.get(GIVEN, {})
     if not given or not isinstance(cause, Misuse | SettingsError):
@@ -170,7 +171,7 @@ def _named_by_option(error: BaseException, context: click.Context) -> BaseExcept
 
 
 def _parameter(setting: Setting) -> str:
-    """A name for click, which no parameter of a function has."""
+    """A name for click that no parameter of a function has."""
     return f"setting_{setting.variable.lower()}"
 
 

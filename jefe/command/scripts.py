@@ -1,6 +1,6 @@
-"""`jefe scripts`: the named scripts of a store, looked at and changed from a shell.
+"""`jefe scripts`: shows and changes the named scripts of a store from a shell.
 
-The commands use the store itself, whether a server has it open or not; a server notices what they change.
+The commands open the store themselves, whether or not a server has it open; a server notices changes.
 """
 
 from collections.abc import Callable
@@ -41,10 +41,10 @@ def _settings() -> tuple[type[Settings], ...]:
 
 @click.group("scripts")
 def scripts() -> None:
-    """Look at the named scripts of a store, and change them.
+    """Show and change the named scripts of a store.
 
     The store is JEFE_STORE, by default the file that 'jefe serve' keeps for this user. A running server
-    notices what is changed here.
+    notices the changes.
     """
 
 
@@ -87,7 +87,7 @@ def list_(namespace: str, json: bool) -> int:
 @_namespace
 @_json
 def show(name: str, namespace: str, json: bool) -> int:
-    """Print the source of a script; with --json everything that is known of it."""
+    """Print the source of a script; with --json, all that is known about it."""
     from jefe.core.answers import Refused
     from jefe.core.store import Kept
 
@@ -141,9 +141,9 @@ def put(
     replaces: str | None,
     host_modules: tuple[str, ...],
 ) -> int:
-    """Compile the script of a file, and keep it under a name; print its version.
+    """Compile the script in a file, and keep it under a name; print its version.
 
-    What is no script is not kept.
+    A file that is not a script is not kept.
     """
     import msgspec
 
@@ -165,8 +165,8 @@ def put(
 
     async def work() -> "str | JefeError":
         try:
-            async with open_supervisor(settings, warm=()) as boss:
-                return await boss.compile(
+            async with open_supervisor(settings, warm=()) as supervisor:
+                return await supervisor.compile(
                     name, source.text, language=language, options=options, expects="" if new else replaces
                 )
         except JefeError as error:
@@ -219,7 +219,7 @@ def _store_settings() -> Settings:
 
 
 def _with_store(work: Callable[["Store"], Any]) -> Any:
-    """Do something with the store. Raises Misuse if it cannot be used."""
+    """Do some work with the store. Raises Misuse if it cannot be used."""
     from jefe.core.store import StoreFailure
     from jefe.stores import open_store
 
@@ -244,5 +244,5 @@ def _print_json(value: object) -> None:
 
     from jefe.command.main import print_json
 
-    # Escapes: names and sources may hold surrogates that have no UTF-8.
+    # Escaped, because names and sources may contain surrogates, which have no UTF-8.
     print_json(json.dumps(value, indent=2).encode())

@@ -1,15 +1,15 @@
-"""`jefe serve` and `hexput-runtime`: the network fronts, together or one alone, on one supervisor.
+"""`jefe serve` and `hexput-runtime`: the network fronts, together or one alone, with one supervisor.
 
 A front is a row (jefe/fronts/front.py) in a module of its own, which is imported only when the front is
-started; jefe/command/fronts.py lists them, and the supervisor knows none of them. The order of a start is
-this: listen, and read tokens and certificate; become another user, if that is wanted; start the supervisor,
-and with it children; serve; tell where.
+started. jefe/command/fronts.py lists the fronts; the supervisor knows none of them. A start takes these
+steps: listen, and read tokens and certificate; become another user, if requested; start the supervisor, and
+thereby children; serve; print where each front listens.
 
-Invariants: either every front listens, or none is left listening and the start failed with a sentence. When
-serving ends, clients are told, no child is left, and the log says how many requests were cancelled.
+Invariants: either every front listens, or none does and the start fails with a sentence. When serving ends,
+clients are told, no child is left, and the log has the number of cancelled requests.
 
-Signals: SIGHUP has tokens, certificate and the folder of scripts read anew, SIGUSR1 has the state told
-(jefe/command/state.py), SIGUSR2 is reserved. What asks for the end is said in endings.py.
+Signals: SIGHUP reloads tokens, certificate and the folder of scripts; SIGUSR1 logs the state
+(jefe/command/state.py); SIGUSR2 is reserved. endings.py describes the signals that request the end.
 """
 
 import os
@@ -42,8 +42,8 @@ def serve(fronts: Sequence[FrontSettings], settings: Settings) -> int:
     """Serve until a signal ends it.
 
     Args:
-        fronts: the own settings of each front that is to be served.
-        settings: those that all fronts share.
+        fronts: the settings of each front to serve.
+        settings: the shared settings.
 
     Returns:
         The exit status.
@@ -108,14 +108,14 @@ def serve(fronts: Sequence[FrontSettings], settings: Settings) -> int:
 
 
 def _read_anew(doors: "Doors", supervisor: "Supervisor") -> None:
-    """What SIGHUP asks for."""
+    """Do what SIGHUP requests."""
     doors.reload_soon()
     if supervisor.folder is not None:
         supervisor.folder.reload_soon()
 
 
 def _upgrades_of(front: type[FrontSettings]) -> dict[str, Any]:
-    """What a front is told beside the rest: who serves connections that are to speak something else."""
+    """The further argument of a front: the other protocols on its port."""
     paths = UPGRADES.get(front, {})
     found = {path: import_module(module).open_upgrade for path, module in paths.items()}
     return {"upgrades": found} if found else {}
@@ -126,10 +126,10 @@ def _help() -> str:
     place = next(iter(FRONTS)).variable("port")
     return f"""Serve clients over the network until Ctrl-C.
 
-    FRONT is {fronts}; without one, {"both" if len(FRONTS) == 2 else "all"} are started. Each
+    FRONT is {fronts}; without one, all are started. Each
     prints where it listens, on standard error.
 
-    Every setting is an option, and an option counts more than its variable: {option_of(place)} is
+    Every setting is also an option, which overrides the variable: {option_of(place)} is
     {place}. See 'jefe settings'.
     """
 
@@ -141,7 +141,7 @@ def _joined(words: Sequence[str], last: str) -> str:
 @click.command("serve", cls=SettingsCommand, settings=all_settings, help=_help())
 @click.argument("fronts", metavar="[FRONT]...", nargs=-1, type=click.Choice([each.front for each in FRONTS]))
 def serve_command(fronts: tuple[str, ...]) -> int:
-    """Serve the fronts of these names; all, if there are none."""
+    """Serve the named fronts; all, if none is named."""
     settings = with_store(read_settings())
     named = {each.front: each for each in FRONTS}
     chosen = [named[name] for name in dict.fromkeys(fronts)] or list(FRONTS)
@@ -150,8 +150,8 @@ def serve_command(fronts: tuple[str, ...]) -> int:
         for row in () if front in chosen else table(front):
             if row.variable in given:
                 raise Misuse(
-                    f"{given[row.variable]} is given, but {front.front} is not served: leave the option out, "
-                    f"or name the front, too"
+                    f"{given[row.variable]} is given, but {front.front} is not served: omit the option, "
+                    "or name the front, too"
                 )
     return serve([read_struct(each) for each in chosen], settings)
 
@@ -166,8 +166,8 @@ def serve_command(fronts: tuple[str, ...]) -> int:
 def _hexput_runtime() -> int:
     """Serve Hexput over WebSocket, until Ctrl-C: parse and execute scripts that nobody trusts.
 
-    Every setting is an option, and an option counts more than its variable: --port is JEFE_HEXPUT_PORT. See
-    'jefe settings'.
+    Every setting is also an option, which overrides the variable: --port is JEFE_HEXPUT_PORT. See 'jefe
+    settings'.
     """
     settings = read_settings()
     return serve([read_struct(HexputSettings)], settings)

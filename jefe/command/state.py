@@ -1,7 +1,7 @@
-"""What a server is doing, told in the log when somebody asks (SIGUSR1): one line for everything, one for each
-front, one for each child.
+"""Logs the state of a server when that is requested (SIGUSR1): one line for the server, one for each front,
+one for each child.
 
-The lines have the level of a warning, since they were asked for, and nobody asks for them at level info.
+The lines are warnings, although nothing is wrong: they were requested, and must appear at the usual level.
 """
 
 import os
@@ -17,15 +17,15 @@ from jefe.logs import Logger
 _log = Logger()
 
 _MOST: Final = 50
-"""Of how many children there is a line: those that hold the most memory."""
+"""The most children that are logged: those that hold the most memory."""
 
 
 def tell_state(supervisor: "Supervisor", doors: "Doors | None" = None) -> None:
-    """Log what is going on.
+    """Log the state of a server.
 
     Args:
-        supervisor: it, and its children.
-        doors: of the network fronts, if there are any.
+        supervisor: the supervisor, with its children.
+        doors: the network fronts; None if there are none.
     """
     figures = supervisor.stats()
     pool = figures["pool"]

@@ -1,15 +1,19 @@
-"""A folder of scripts (`JEFE_SCRIPTS`): each file is compiled under a name of the operator's.
+"""A folder of scripts (`JEFE_SCRIPTS`): each file is compiled under a name of the operator's namespace.
 
-`price.hx` is the script `price`, in Hexput: the name is the file's without its suffix, and the suffix says
-the language (`SUFFIXES` of child/protocol/languages.py). What is guaranteed:
+`price.hx` is the script `price`, in Hexput: the name is that of the file without its suffix, and the suffix
+tells the language (`SUFFIXES` of child/protocol/languages.py). Guarantees:
 
-- What cannot be read, or is no script, is a line in the log, and everything else is loaded.
-- A file wins over what its name meant before; one that has not changed costs no compilation if the store
-  knows it.
-- A name stays when its file vanishes, which is logged: a folder that is not mounted must not end a service.
-- Files whose names begin with a dot or end with `~` are left out, and so are folders.
+- A file that cannot be read, or is not a script, is a line in the log; all other files are loaded.
+- A file replaces the script that had its name; an unchanged one costs no compilation if the store has it.
+- When a file vanishes, its name keeps its script, and the log says so: a folder that is not mounted must not
+  end a service.
+- Folders, and files whose names begin with a dot or end with `~`, are skipped.
+- What is no file, such as a FIFO, is not waited for.
 """
 
+import errno
+import os
+import stat
 from collections import Counter
 from collections.abc import Iterator
 from pathlib import Path
@@ -44,7 +48,7 @@ class Folder:
 
     Args:
         path: of the folder.
-        supervisor: compiles them.
+        supervisor: compiles the scripts.
     """
 
     def __init__(self, path: str, supervisor: "Supervisor") -> None:
@@ -54,11 +58,11 @@ class Folder:
         self._asked = trio.Event()
 
     def reload_soon(self) -> None:
-        """Have it loaded anew."""
+        """Have the folder loaded again."""
         self._asked.set()
 
     async def keep(self) -> None:
-        """Load it anew whenever that is asked for, for ever."""
+        """Load the folder again whenever that is requested, until cancelled."""
         while True:
             await self._asked.wait()
             self._asked = trio.Event()
@@ -68,7 +72,7 @@ class Folder:
                 _log.error("folder.unreadable", folder=str(self._path), why=reason_of(error))
 
     async def load(self) -> None:
-        """Load what is new or has changed. Raises OSError if the folder cannot be read."""
+        """Load the files that are new or have changed. Raises OSError if the folder cannot be read."""
         files = await trio.to_thread.run_sync(self._files)
         failed = 0
         for file in files:
@@ -101,32 +105,44 @@ class Folder:
                 _log.warning(
                     "folder.file_skipped",
                     file=str(file.path),
-                    why=f"another file is the script {file.name!r}, too",
+                    why=f"another file has the script name {file.name!r}, too",
                 )
         return [file for file in found if times[file.name] == 1]
 
     def _scripts(self) -> Iterator[_File]:
         for path in sorted(self._path.iterdir()):
-            if path.name.startswith(".") or path.name.endswith("~") or path.is_dir():
+            # Not the method of the path, which raises for a link that leads too far: that would cost all.
+            if path.name.startswith(".") or path.name.endswith("~") or os.path.isdir(path):  # noqa: PTH112
                 continue
             language = protocol.SUFFIXES.get(path.suffix.lower())
-            if language:
-                yield _File(path, path.stem, language)
-            else:
+            if not language:
                 known = ", ".join(sorted(protocol.SUFFIXES))
-                _log.warning(
-                    "folder.file_skipped",
-                    file=str(path),
-                    why=f"its suffix is that of no language; there are {known}",
-                )
+                why = f"its suffix belongs to no language; known: {known}"
+            elif not _is_text(path.stem):
+                why = "its name is not UTF-8, so nobody could call it"
+            else:
+                yield _File(path, path.stem, language)
+                continue
+            _log.warning("folder.file_skipped", file=str(path), why=why)
 
 
 def _why(error: Exception) -> str:
     if isinstance(error, UnicodeDecodeError):
-        return f"it is not UTF-8 text: its byte {error.start + 1} belongs to no character"
+        return f"it is not UTF-8 text: its byte {error.start + 1} is invalid"
     return str(error) if isinstance(error, JefeError) else reason_of(error)
 
 
+def _is_text(name: str) -> bool:
+    try:
+        name.encode()
+    except UnicodeEncodeError:
+        return False
+    return True
+
+
 def _beginning(path: Path, limit: int) -> bytes:
-    with path.open("rb") as file:
+    # To open a queue, or to read a terminal, would wait for somebody at its other end, perhaps for ever.
+    with open(os.open(path, os.O_RDONLY | os.O_NONBLOCK | os.O_NOCTTY), "rb") as file:
+        if not stat.S_ISREG(os.fstat(file.fileno()).st_mode):
+            raise OSError(errno.EINVAL, "it is no file")
         return file.read(limit)

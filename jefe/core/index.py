@@ -1,14 +1,14 @@
-"""The index of names, kept in step with the store.
+"""Keeps the index of names in step with the store.
 
-What a name means is known in memory (jefe/core/scripts.py); here it is written to where its namespace is
-kept, and read from there. The supervisor asks, and never waits. What is guaranteed:
+The index is in memory (jefe/core/scripts.py); this module writes names to the place where their namespace is
+kept, and reads them from there. The supervisor makes requests, and never waits. Guarantees:
 
-- What lasts goes to the store; what ends with a connection stays in memory, and never reaches the store.
-- A run waits for the store only if its script is not here yet; runs that wait together fetch it once, and
-  each of them is told if it cannot be had.
-- When somebody else changes a script that was run here, the one that is here serves until the newer one has
-  come.
-- If there is no store, everything is in memory, and nothing here waits.
+- Lasting names go to the store; names that end with a connection stay in memory, and never reach the store.
+- A run waits for the store only if its script is not loaded yet; runs that wait for one script share a single
+  fetch, and each is told if it fails.
+- When another process changes a script that was run here, the loaded one serves until the newer one has been
+  fetched.
+- Without a store, everything is in memory, and nothing here waits.
 """
 
 from functools import partial
@@ -28,18 +28,18 @@ from jefe.stores.memory import MemoryStore
 _log = Logger()
 
 _LONGEST_NAME = 100
-"""How many characters of a name stand in the log."""
+"""The most characters of a name in the log."""
 
 
 class Index:
-    """The names of a supervisor, and where they are kept.
+    """The names of a supervisor, and where their scripts are kept.
 
     Args:
-        settings: how much may be kept.
-        scripts: what names mean.
-        batch: what is told ends in its batches.
+        settings: the quotas.
+        scripts: the index of names.
+        batch: callbacks run in its batches.
         store: where lasting names are kept; None: in memory.
-        largest: the longest line that a source may have, in bytes.
+        largest: the most bytes in the line of a source.
     """
 
     def __init__(
@@ -47,14 +47,14 @@ class Index:
     ) -> None:
         self._scripts = scripts
         self._largest = largest
-        # Two, so that what ends with connections leaves the room alone that is for what lasts.
+        # Two stores, so that names which end with connections take no room from lasting ones.
         self._lasting = MemoryStore(Quotas.of(settings), removed=0)
         self.passing = MemoryStore(Quotas.of_passing(settings), removed=0)
-        """What ends with connections."""
+        """The scripts that end with connections."""
         self.place = "" if store is None else store.place
         """Where lasting names are kept; empty for memory."""
         self.keeper: Keeper | None = None
-        """What uses the store; None if there is none."""
+        """The task that uses the store; None without a store."""
         if store is not None:
             self.keeper = Keeper(
                 store,
@@ -67,18 +67,18 @@ class Index:
 
     @property
     def trouble(self) -> str:
-        """Why the store cannot be used now, in a sentence; empty if it can."""
+        """Why the store cannot be used now, in a sentence; empty if it can be used."""
         return "" if self.keeper is None else self.keeper.trouble
 
     @property
     def waiting(self) -> int:
-        """How many requests wait for the store."""
+        """The number of writes, and of scripts to read, that wait for the store."""
         return 0 if self.keeper is None else self.keeper.waiting
 
     def write(self, entry: Entry, write: Write, on_row: OnRow) -> None:
-        """Write a name to where its namespace is kept. In memory that is done, and told, at once."""
+        """Write a name to the place where its namespace is kept. In memory, this is done at once."""
         if entry.is_forgotten:
-            on_row(Refused(CANCELLED, "the connection whose name it was has ended"))
+            on_row(Refused(CANCELLED, "the connection that owned the name has ended"))
         elif not entry.namespace.is_lasting:
             on_row(self.passing.apply(write))
         elif self.keeper is None:
@@ -87,22 +87,22 @@ class Index:
             self.keeper.write(write, on_row)
 
     def fetch(self, entry: Entry) -> None:
-        """Have the script of a name fetched, which is known and not here; then its backlog goes on."""
+        """Fetch the script of a known name that is not loaded; then continue with its backlog."""
         entry.is_changing = True
         self.read(entry, partial(self._fetched, entry))
 
     def read(self, entry: Entry, on_kept: OnKept) -> None:
-        """Have the script of a name read, which is not here: so there is a store that has it."""
+        """Read the script of a name that is not loaded; so there is a store, which has it."""
         assert self.keeper is not None
         self.keeper.read(entry.namespace.store_key, entry.name, on_kept)
 
     def forget(self, namespace: Namespace) -> None:
-        """A namespace has ended."""
+        """Forget a namespace that has ended."""
         self._scripts.forget(namespace)
         self.passing.forget(namespace.store_key)
 
     def _fetched(self, entry: Entry, kept: Kept | Refused | None) -> None:
-        """A script has come, for which runs wait."""
+        """A script was fetched for the runs that wait for it."""
         entry.trouble = self._take(entry, kept)
         try:
             self._scripts.changed(entry)
@@ -110,17 +110,17 @@ class Index:
             entry.trouble = None
 
     def _refreshed(self, entry: Entry, kept: Kept | Refused | None) -> None:
-        """A newer script has come."""
+        """A newer script was fetched."""
         refused = self._take(entry, kept)
         if refused is not None:
             _log.warning("store.script_unusable", name=entry.name[:_LONGEST_NAME], why=str(refused.error()))
         self._scripts.tidy(entry)
 
     def _take(self, entry: Entry, kept: Kept | Refused | None) -> Refused | None:
-        """Have a name mean a script from the store. Returns why it cannot."""
+        """Give a name a script from the store. Returns a refusal if the script cannot be used."""
         if isinstance(kept, Refused):
             return kept
-        if kept is None:  # it is about to be learnt that it was removed
+        if kept is None:  # the news of its removal is about to be read
             return Refused(protocol.NO_SUCH_SCRIPT)
         request = kept.request
         refused = refusal_of(request.language, request.options)
@@ -135,24 +135,24 @@ class Index:
     # ------------------------------------------------------------------------- what the keeper tells
 
     def _learn(self, row: Row) -> None:
-        """Somebody else wrote a name."""
+        """Another process wrote a name."""
         entry = self._scripts.learn(row)
         if entry is not None:
             self.read(entry, partial(self._refreshed, entry))
 
     def _begin_anew(self) -> None:
-        """All names are about to be read again: what is known of their sequence numbers may mean nothing."""
+        """All names are about to be read anew: the known sequence numbers may be void."""
         for entry in self._scripts.lasting():
             entry.sequence = 0
 
     def _read_anew(self, names: set[tuple[str, str]]) -> None:
-        """All names were read again: those that are not there any more were removed."""
+        """All names have been read anew: those that are missing were removed."""
         for entry in self._scripts.lasting():
             if (entry.namespace.store_key, entry.name) not in names:
                 self._scripts.vanished(entry)
 
     def _recovered(self) -> None:
-        """The store is back: fetch what could not be had."""
+        """The store can be used again: fetch the scripts that could not be fetched."""
         for entry in self._scripts.lasting():
             if entry.is_stale and entry.row is not None:
                 self.read(entry, partial(self._refreshed, entry))

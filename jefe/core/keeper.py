@@ -1,15 +1,15 @@
-"""Between the supervisor, which never waits, and a store, which takes its time.
+"""Connects the supervisor, which never waits, with a store, which takes its time.
 
-The supervisor queues writes and reads, and is called back. One task carries them out, so what is told comes
-in the order in which the store did it; what was queued meanwhile goes together, which shares the cost of
-making it durable. The same task reads what others have changed. What is guaranteed:
+The supervisor queues writes and reads, and is called back. One task carries them out, so callbacks come in
+the order in which the store did the work; all that was queued meanwhile is carried out together, which shares
+the cost of making it durable. The same task reads the changes of other processes. Guarantees:
 
 - Each write and each read is answered exactly once, at the latest when the supervisor closes.
-- A store that cannot be used costs nobody more than a refusal with its reason. It is tried again with every
-  request, and once a second by itself; what was missed meanwhile is read when it is back.
-- A write is answered when the store has it, or has refused it. Only after a refusal because the store failed,
-  or because the supervisor closed, it may have happened all the same.
-- What waits here is bounded by whoever asks: each write and each read belongs to a request in flight.
+- When the store cannot be used, a request costs no more than a refusal with the reason. The store is tried
+  again with every request, and once a second without one; changes that were missed are read when it is back.
+- A write is answered when the store has carried it out or refused it. A write that is refused because the
+  store failed, or because the supervisor closed, may have happened all the same.
+- The callers bound what waits here: each write and each read belongs to a request in flight.
 """
 
 from collections import deque
@@ -29,30 +29,30 @@ from jefe.logs import Logger
 _log = Logger()
 
 _MOST: Final = 256
-"""How many writes, or reads, are carried out together ..."""
+"""The most writes, or reads, that are carried out together."""
 
 _MOST_BYTES: Final = 4 * 1024 * 1024
-"""... and how large writes may be together, in bytes; one may always be larger."""
+"""The most bytes of writes that are carried out together; a single one may always be larger."""
 
 _PAUSE: Final = 1.0
-"""After so many seconds a store that failed is tried again."""
+"""The pause before a store that failed is tried again, in seconds."""
 
 OnRow = Callable[[Row | Refused], object]
-"""Called with what came of a write."""
+"""Called with the result of a write."""
 
 OnKept = Callable[[Kept | Refused | None], object]
-"""Called with what a name means; None if it means nothing."""
+"""Called with the script of a name; None if it has none."""
 
 
 class Keeper:
-    """The one that uses a store.
+    """The only user of a store.
 
     Args:
         store: the store.
-        batch: what is told ends in its batches.
-        learn: called with each row that others may have written, in order.
+        batch: callbacks run in its batches.
+        learn: called with each row that other processes may have written, in order.
         begin_anew: called when everything is about to be read again, perhaps with other sequence numbers.
-        read_anew: called with all names, with their namespaces, when everything had to be read again.
+        read_anew: called with all names and their namespaces when everything had to be read again.
         recovered: called when the store can be used again.
     """
 
@@ -79,15 +79,15 @@ class Keeper:
         self._wake = trio.Event()
         self._is_closed = False
         self.trouble = ""
-        """Why the store cannot be used, in a sentence; empty as long as it can."""
+        """Why the store cannot be used, in a sentence; empty while it can be used."""
 
     @property
     def waiting(self) -> int:
-        """How many requests wait for the store."""
+        """The number of writes, and of scripts to read, that wait for the store."""
         return len(self._writes) + len(self._reads)
 
     def write(self, write: Write, on_row: OnRow) -> None:
-        """Have something written."""
+        """Queue a write."""
         if self._is_closed:
             self._batch.soon(lambda: on_row(Refused(CLOSED)))
         else:
@@ -95,7 +95,7 @@ class Keeper:
             self._wake.set()
 
     def read(self, namespace: str, name: str, on_kept: OnKept) -> None:
-        """Have the script of a name fetched."""
+        """Queue the reading of a name's script."""
         if self._is_closed:
             self._batch.soon(lambda: on_kept(Refused(CLOSED)))
         else:
@@ -103,11 +103,11 @@ class Keeper:
             self._wake.set()
 
     async def start(self) -> None:
-        """Read what names there are. Raises StoreFailure."""
+        """Read all names. Raises StoreFailure."""
         await self._catch_up()
 
     async def run(self) -> None:
-        """Carry out what is queued, and learn what others change, for ever."""
+        """Carry out what is queued, and read the changes of other processes, until cancelled."""
         try:
             async with trio.open_nursery() as nursery:
                 nursery.start_soon(self._watch)
@@ -124,7 +124,7 @@ class Keeper:
         while True:
             try:
                 await self._store.wait()
-            except StoreFailure:  # which the next use of it tells
+            except StoreFailure:  # reported by the next use of the store
                 await trio.sleep(_PAUSE)
             self._is_stale = True
             self._wake.set()
@@ -140,7 +140,7 @@ class Keeper:
                     await self._catch_up()
                 except StoreFailure as error:
                     self._failed(error)
-                    return  # what is queued meanwhile is tried; this is tried again after a pause
+                    return  # queued requests are tried at once; this is tried again after a pause
 
     async def _write_some(self) -> None:
         some: list[tuple[Write, OnRow]] = []
@@ -162,7 +162,7 @@ class Keeper:
             self._batch.run(_tell, [(each[1], answer) for each, answer in zip(some, answers, strict=True)])
 
     def _noted(self, sequences: list[int]) -> None:
-        """These writes are known of: nobody need read them again, unless others wrote between them."""
+        """Note the numbers of our own writes, which need not be read, unless others wrote between them."""
         for sequence in sorted(sequences):
             if sequence == self._since + 1:
                 self._since = sequence
@@ -184,7 +184,7 @@ class Keeper:
             self._batch.run(_tell, [(on_kept, answer) for each, answer in pairs for on_kept in each])
 
     async def _catch_up(self) -> None:
-        """Learn what was changed since it was looked at."""
+        """Read the changes since the last look."""
         self._is_stale = False
         try:
             await self._learn_changes()
@@ -228,7 +228,7 @@ class Keeper:
             self._batch.run(self._recovered)
 
     def _refuse_all(self) -> None:
-        """It is over: nothing more is carried out."""
+        """Refuse everything that is still queued: the supervisor has closed."""
         writes, self._writes = self._writes, deque()
         reads, self._reads = self._reads, {}
         _tell([(on_row, Refused(CLOSED)) for _, on_row in writes])

@@ -4,6 +4,8 @@ Every name, every cached source and every secret belongs to a namespace, and eve
 namespace it is. What is guaranteed:
 
 - A namespace sees its own names and the operator's, its own first. It changes and removes only its own.
+- In a namespace that strangers share, the operator's names come first: nobody puts a script in the place of
+  one that is the operator's.
 - A script sees what its own namespace sees, whoever runs it: an operator's script never calls a script of
   the client that runs it.
 - One namespace never reuses what another one compiled, so the time that compiling takes does not reveal what
@@ -21,7 +23,8 @@ class Namespace:
         label: what the log calls it; what it is called in a store, if it is lasting.
         is_lasting: whether its scripts are kept in the store, and outlive the supervisor. Others end with
             the client whose they are, and are never written to disk.
-        is_register_only: whether its names keep their first meaning: nothing is replaced or removed.
+        is_register_only: whether its names keep their first meaning: nothing is replaced or removed, and the
+            operator's names come first.
     """
 
     __slots__ = ("is_lasting", "is_register_only", "key", "label", "store_key")

@@ -1,23 +1,23 @@
-"""Which version of a script is meant: by a name, or by the source itself, in a namespace.
+"""Maps a name, or a source without a name, to a version of a script, within a namespace.
 
-A name changes its meaning only when a child has found that the new source is a script; until then whatever
-is asked of that name waits, in order, and other names are not delayed. A source without a name is a script
-that is known by its language, options and text; a bounded number of them is remembered, and they are no
-names that anybody sees.
+A name gets a new version only when a compiler has accepted the new source. Until then requests for that name
+wait, in order; other names are not delayed. A source without a name is identified by its language, options
+and text; a bounded number of such sources is remembered, and nobody can call them by name.
 
-Names and sources belong to a namespace (jefe/core/namespaces.py); when it ends, they are forgotten.
+Names and sources belong to a namespace (jefe/core/namespaces.py), and are forgotten when it ends.
 
-The names are an index of the store (jefe/core/store.py): what they mean is known here, so whether a name
-means something is never asked of the store. The script itself may have to be fetched before its first run.
+The names are an index of the store (jefe/core/store.py): which names have a script is known here, so the
+store is never asked for that. The script itself may have to be fetched before its first run.
 
-Invariants: every version was made here, and is retired here exactly once: when its name means another one,
-when it falls out of the memory for sources, or when its namespace ends. What an entry knows of the store is
-never replaced by something older (`Row.sequence`).
+Invariants: every version is made here, and retired here exactly once: when its name gets another version,
+when its source falls out of the memory for sources, or when its namespace ends. What an entry knows from the
+store is never replaced by something older (`Row.sequence`).
 """
 
 import binascii
+from bisect import bisect_left
 from collections import OrderedDict, deque
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from typing import Any, Final
 
 import msgspec
@@ -31,27 +31,27 @@ from jefe.core.version import Counters, Version, ordered
 from jefe.settings import Settings
 
 _SOURCES: Final = 1000
-"""How many sources without a name are remembered."""
+"""The most sources without a name that are remembered."""
 
 _SOURCE_BYTES: Final = 8 * 1024 * 1024
-"""... and how large they may be together, in bytes; one may always be larger."""
+"""The most bytes that they may take together; a single source may always be larger."""
 
 
 _DEEPEST_OPTIONS: Final = 64
-"""How deep options may be nested. They go through encoders that count each level as a call."""
+"""The deepest nesting of options. Encoders count each level as a call."""
 
 _NOTHING: Final[deque[Callable[[], object]]] = deque()
-"""The backlog of an entry for which nothing waits, which is most of them; never added to."""
+"""The backlog of an entry for which nothing waits, as for most entries; it is never added to."""
 
 
 class Source(msgspec.Struct, frozen=True):
-    """A script without a name. A child that runs the same text again does not compile it again.
+    """A script without a name. A child that has compiled the text before does not compile it again.
 
     Args:
         text: the source.
-        language: the engine's name.
+        language: the name of the engine.
         options: the language's own options, such as `{"no_loops": True}`.
-        limits: what each run of it may take at most, besides what the settings say.
+        limits: the most that each run of it may take; the limits in the settings hold as well.
     """
 
     text: str
@@ -75,23 +75,23 @@ def read_source(data: bytes, suffix: str) -> tuple[str, dict[str, Any]]:
     """
     if data.startswith(_MODULE) or suffix == ".wasm":
         return binascii.b2a_base64(data, newline=False).decode() or "\n", {"encoding": "base64"}
-    # A source with nothing in it is a script; the protocol, though, takes no empty one.
+    # An empty source is a valid script, but the protocol takes no empty one.
     return data.decode("utf-8-sig") or "\n", {}
 
 
 def refusal_of(language: str, options: Mapping[str, Any]) -> Refused | None:
-    """The refusal for a script that no child is asked about; None if there is no reason to refuse it."""
+    """The refusal for a language or options that no child would accept; None if they are acceptable."""
     if language not in protocol.LANGUAGES:
         known = ", ".join(sorted(protocol.LANGUAGES))
         return Refused(f"{protocol.UNKNOWN_LANGUAGE}'{language[:40]}' (known: {known})")
     if options and _is_deeper(options, _DEEPEST_OPTIONS):
-        detail = f"the options are nested more than {_DEEPEST_OPTIONS} deep"
+        detail = f"the options are nested more than {_DEEPEST_OPTIONS} levels deep"
         return Refused(protocol.MALFORMED_REQUEST, detail)
     return None
 
 
 def _is_deeper(value: object, most: int) -> bool:
-    """Whether a JSON value is nested deeper than that."""
+    """Whether a JSON value is nested deeper than `most` levels."""
     level: list[Any] = [value]
     for _ in range(most):
         inner: list[Any] = []
@@ -107,11 +107,11 @@ def _is_deeper(value: object, most: int) -> bool:
 
 
 class Entry:
-    """What a name means in a namespace.
+    """A name in a namespace, and the script that it stands for.
 
     Args:
         name: the name.
-        namespace: whose name it is.
+        namespace: the namespace of the name.
     """
 
     __slots__ = (
@@ -131,49 +131,51 @@ class Entry:
         self.name = name
         self.namespace = namespace
         self.is_forgotten = False
-        """Whether the namespace has ended: then the name never means anything again."""
+        """Whether the namespace has ended: then the name never gets a script again."""
         self.row: Row | None = None
-        """What the store says that the name means; None: nothing."""
+        """The name's row in the store; None if the name has no script."""
         self.sequence = 0
-        """The number of the last write that is known of."""
+        """The sequence number of the latest known write of the name."""
         self.version: Version | None = None
-        """The script, if it is here: it has to be fetched from the store if there is only a row. While a
-        newer one is fetched, it is the last one."""
+        """The script, if it has been loaded: with a row alone, it has to be fetched from the store. While a
+        newer script is fetched, the previous one."""
         self.counters = Counters()
         self.is_changing = False
-        """Whether a new source is being looked at, or stored, or the script is being fetched."""
+        """Whether a new source is being compiled or stored, or the script is being fetched."""
         self.trouble: Refused | None = None
-        """Why it could not be fetched, while those are told that wait."""
+        """Why the script could not be fetched, while the waiting requests are answered."""
         self.backlog = _NOTHING
-        """What waits for that, in order."""
+        """The requests that wait for that, in order."""
 
     @property
     def meaning(self) -> str:
-        """The version of the script that the name means; empty for none."""
+        """The version of the name's script; empty if it has none."""
         return "" if self.row is None else self.row.version
 
     @property
     def is_stale(self) -> bool:
-        """Whether the script that is here is no longer what the name means."""
+        """Whether the loaded script is older than the one in the store."""
         return self.version is not None and self.version.stamp != self.meaning
 
     @property
     def is_held(self) -> bool:
-        """Whether what is asked of the name has to wait."""
+        """Whether requests for the name have to wait."""
         return self.is_changing or bool(self.backlog)
 
 
 _Key = tuple[Namespace, str, bytes, str]
-"""What a source is remembered by: namespace, language, options, text."""
+"""The key of a source without a name: namespace, language, options, text."""
 
 
 class _Possessions:
-    """What belongs to one namespace."""
+    """The names and sources of one namespace."""
 
-    __slots__ = ("names", "sources")
+    __slots__ = ("listed", "names", "sources")
 
     def __init__(self) -> None:
         self.names: dict[str, Entry] = {}
+        self.listed: list[str] | None = None
+        """The names that mean something, sorted; None until somebody asks."""
         self.sources: set[_Key] = set()
 
 
@@ -181,13 +183,13 @@ class Scripts:
     """The names and the sources of one supervisor.
 
     Args:
-        settings: `max_time` is the limit of versions without one of their own.
-        unused: called with a version that nobody needs any more.
+        settings: `max_time` is the limit of versions that have none of their own.
+        unused: called with each version that is no longer needed.
     """
 
     def __init__(self, settings: Settings, unused: Callable[[Version], None]) -> None:
         self.held = 0
-        """How many requests wait in backlogs."""
+        """The number of requests in all backlogs."""
         self._settings = settings
         self._unused = unused
         self._possessions: dict[Namespace, _Possessions] = {}
@@ -196,31 +198,47 @@ class Scripts:
         self._number = 0
 
     def __len__(self) -> int:
-        """How many names there are."""
+        """The number of names."""
         return sum(len(owned.names) for owned in self._possessions.values())
 
     def entry(self, name: str, namespace: Namespace) -> Entry | None:
-        """What a name means as seen from a namespace, be it its own name or the operator's; None if it means
-        nothing, and nobody is about to change that.
+        """The entry of a name as a namespace sees it: its own, or else the operator's. None if the name has
+        no script and is not about to get one.
         """
         owned = self._possessions.get(namespace)
         own = None if owned is None else owned.names.get(name)
-        return own if own is not None or namespace is OPERATOR else self.own_entry(name, OPERATOR)
+        if namespace is OPERATOR or (own is not None and not namespace.is_register_only):
+            return own
+        operators = self.own_entry(name, OPERATOR)
+        return own if operators is None or (own is not None and not operators.meaning) else operators
 
-    def names(self, namespace: Namespace) -> list[str]:
-        """The names that mean something in this very namespace, sorted."""
+    def names(self, namespace: Namespace) -> Sequence[str]:
+        """The names that have a script in this namespace itself, sorted; not to be changed."""
         owned = self._possessions.get(namespace)
         if owned is None:
-            return []
-        return sorted(name for name, entry in owned.names.items() if entry.row is not None)
+            return ()
+        if owned.listed is None:
+            owned.listed = sorted(name for name, entry in owned.names.items() if entry.row is not None)
+        return owned.listed
+
+    def _set_row(self, entry: Entry, row: Row | None) -> None:
+        was, entry.row = entry.row, row
+        owned = self._possessions.get(entry.namespace)
+        # To sort all of them each time that somebody asks would hold up everybody else.
+        if owned is not None and owned.listed is not None and (was is None) != (row is None):
+            place = bisect_left(owned.listed, entry.name)
+            if row is None:
+                del owned.listed[place]
+            else:
+                owned.listed.insert(place, entry.name)
 
     def own_entry(self, name: str, namespace: Namespace) -> Entry | None:
-        """What a name means in this very namespace; None as in `entry`."""
+        """The entry of a name in this namespace itself; None as in `entry`."""
         owned = self._possessions.get(namespace)
         return None if owned is None else owned.names.get(name)
 
     def make_entry(self, name: str, namespace: Namespace) -> Entry:
-        """What a name means in a namespace, or is about to mean; `tidy` it afterwards."""
+        """The entry of a name in a namespace, made if it is missing; call `tidy` afterwards."""
         owned = self._possessions_of(namespace)
         entry = owned.names.get(name)
         if entry is None:
@@ -234,7 +252,7 @@ class Scripts:
         return owned
 
     def tidy(self, entry: Entry) -> None:
-        """Forget a name that means nothing."""
+        """Forget a name that has no script."""
         is_nothing = entry.row is None and entry.version is None
         if is_nothing and not entry.is_changing and not entry.backlog and not entry.is_forgotten:
             entry.is_forgotten = True
@@ -247,7 +265,7 @@ class Scripts:
             del self._possessions[namespace]
 
     def forget(self, namespace: Namespace) -> None:
-        """A namespace has ended: forget its names and sources. Runs under way still end."""
+        """Forget the names and sources of a namespace that has ended. Runs already submitted finish."""
         owned = self._possessions.pop(namespace, None)
         if owned is None:
             return
@@ -259,13 +277,12 @@ class Scripts:
             self._retire(self._sources.pop(key))
 
     def hold(self, entry: Entry, action: Callable[[], object], *, is_first: bool = False) -> bool:
-        """Have something done as soon as what was asked of that name before has been done. Returns False if
-        too much waits for that already.
+        """Put an action behind all earlier requests for a name. Returns False if too many wait already.
 
         Args:
             entry: the name.
-            action: what is to be done.
-            is_first: whether it had its turn, and comes before all that waits.
+            action: what to do then.
+            is_first: whether the action has waited before, and goes to the front.
         """
         if len(entry.backlog) >= self._settings.max_queue:
             return False
@@ -279,7 +296,7 @@ class Scripts:
         return True
 
     def may_reach(self, version: Version) -> bool:
-        """Whether a script may call another one by name, as far as is known of either."""
+        """Whether a script may call another one by name, judging by what is known about both."""
         namespace = version.namespace
         if version.calls is not None:
             if not version.calls:
@@ -292,7 +309,7 @@ class Scripts:
         )
 
     def changed(self, entry: Entry) -> None:
-        """A new source has been looked at: go on with what waited for that, as far as the next change."""
+        """A change of a name has ended: carry out the requests that waited for it, up to the next change."""
         entry.is_changing = False
         while entry.backlog and not entry.is_changing:
             self.held -= 1
@@ -302,19 +319,19 @@ class Scripts:
         self.tidy(entry)
 
     def mean(self, entry: Entry, row: Row, version: Version | None) -> None:
-        """A name was written: it means that version, or nothing, unless a later write is known of."""
+        """A name was written: it has that version, or none, unless a later write is known."""
         if row.sequence < entry.sequence:
             return
         entry.sequence = row.sequence
-        entry.row = row if row.version and not entry.is_forgotten else None
+        self._set_row(entry, row if row.version and not entry.is_forgotten else None)
         self.put(entry, version)
 
     def learn(self, row: Row) -> Entry | None:
-        """Somebody else wrote a name. Returns its entry if a newer script is to be fetched for it: the one
-        that is here was run, and serves until then.
+        """Another process wrote a name. Returns its entry if the newer script is to be fetched at once: if
+        the present one was run, it serves until then.
         """
         namespace = LASTING.get(row.namespace)
-        if namespace is None:  # of a later version of this program
+        if namespace is None:  # written by a later version of this program
             return None
         entry = self.own_entry(row.name, namespace)
         if entry is None:
@@ -325,15 +342,15 @@ class Scripts:
             return None
         entry.sequence = row.sequence
         if row.version:
-            entry.row = row
+            self._set_row(entry, row)
             return entry if entry.is_stale else None
-        entry.row = None
+        self._set_row(entry, None)
         self.put(entry, None)
         self.tidy(entry)
         return None
 
     def lasting(self) -> list[Entry]:
-        """Every name that a store holds."""
+        """Every name that is kept in a store."""
         return [
             entry
             for namespace in LASTING.values()
@@ -342,14 +359,14 @@ class Scripts:
         ]
 
     def vanished(self, entry: Entry) -> None:
-        """The store, read anew, holds a name no more."""
-        entry.row = None
+        """A name is no longer in the store, which was read anew."""
+        self._set_row(entry, None)
         entry.sequence = 0
         self.put(entry, None)
         self.tidy(entry)
 
     def put(self, entry: Entry, version: Version | None) -> None:
-        """Give a name its new meaning; None for none."""
+        """Give a name its new version; None: it has no script."""
         old, entry.version = entry.version, version
         if old is not None:
             old.retire()
@@ -362,10 +379,10 @@ class Scripts:
         """A new version.
 
         Args:
-            request: with its source.
-            counters: count its runs.
-            namespace: whose it is.
-            stamp: what the store calls it; empty for a source without a name.
+            request: the compile request, which has the source.
+            counters: the counters of its runs.
+            namespace: the namespace that owns it.
+            stamp: its version in the store; empty for a source without a name.
         """
         self._number += 1
         return Version(
@@ -379,7 +396,7 @@ class Scripts:
         )
 
     def version_of(self, source: Source, namespace: Namespace, linked: bytes = b"") -> Version:
-        """The version for a source without a name, a new one if the namespace has not run it lately.
+        """The version for a source without a name; a new one if the namespace has not run it lately.
 
         Args:
             source: the source.

@@ -1,18 +1,19 @@
-"""What a store of named scripts is: the protocol that every backend (jefe/stores) keeps, and its rules.
+"""The store of named scripts: the protocol that every backend (jefe/stores) implements, and its rules.
 
 A store maps a namespace and a name to a script: the request that compiled it. Artifacts are never in a store;
-each machine makes its own. What every backend guarantees:
+each machine makes its own. Every backend guarantees:
 
-- A write that has returned is there for every reader of the store from then on, and survives whatever the
-  backend promises to survive. One that raised `StoreFailure` may or may not have happened.
-- Writes take effect one after another. Each has a sequence number, larger than all before it; whoever knows
-  the store up to a number can ask for what came after it.
-- A conditional write (`Write.expects`) is decided by the store itself, so of many writers one wins.
-- What a namespace holds, and the store in all, is bounded (`Quotas`); what would exceed it is refused with
-  the numbers.
-- A version is an opaque text, made from the script: the same script has the same version, in every store.
+- A write that has returned is visible to every later reader of the store, and survives whatever the backend
+  promises to survive. A write that raised `StoreFailure` may or may not have happened.
+- Writes take effect one after another. Each has a sequence number, larger than all earlier ones; a reader
+  that knows the store up to a number can ask for the later changes.
+- The store itself decides a conditional write (`Write.expects`), so one of many writers wins.
+- The content of a namespace, and of the whole store, is bounded (`Quotas`); a write that would exceed a bound
+  is refused with the numbers. `public`, which strangers share, may have half of the store: the rest is the
+  operator's.
+- A version is an opaque string made from the script: the same script has the same version in every store.
 
-No I/O here. `judge` is the one place that decides over a write, for every backend.
+No I/O here. `judge` decides about a write, for every backend.
 """
 
 import hashlib
@@ -25,35 +26,39 @@ import msgspec
 from child import protocol
 from child.protocol.depth import deeply
 from jefe.core.answers import Refused, Stored
+from jefe.core.namespaces import PUBLIC
 from jefe.core.version import ordered
 from jefe.settings import Settings
 
 SCHEMA: Final = 1
-"""The version of what stands in a store."""
+"""The version of the format of a store's content."""
 
 OVERHEAD: Final = 2048
-"""What is counted for each name beside its own length and that of its script, in bytes."""
+"""The bytes counted for each name, beside those of the name and of its script."""
+
+ANY: Final = "*"
+"""Expects that there is a version, whichever it is."""
 
 PAGE: Final = 1000
-"""How many rows are read at a time."""
+"""The most rows that are read at a time."""
 
 
 class StoreFailure(Exception):
-    """A store cannot be used now. The text is a sentence about why, for the operator."""
+    """A store cannot be used now. The text is a sentence with the reason, for the operator."""
 
 
 class StartAnew(Exception):
-    """A store no longer knows what has changed since that number: everything has to be read again."""
+    """A store no longer knows all changes since a sequence number: everything has to be read again."""
 
 
 class Quotas(NamedTuple):
-    """How much may be in a store.
+    """The bounds of a store's content.
 
     Attributes:
-        names: how many names a namespace may have.
-        size: how many bytes a namespace may hold.
-        total: how many bytes the store may hold; but ...
-        reserved: ... so many bytes a namespace may hold whatever the others do.
+        names: the most names in a namespace.
+        size: the most bytes in a namespace.
+        total: the most bytes in the store, apart from `reserved`.
+        reserved: the bytes that a namespace may hold whatever the others hold.
     """
 
     names: int
@@ -63,25 +68,26 @@ class Quotas(NamedTuple):
 
     @classmethod
     def of(cls, settings: Settings) -> "Quotas":
-        """Those of what lasts."""
+        """The quotas of lasting scripts."""
         return cls(settings.max_scripts, settings.max_scripts_size, settings.store_max_size)
 
     @classmethod
     def of_passing(cls, settings: Settings) -> "Quotas":
-        """Those of what ends with connections, together as much again. Half of it is for who comes first; the
-        other half is shared out, so that no connection leaves another one without room.
+        """The quotas of scripts that end with connections; their total is the same as that of lasting ones.
+        Half of it goes to whoever comes first; the other half is divided equally, so that no connection takes
+        all room.
         """
         half = settings.store_max_size // 2
         return cls(settings.max_scripts, settings.max_scripts_size, half, half // settings.max_connections)
 
 
 class Usage(NamedTuple):
-    """How much is in a store.
+    """The present content of a store.
 
     Attributes:
-        names: how many names the namespace has.
-        size: how many bytes the namespace holds.
-        total: how many bytes the store holds.
+        names: the number of names in the namespace.
+        size: the bytes in the namespace.
+        total: the bytes in the store.
     """
 
     names: int
@@ -90,15 +96,15 @@ class Usage(NamedTuple):
 
 
 class Row(msgspec.Struct, frozen=True):
-    """What a store says of a name, without the script itself.
+    """A name as a store knows it, without the script itself.
 
     Attributes:
         namespace: `Namespace.store_key`.
         name: the name.
         version: of the script; empty if the name was removed.
         language: the name of the engine.
-        size: what is counted for it, in bytes.
-        sequence: the number of the write that made it so.
+        size: the bytes counted for it.
+        sequence: the number of the write that made this row.
     """
 
     namespace: str
@@ -117,7 +123,7 @@ class Kept(NamedTuple):
 
     @property
     def stored(self) -> Stored:
-        """The same as an answer."""
+        """The script as an answer."""
         return Stored(self.row.version, self.request)
 
 
@@ -127,11 +133,11 @@ class Write(msgspec.Struct, frozen=True):
     Attributes:
         namespace: `Namespace.store_key`.
         name: the name.
-        line: the request as it is stored, one line of JSON; empty to remove the name.
+        line: the compile request as it is stored, one line of JSON; empty to remove the name.
         request: the same, decoded; None to remove the name.
         version: of the script; empty to remove the name.
-        expects: None: whatever the name means; empty: the name must be free; else the version that it must
-            have.
+        expects: the version that the name must have; empty: the name must be free; `ANY`: it must not be free.
+        None: any.
     """
 
     namespace: str
@@ -143,17 +149,17 @@ class Write(msgspec.Struct, frozen=True):
 
     @property
     def size(self) -> int:
-        """What is counted for it, in bytes."""
+        """The bytes counted for it."""
         return len(self.line) + OVERHEAD if self.line else 0
 
     @property
     def language(self) -> str:
-        """The name of the engine; empty if the name is removed."""
+        """The name of the engine; empty to remove the name."""
         return "" if self.request is None else self.request.language
 
 
 def put(namespace: str, request: protocol.Compile, expects: str | None = None) -> Write:
-    """A write that gives a name a meaning. With `expects=""` it registers the name: the first one wins."""
+    """A write that stores a script under a name. With `expects=""` it must be free: the first writer wins."""
     options = deeply(json.loads, ordered(request.options)) if request.options else {}
     request = msgspec.structs.replace(request, id=protocol.ABSENT, options=options)
     line = protocol.encode_request(request).removesuffix(protocol.CRLF)
@@ -161,12 +167,12 @@ def put(namespace: str, request: protocol.Compile, expects: str | None = None) -
 
 
 def remove(namespace: str, name: str, expects: str | None = None) -> Write:
-    """A write that takes a name its meaning."""
+    """A write that removes a script."""
     return Write(namespace, name, expects=expects)
 
 
 def kept_of(row: Row, line: bytes, place: str) -> Kept | Refused:
-    """A row with its script, from what a store at some place holds."""
+    """A row with its script, decoded from the stored line; a refusal if the line cannot be read."""
     if _version_of(line) == row.version:
         try:
             request = protocol.decode_request(line)
@@ -186,12 +192,12 @@ def _version_of(line: bytes) -> str:
 
 
 class Changes(NamedTuple):
-    """What has changed, in the order of the sequence numbers.
+    """Changes, in the order of their sequence numbers.
 
     Attributes:
-        rows: of each name that was written, as it is now; removed ones included.
-        through: the number up to which that is everything.
-        is_more: whether there is more behind that.
+        rows: the present row of each name that was written, removed ones included.
+        through: the number up to which these are all changes.
+        is_more: whether there are later changes.
     """
 
     rows: list[Row]
@@ -200,39 +206,39 @@ class Changes(NamedTuple):
 
 
 class Store(Protocol):
-    """A backend. Every method raises `StoreFailure` if the store cannot be used; it may be called again."""
+    """A backend. Every method raises `StoreFailure` if the store cannot be used; a call may be repeated."""
 
     place: str
-    """Where it is, for people."""
+    """Where the store is, for people."""
 
     async def write(self, writes: Sequence[Write]) -> list[Row | Refused]:
-        """Carry out writes, one after another. Returns, for each, the row that it made, or why it was
-        refused; one that changes nothing returns the row that is there.
+        """Carry out writes, one after another. Returns, for each, the row that it made, or its refusal; a
+        write that changes nothing returns the present row.
         """
 
     async def get(self, keys: Sequence[tuple[str, str]]) -> list[Kept | Refused | None]:
-        """What names mean, each given with its namespace; None if a name means nothing, and a refusal if
-        just this one cannot be read.
+        """The scripts of names, each given with its namespace; None for a name without a script, and a
+        refusal for a script that cannot be read.
         """
 
     async def page(self, namespace: str, after: str = "", limit: int = PAGE) -> list[Row]:
-        """The names of a namespace in the order of their code points, those behind one of them."""
+        """The next names of a namespace after `after`, in the order of their code points."""
 
     async def changes(self, since: int, limit: int = PAGE) -> Changes:
-        """What was written after a sequence number; 0: everything that is there. Raises `StartAnew`."""
+        """The changes after a sequence number; 0: everything that is stored. Raises `StartAnew`."""
 
     async def wait(self) -> None:
-        """Return when others may have changed something."""
+        """Return when other processes may have changed something."""
 
 
 def judge(write: Write, current: Row | None, usage: Usage, quotas: Quotas) -> Refused | None:
-    """Decide over a write. Returns None if it is to be carried out.
+    """Decide about a write. Returns None if it is to be carried out, else the refusal.
 
     Args:
         write: the write.
-        current: what the name means; None if it means nothing.
-        usage: what is there before the write.
-        quotas: what may be there.
+        current: the name's row; None if the name has no script.
+        usage: the content before the write.
+        quotas: the bounds.
     """
     version = "" if current is None else current.version
     if not write.line and not version:
@@ -250,6 +256,11 @@ def judge(write: Write, current: Row | None, usage: Usage, quotas: Quotas) -> Re
             f"the namespace holds {usage.size} bytes, and may hold {quotas.size} (JEFE_MAX_SCRIPTS_SIZE); "
             f"this would be {more} more"
         )
+    elif write.namespace == PUBLIC.store_key and usage.size + more > quotas.total // 2:
+        detail = (
+            f"the namespace holds {usage.size} bytes, and may hold {quotas.total // 2}, half of the store "
+            f"(JEFE_STORE_MAX_SIZE); this would be {more} more"
+        )
     elif usage.total + more > quotas.total and usage.size + more > quotas.reserved:
         detail = (
             f"the store holds {usage.total} bytes, and may hold {quotas.total} (JEFE_STORE_MAX_SIZE); "
@@ -261,15 +272,16 @@ def judge(write: Write, current: Row | None, usage: Usage, quotas: Quotas) -> Re
 
 
 def check(expects: str | None, version: str) -> Refused | None:
-    """The refusal for a request that expects something else than what is there; None if that is as expected.
+    """The refusal for a request whose expectation is not met; None if it is met.
 
     Args:
         expects: as of `Write`.
-        version: what the name means; empty if it means nothing.
+        version: the version of the name's script; empty if it has none.
     """
-    if expects is None or expects == version:
+    if expects is None or expects == version or (expects == ANY and version):
         return None
     if not expects:
         return Refused(protocol.NAME_TAKEN, f"a script has this name already; its version is {version}")
     detail = f"its version is {version}" if version else "no script has this name now"
-    return Refused(protocol.VERSION_CHANGED, f"{detail}, and the request expects {expects[:64]}")
+    expected = "one" if expects == ANY else expects[:64]
+    return Refused(protocol.VERSION_CHANGED, f"{detail}, and the request expects {expected}")

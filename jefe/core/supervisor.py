@@ -1,13 +1,13 @@
-"""The supervisor: compile, run, remove, parse, stats, for whoever asks.
+"""The supervisor: compile, run, remove, parse and stats, for every front and for Python programs.
 
-Two ways to ask. A front, which handles many requests at a time, uses the synchronous core: `submit` and its
-sisters return at once and call back later, never before they return. Everybody else uses the coroutines,
-which are thin wrappers. The core answers with values (jefe/core/answers.py), a refusal included; the
-coroutines turn them into results and typed errors.
+It has two interfaces. A front, which handles many requests at a time, uses the synchronous core: `submit` and
+the other `submit_…` methods return at once and call back later, never before they return. Everybody else uses
+the coroutines, which are thin wrappers. The core answers with values (jefe/core/answers.py), refusals
+included; the coroutines turn them into results and typed errors.
 
-Invariants: a callback is called exactly once for what was asked, never after it was cancelled, and it may
-ask for more; requests about one name take effect in the order in which they were made; what was asked leaves
-at the end of the batch, without anybody's doing (jefe/core/batch.py).
+Invariants: the callback of a request is called exactly once, never after the request was cancelled, and may
+make further requests; requests for one name take effect in the order in which they were made; what they send
+leaves at the end of the batch, without further calls (jefe/core/batch.py).
 """
 
 import inspect
@@ -56,24 +56,24 @@ from jefe.settings import Settings, SettingsError
 from jefe.stores import open_store
 
 HostCall = Callable[[str, list[Any]], Any]
-"""What an application serves a script's host calls with: `(name, arguments) -> value`, plain or async."""
+"""A function that serves the host calls of a script: `(name, arguments) -> value`, plain or async."""
 
 OnAnswer = Callable[[Answer], object]
 
 
 class Spawn(Protocol):
-    """Starts a child for a language, to run its scripts or to compile them."""
+    """Starts a child for a language: a runner, or a compiler."""
 
     def __call__(self, settings: Settings, language: str, *, is_compiler: bool) -> Awaitable[Process]:
-        """Start it; OSError if it cannot be."""
+        """Start a child. Raises OSError if that fails."""
 
 
 class Pools(NamedTuple):
     """The children of one language.
 
     Attributes:
-        runners: they run scripts.
-        compilers: they compile them.
+        runners: the children that run scripts.
+        compilers: the children that compile them.
     """
 
     runners: Pool
@@ -84,14 +84,14 @@ _log = Logger()
 
 _QUESTION_ID: Final = Raw(VERSION_ID)
 _MEMBERS: Final = 256
-"""So many bytes the line for a compiler may have more than that for a child which compiles where it runs."""
+"""How much longer, in bytes, a compiler's line may be than that for a child that compiles where it runs."""
 
 _ERROR_TEXT: Final = 10_000
-"""How much of the text of a host call's exception reaches the script, in characters."""
+"""The most characters of a host function's exception that reach the script."""
 
 
 class Supervisor:
-    """Scripts that nobody trusts, and the children that run them; made by `open_supervisor`.
+    """Runs scripts that nobody trusts, and keeps the children that do so; made by `open_supervisor`.
 
     Args:
         settings: the limits.
@@ -104,31 +104,31 @@ class Supervisor:
     ) -> None:
         self.settings = settings
         self.metrics = Metrics()
-        """What has happened."""
+        """The counters."""
         self.budget = Budget(settings.max_buffered)
-        """What is held for all clients."""
+        """The bytes held for all clients."""
         self.batch = Batch(self._dispatch, lambda: len(self.budget) > 2)  # its own, and one more
-        """Gathers what leaves."""
+        """Gathers what is to be sent."""
         self.own = Client("", budget=self.budget)
-        """The client for what is done for nobody else; it is the Python program's, too."""
+        """The client for work that no other client asked for; also the Python program's."""
         self.pools: dict[str, Pool] = {}
-        """The children that run scripts, by language, of those that have been used."""
+        """The runners of each language that has been used."""
         self.compilers: dict[str, Pool] = {}
-        """The children that compile scripts; the first one is started when it is needed."""
+        """The compilers of each such language; the first child is started when it is needed."""
         self.artifacts = Artifacts(settings, self.metrics, self._ask_compiler)
-        """What scripts were compiled to."""
+        """The compiled scripts."""
         self._start = start
         self._scripts = Scripts(settings, self._forget)
         self.index = Index(settings, self._scripts, self.batch, store, self._largest)
-        """What names mean, and where they are kept."""
+        """The names, and where their scripts are kept."""
         self.folder = Folder(settings.scripts, self) if settings.scripts else None
-        """Where named scripts are loaded from; None if they are not."""
+        """The folder from which named scripts are loaded; None if there is none."""
         self._functions = NamedFunctions(self, settings.max_input_size)
         self._number = 0
         self.started_at = trio.current_time()
-        """When it was made, in seconds of the trio clock."""
+        """When the supervisor was made, in seconds of the trio clock."""
         self.is_closed = False
-        """Whether it is over."""
+        """Whether the supervisor has ended."""
 
     def client(
         self,
@@ -138,18 +138,18 @@ class Supervisor:
         is_proven: bool = True,
         relieve: Callable[[], object] | None = None,
     ) -> Client:
-        """A client, on whose account, and in whose turn, things are done until it is closed.
+        """A new client: until it is closed, requests are made on its account and in its turn.
 
         Args:
-            label: what the log calls it, such as its address.
-            namespace: where the names that it uses are looked up, and whose what it makes is.
+            label: its name in the log, such as its address.
+            namespace: where its names are looked up, and its scripts are kept.
             is_proven: whether it has shown a token, or needs none.
-            relieve: drops the client, since too much is held for all together; None if it cannot be dropped.
+            relieve: drops the client when too much is held for all clients; None if it cannot be dropped.
         """
         return Client(label, namespace, budget=self.budget, is_proven=is_proven, relieve=relieve)
 
     def pool(self, language: str) -> Pool:
-        """The children of a language; they are started when it is first used."""
+        """The runners of a language; they are started when it is first used."""
         pool = self.pools.get(language)
         if pool is None:
             pool, self.compilers[language] = self._start(self, language)
@@ -163,7 +163,7 @@ class Supervisor:
     def _dispatch(self) -> None:
         for pool in self.pools.values():
             pool.dispatch()
-        for pool in self.compilers.values():  # last: runs may have asked them for what they need
+        for pool in self.compilers.values():  # last: the runners' dispatch may have put work there
             pool.dispatch()
 
     def _forget(self, version: Version) -> None:
@@ -185,20 +185,21 @@ class Supervisor:
         data: bytes | None = None,
         tag: Any = None,
     ) -> Run:
-        """Have a script run.
+        """Submit a run.
 
         Args:
-            client: who asks; in its namespace a name is looked up, and its a source is.
+            client: who asks. A name is looked up in its namespace, which also owns a source.
             script: the name of a script, or a source.
-            sandbox: JSON text of an object, which is not looked into; `NO_SANDBOX` for none.
-            on_done: called with the run when it has ended; `answer` then says how.
-            on_call: called with the run, the name of a function and JSON text of an array of arguments,
-                when the script makes a host call; `Run.resume` answers it. If None, a script can only call
-                named scripts.
-            value_of: what the run yields, see docs/reference/protocols.md.
-            limits: what it may take at most, besides what the script may; None: no less.
-            data: the bytes given to it, in a language of bytes.
-            tag: kept at the run, for the front.
+            sandbox: JSON text of an object, which is passed on unread; `NO_SANDBOX` for none.
+            on_done: called with the run when it has ended; `answer` then has the outcome.
+            on_call: called with the run, the name of a function and JSON text of an array of arguments when
+                the script makes a host call; `Run.resume` answers it. None: the script can only call named
+                scripts.
+            value_of: what the result of the run is, see docs/reference/protocols.md.
+            limits: the most that this run may take; the limits of the script and the settings hold as well.
+                None: just those.
+            data: the bytes given to the run, in a language that takes bytes.
+            tag: anything that the front wants to keep with the run.
 
         Returns the run, which can be cancelled.
         """
@@ -223,7 +224,7 @@ class Supervisor:
     def call_script(
         self, name: str, namespace: Namespace, sandbox: Raw, caller: Run, *, on_done: OnDone
     ) -> Run:
-        """Have a script run for the client of another run, with that one's host functions and limits."""
+        """Submit a named script's run for the client of another run, with its host functions and limits."""
         run = Run(
             caller.client,
             sandbox,
@@ -247,18 +248,19 @@ class Supervisor:
         *,
         expects: str | None = None,
     ) -> None:
-        """Give a name a new meaning in the client's namespace, once a child has found that the source is a
-        script. It is answered with `Accepted`, which has the version, when it is in the store.
+        """Compile a script under a name in the client's namespace, in place of the script that had the name.
+        When the store has it, the answer is `Accepted`, with the version.
 
-        What is asked of that name after this waits for it. If the source is no script, the name keeps its
-        meaning.
+        Later requests for that name wait for this one. If the source is not a script, the name keeps its
+        script.
 
         Args:
             client: who asks.
-            request: with the name and the source.
+            request: the name and the source.
             on_answer: called with the answer.
-            expects: None: whatever the name means. Empty: nobody may have the name, or it is refused as
-                `NAME_TAKEN`. Else the version that it must have, or it is refused as `VERSION_CHANGED`.
+            expects: None: replace any script. Empty: the name must be free, else the request is refused as
+        `NAME_TAKEN`. `ANY` of jefe/core/store.py: it must have a script. Otherwise the version that it
+        must have. Both are refused as `VERSION_CHANGED`.
         """
         if client.must_wait:
             self._soon(on_answer, self._overloaded(client))
@@ -270,6 +272,11 @@ class Supervisor:
                 if expects:
                     self._scripts.tidy(entry)
                     self._soon(on_answer, _not_allowed(client.namespace))
+                    return
+                if self.script_version(request.script_name):
+                    self._scripts.tidy(entry)
+                    detail = "a script of the operator's has this name"
+                    self._soon(on_answer, Refused(protocol.NAME_TAKEN, detail))
                     return
                 expects = ""
             link = None
@@ -287,7 +294,8 @@ class Supervisor:
             client: who asks.
             name: of the script.
             on_answer: called with the answer.
-            expects: the version that it must have, or it is refused as `VERSION_CHANGED`; None: any.
+            expects: the version that it must have, else the request is refused as `VERSION_CHANGED`; None:
+                any.
         """
         entry = self._scripts.own_entry(name, client.namespace)
         if entry is None:
@@ -298,7 +306,7 @@ class Supervisor:
             self._in_turn(entry, client, 0, partial(self._remove, entry, on_answer, expects), on_answer)
 
     def submit_source(self, client: Client, name: str, on_answer: OnAnswer) -> None:
-        """Ask for a script of the client's own namespace, as it was compiled; answered with `Stored`."""
+        """Ask for a script of the client's own namespace, as it was compiled; the answer is `Stored`."""
         entry = self._scripts.own_entry(name, client.namespace)
         if entry is None:
             self._soon(on_answer, Refused(protocol.NO_SUCH_SCRIPT))
@@ -306,7 +314,7 @@ class Supervisor:
             self._in_turn(entry, client, 0, partial(self._tell_source, entry, on_answer), on_answer)
 
     def submit_parse(self, client: Client, request: protocol.Parse, on_answer: OnAnswer) -> Question | None:
-        """Ask for the syntax tree of a source. Returns what can be cancelled; None if it is refused."""
+        """Ask for the syntax tree of a source. Returns a question that can be cancelled; None if refused."""
         if client.must_wait:
             self._soon(on_answer, self._overloaded(client))
             return None
@@ -357,21 +365,21 @@ class Supervisor:
         return None if self._scripts.hold(entry, read) else self._too_many_held()
 
     def knows(self, name: str, namespace: Namespace = OPERATOR) -> bool:
-        """Whether a script has that name, or is about to have it, as seen from a namespace."""
+        """Whether a namespace sees a script of that name, or one that is about to have it."""
         return self._scripts.entry(name, namespace) is not None
 
     @property
     def store_trouble(self) -> str:
-        """Why the store cannot be used now, in a sentence; empty if it can."""
+        """Why the store cannot be used now, in a sentence; empty if it can be used."""
         return self.index.trouble
 
     @property
     def store_place(self) -> str:
-        """Where named scripts are kept; empty for memory."""
+        """Where named scripts are kept, for people; empty for memory."""
         return self.index.place
 
     def script_version(self, name: str, namespace: Namespace = OPERATOR) -> str:
-        """The version of a script of this very namespace; empty if there is none."""
+        """The version of a script of this namespace itself; empty if there is none."""
         entry = self._scripts.own_entry(name, namespace)
         return "" if entry is None else entry.meaning
 
@@ -380,13 +388,13 @@ class Supervisor:
         entry = self._scripts.entry(name, namespace)
         return "" if entry is None or entry.row is None else entry.row.language
 
-    def script_names(self, namespace: Namespace = OPERATOR) -> list[str]:
-        """The names of the scripts of a namespace, sorted."""
+    def script_names(self, namespace: Namespace = OPERATOR) -> Sequence[str]:
+        """The names of the scripts of a namespace, sorted; not to be changed."""
         return self._scripts.names(namespace)
 
     @property
     def is_ready(self) -> bool:
-        """Whether scripts of every language in use can be run now, as far as is known."""
+        """Whether, as far as is known, scripts of every language in use can be run now."""
         return not self.is_closed and all(pool.is_ready for pool in self.pools.values())
 
     def end_namespace(self, namespace: Namespace) -> None:
@@ -397,11 +405,11 @@ class Supervisor:
     def stats(self, script: str | None = None, namespace: Namespace = OPERATOR) -> dict[str, Any]:
         """Figures: of one script, or of everything.
 
-        Always `runs`, `timeTaken` (ms of the scripts' own time), `maxTimeTaken` (ms, of one run) and `kills`
-        (runs, by reason); for everything also what docs/reference/protocols.md, *Figures*, says.
+        Always `runs`, `timeTaken` (the scripts' own time, ms), `maxTimeTaken` (the longest run, ms) and
+        `kills` (killed runs, by reason); for everything also those in docs/reference/protocols.md, *Figures*.
 
         Raises:
-            NoSuchScript: nobody compiled a script of that name.
+            NoSuchScript: there is no script of that name.
         """
         if script is not None:
             entry = self._scripts.entry(script, namespace)
@@ -425,18 +433,18 @@ class Supervisor:
 
     @property
     def _largest(self) -> int:
-        """The longest line that a source may have, in bytes; a child takes a longer one."""
+        """The most bytes in the line of a source. A child takes longer lines, which have more members."""
         return self.settings.max_input_size + SLACK - _MEMBERS
 
     def _soon(self, on_answer: OnAnswer, answer: Answer) -> None:
         self.batch.soon(partial(on_answer, answer))
 
     def _end(self, run: Run, answer: Refused) -> None:
-        """End a run, but not inside the call that asked for it."""
+        """End a run, but not inside the call that submitted it."""
         self.batch.soon(partial(run.end, answer))
 
     def _overloaded(self, client: Client) -> Refused:
-        """The refusal for a client that holds too much; the log tells who runs this, too."""
+        """The refusal for a client that holds too much; it is logged for the operator, too."""
         _log.warning(
             "request.refused", client=client.label, reason="too much is held for it (JEFE_MAX_BUFFERED)"
         )
@@ -466,7 +474,7 @@ class Supervisor:
     def _in_turn(
         self, entry: Entry, client: Client, size: int, action: Callable[[], object], on_answer: OnAnswer
     ) -> None:
-        """Change a name, by a request of so many bytes, when all that was asked of it before has begun."""
+        """Change a name, by a request of `size` bytes, when all earlier requests for it have begun."""
 
         def act() -> None:
             client.hold(-size)
@@ -485,13 +493,13 @@ class Supervisor:
         if entry.version is not None:
             self._begin(run, entry.version)
         elif entry.trouble is not None:
-            self._end(run, entry.trouble)
+            self._end(run, _told_to(run.client.namespace, entry.trouble))
         elif entry.row is not None:
             if not self._scripts.hold(entry, partial(self._begin_named, run, entry), is_first=True):
                 self._end(run, self._too_many_held())
             elif not entry.is_changing:
                 self.index.fetch(entry)
-        elif entry.namespace is not OPERATOR:  # it was to get a meaning of its own, and did not
+        elif entry.namespace is not OPERATOR:  # its own namespace was to get such a script, and did not
             self._submit_named(run, self._scripts.own_entry(entry.name, OPERATOR))
         else:
             self._end(run, Refused(protocol.NO_SUCH_SCRIPT))
@@ -583,7 +591,7 @@ class Supervisor:
     ) -> None:
         write = put(entry.namespace.store_key, request, expects)
         version = self._scripts.make(request, entry.counters, entry.namespace, write.version)
-        # What the store would refuse is not compiled first; it decides again when it is written.
+        # What the store would refuse is not compiled; the store decides again when it writes.
         refused = check(expects, entry.meaning)
         if version.size > self._largest:
             refused = Refused(protocol.INPUT_TOO_LARGE)
@@ -638,22 +646,22 @@ class Supervisor:
 
         def kept(kept: Kept | Refused | None) -> None:
             missing = Refused(protocol.NO_SUCH_SCRIPT)
-            on_answer(kept.stored if isinstance(kept, Kept) else kept or missing)
+            on_answer(kept.stored if isinstance(kept, Kept) else _told_to(entry.namespace, kept or missing))
 
         self.index.read(entry, kept)
 
     def _written(
         self, entry: Entry, version: Version | None, on_answer: OnAnswer, row: Row | Refused
     ) -> None:
-        """A name was written, or was not."""
+        """A write of a name has ended, with its row or with a refusal."""
         if isinstance(row, Row):
             self._scripts.mean(entry, row, version)
             self._changed(entry, on_answer, ACCEPTED if version is None else Accepted(row.version))
         else:
-            self._changed(entry, on_answer, row)
+            self._changed(entry, on_answer, _told_to(entry.namespace, row))
 
     def _changed(self, entry: Entry, on_answer: OnAnswer, answer: Answer) -> None:
-        """Tell what came of a change, and go on with what waited for it."""
+        """Answer the request for a change, and continue with those that waited for it."""
         try:
             on_answer(answer)
         finally:
@@ -673,29 +681,30 @@ class Supervisor:
         max_mem_percent: float | None = None,
         expects: str | None = None,
     ) -> str:
-        """Compile a script under a name, in place of the script that had the name. Returns its version, an
-        opaque text.
+        """Compile a script under a name, in place of the script that had the name. Returns its version,
+        an opaque string.
 
         Args:
-            name: any text but the empty one.
-            source: the script.
-            language: the engine's name.
+            name: any string but the empty one.
+            source: the text of the script.
+            language: the name of the engine.
             options: the language's own options.
-            max_time: for each run, milliseconds of its own time; 0 is unlimited. None: the setting.
-            max_mem: for each run, KiB of growth; 0 is unlimited. None: the setting.
-            max_mem_percent: for each run, a share (0 to 1) of the machine's memory; 0 is off. None: the
-                setting.
-            expects: the version that the name must have; empty: it must be free. None: whatever it has.
+            max_time: the limit of each run, in milliseconds of its own time; 0: unlimited. None: the setting.
+            max_mem: the limit of each run, in KiB of growth; 0: unlimited. None: the setting.
+            max_mem_percent: the limit of each run, as a share (0 to 1) of the machine's memory; 0: off. None:
+                the setting.
+            expects: the version that the name must have; empty: the name must be free. None: replace any
+                script.
 
         Raises:
             ScriptSyntaxError: the source is not a script; the name keeps the script that it had.
             JefeError: there is no such language.
-            NameTaken, VersionChanged: the name does not mean what was expected.
-            StoreFull, StoreUnavailable: the script cannot be kept.
+            NameTaken, VersionChanged: the name is not as `expects` says.
+            StoreFull, StoreUnavailable: the script cannot be stored.
             MalformedRequest, InputTooLarge, Overloaded, Killed, ChildDied, Closed: see jefe/errors.py.
         """
         if not isinstance(name, str) or not name:
-            raise MalformedRequest(advice="the name of a script is a text that is not empty")
+            raise MalformedRequest(advice="the name of a script must be a non-empty string")
         _check_limit("max_time", max_time)
         _check_limit("max_mem", max_mem, is_whole=True)
         _check_limit("max_mem_percent", max_mem_percent, most=1)
@@ -734,15 +743,15 @@ class Supervisor:
 
     def scripts(self) -> list[str]:
         """The names of the scripts, sorted."""
-        return self.script_names()
+        return list(self.script_names())
 
     async def parse(
         self, source: str, *, language: str = "hexput", options: Mapping[str, Any] | None = None
     ) -> Raw:
-        """The syntax tree of a source, as JSON text: it may be deeper than decoders care for.
+        """The syntax tree of a source, as JSON text, because it may be deeper than decoders accept.
 
         Raises:
-            ScriptSyntaxError: the source is no script.
+            ScriptSyntaxError: the source is not a script.
             MalformedRequest, InputTooLarge, Overloaded, Killed, ChildDied, Closed: see jefe/errors.py.
         """
         request = protocol.Parse(
@@ -762,25 +771,24 @@ class Supervisor:
         limits: protocol.Limits | None = None,
         data: bytes | None = None,
     ) -> Outcome:
-        """Run a script. Cancelling this drops the run.
+        """Run a script. Cancelling this call cancels the run.
 
         Args:
             script: the name of a script, or a source.
-            sandbox: the variables given to it: a mapping, or JSON text of an object, which is not looked
-                into.
-            call: serves the script's host calls, `(name, arguments) -> value`, plain or async; it is called
+            sandbox: the variables given to it: a mapping, or JSON text of an object, which is passed on
+                unread.
+            call: serves the script's host calls, `(name, arguments) -> value`, plain or async. It is called
                 in the caller's own task, one call at a time. `FunctionNotFound` says that there is no such
-                function; any other exception fails the script with its text, as a `Remote function error:
-                …`.
-            value_of: "return" yields the value of the `return` that was reached, "expression" that of the
-                last expression statement.
-            limits: what this run may take at most, besides what the script and the settings say: the smaller
-                counts. A `Source` may have some, too; these are instead of them.
-            data: the bytes given to it, in a language of bytes.
+                function; any other exception fails the script with its text, as a `Remote function error: …`.
+            value_of: "return": the result is the value of the `return` that was reached. "expression": else
+                that of the last expression statement.
+            limits: the most that this run may take; the limits of the script and the settings hold as well,
+                and the smallest counts. If given, the limits of a `Source` do not count.
+            data: the bytes given to the run, in a language that takes bytes.
 
         Raises:
-            ScriptError: the script threw.
-            ScriptSyntaxError: the source is no script.
+            ScriptError: the script failed.
+            ScriptSyntaxError: the source is not a script.
             NoSuchScript, Killed, ChildDied, MalformedRequest, InputTooLarge, Overloaded, Closed: see
             jefe/errors.py.
         """
@@ -829,13 +837,13 @@ class Supervisor:
                 raise ValueError(f"the result is larger than {self.settings.max_input_size} bytes")
         except FunctionNotFound:
             self.batch.run(run.resume, error=f"Function '{name}' not found", not_found=True)
-        except Exception as error:  # noqa: BLE001  # whatever the application raises is the script's to hear
+        except Exception as error:  # noqa: BLE001 - the script is told what it is
             self.batch.run(run.resume, error=(str(error) or type(error).__name__)[:_ERROR_TEXT])
         else:
             self.batch.run(run.resume, result)
 
     async def _ask(self, ask: Callable[[OnAnswer], object]) -> Answer:
-        """Ask for something, and wait for the answer. Raises what it refuses."""
+        """Make a request, and wait for its answer. Raises the error of a refusal."""
         done = trio.Event()
         answers: list[Answer] = []
 
@@ -855,9 +863,9 @@ class Supervisor:
         return answer
 
     def _checked(self, source: str, language: str, options: Mapping[str, Any] | None) -> dict[str, Any]:
-        """The options, if a child will understand this; raises MalformedRequest or InputTooLarge."""
+        """The options, decoded. Raises MalformedRequest or InputTooLarge for what a child would refuse."""
         if not isinstance(source, str) or not source:
-            raise MalformedRequest(advice="a source is a text that is not empty")
+            raise MalformedRequest(advice="a source must be a non-empty string")
         if not isinstance(language, str) or not language:
             raise MalformedRequest(advice="a language is the name of an engine, such as hexput")
         size = self.settings.max_input_size
@@ -875,7 +883,7 @@ class Supervisor:
 def _check_limit(
     name: str, value: float | None, *, is_whole: bool = False, most: float = sys.float_info.max
 ) -> None:
-    """Raise MalformedRequest unless this can be a limit: a child that is sent anything else quits."""
+    """Raise MalformedRequest unless the value can be a limit: a child that gets any other value quits."""
     kinds = (int,) if is_whole else (int, float)
     if value is None or (type(value) in kinds and 0 <= value <= most):
         return
@@ -893,7 +901,7 @@ def _check_limits(limits: protocol.Limits | None) -> None:
 
 
 class _Caller:
-    """The task that waits for a run: it has a turn when the run has ended, or makes a host call."""
+    """The task that waits for a run: it wakes when the run has ended, or makes a host call."""
 
     __slots__ = ("asked", "turn")
 
@@ -910,9 +918,16 @@ class _Caller:
 
 
 def _summed(pools: Iterable[Pool]) -> dict[str, int]:
-    """The figures of several pools together."""
+    """The sums of the figures of several pools."""
     figures = [pool.figures() for pool in pools]
     return {name: sum(each[name] for each in figures) for name in ("children", "starting", "busy", "waiting")}
+
+
+def _told_to(namespace: Namespace, refused: Refused) -> Refused:
+    """A refusal as clients of a namespace are told it: where the store is, is its operator's business."""
+    if namespace is OPERATOR or refused.reason != protocol.STORE_UNAVAILABLE:
+        return refused
+    return Refused(protocol.STORE_UNAVAILABLE, "the log of the server says why")
 
 
 def _not_allowed(namespace: Namespace) -> Refused:
@@ -928,19 +943,19 @@ async def open_supervisor(
     spawn: Spawn | None = None,
     store: Store | None = None,
 ) -> AsyncIterator[Supervisor]:
-    """A supervisor, for the length of a block. After it nothing is left: no child, no task, no file
-    descriptor.
+    """A supervisor, for the length of a block. Afterwards no child, task or file descriptor is left.
 
     Args:
-        settings: the limits; all defaults if None.
+        settings: the limits; None: all defaults.
         warm: the languages whose children are started at once; others are started when they are first used.
-        spawn: starts a child of a language; for tests. None: see jefe/core/spawn.py.
-        store: where named scripts are kept; for tests. None: where the settings say.
+        spawn: starts a child of a language; for tests. None: as in jefe/core/spawn.py.
+        store: where named scripts are kept; for tests. None: as the settings say.
 
     Raises:
-        SandboxMissing: at the beginning, if the settings require a sandbox, and a part of it is missing.
+        SandboxMissing: at the beginning, if the settings require every part of the confinement, and one is
+        missing.
         StoreUnavailable: at the beginning, if the store cannot be used.
-        SettingsError: there is no such store, or no such folder of scripts.
+        SettingsError: there is no such kind of store, or no such folder of scripts.
 
     Example:
         async with jefe.open_supervisor() as supervisor:
@@ -956,57 +971,57 @@ async def open_supervisor(
             except StoreFailure as error:
                 raise StoreUnavailable(advice=str(error)) from None
         nursery = await stack.enter_async_context(trio.open_nursery())
-        boss = Supervisor(settings, partial(_start_pools, nursery, spawn), store)
-        nursery.start_soon(boss.batch.keep)
+        supervisor = Supervisor(settings, partial(_start_pools, nursery, spawn), store)
+        nursery.start_soon(supervisor.batch.keep)
         try:
-            if boss.index.keeper is not None:
+            if supervisor.index.keeper is not None:
                 try:
-                    await boss.index.keeper.start()
+                    await supervisor.index.keeper.start()
                 except StoreFailure as error:
                     raise StoreUnavailable(advice=str(error)) from None
-                nursery.start_soon(boss.index.keeper.run)
+                nursery.start_soon(supervisor.index.keeper.run)
             for language in warm:
-                boss.pool(language)
+                supervisor.pool(language)
             if settings.require_sandbox:
-                for pool in boss.pools.values():
+                for pool in supervisor.pools.values():
                     await pool.is_proved.wait()
                     if pool.lacking:
                         raise SandboxMissing(advice=pool.lacking)
-            if boss.folder is not None:
+            if supervisor.folder is not None:
                 try:
-                    await boss.folder.load()
+                    await supervisor.folder.load()
                 except OSError as error:
                     why = f"JEFE_SCRIPTS is {settings.scripts!r}, which cannot be read: {reason_of(error)}"
                     raise SettingsError(why) from None
-                nursery.start_soon(boss.folder.keep)
-            yield boss
+                nursery.start_soon(supervisor.folder.keep)
+            yield supervisor
         except (Exception, KeyboardInterrupt) as error:  # noqa: BLE001
-            failure = error  # raised below as it is: the nursery is nothing that the block knows about
+            failure = error  # raised below as it is: the block knows nothing of the nursery
         finally:
-            boss.is_closed = True
+            supervisor.is_closed = True
             nursery.cancel_scope.cancel()
     if failure is not None:
         raise failure
 
 
-def _start_pools(nursery: trio.Nursery, spawn: Spawn | None, boss: Supervisor, language: str) -> Pools:
-    """The pools of a language, whose children are being started."""
+def _start_pools(nursery: trio.Nursery, spawn: Spawn | None, supervisor: Supervisor, language: str) -> Pools:
+    """The pools of a language; their children are being started."""
 
     def pool(artifacts: Artifacts | None) -> Pool:
         return Pool(
             language,
-            boss.settings,
-            batch=boss.batch,
-            own=boss.own,
-            metrics=boss.metrics,
+            supervisor.settings,
+            batch=supervisor.batch,
+            own=supervisor.own,
+            metrics=supervisor.metrics,
             artifacts=artifacts,
         )
 
-    pools = Pools(runners=pool(boss.artifacts), compilers=pool(None))
-    if boss.is_closed:
+    pools = Pools(runners=pool(supervisor.artifacts), compilers=pool(None))
+    if supervisor.is_closed:
         pools.runners.is_closed = pools.compilers.is_closed = True
     else:
-        nursery.start_soon(_keep_pools, pools, boss.settings, language, spawn)
+        nursery.start_soon(_keep_pools, pools, supervisor.settings, language, spawn)
     return pools
 
 

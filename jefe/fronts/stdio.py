@@ -7,6 +7,7 @@ waits until it is ready, and then moves only as much as certainly does not block
 """
 
 import os
+import re
 import select
 import stat
 from collections.abc import Awaitable, Callable
@@ -16,10 +17,13 @@ import trio
 CHUNK = 64 * 1024
 """How many bytes are read at once, at most."""
 
+TOKEN = re.compile(rb"\\.|\S|\n")
+"""What matters for the end of a request that is typed; an escaped quote is one token."""
+
 
 def standard_input(fd: int = 0) -> trio.abc.ReceiveStream:
-    """A stream that reads `fd`, of any kind; a line typed at a terminal ends with CRLF, as the protocol's
-    do.
+    """A stream that reads `fd`, of any kind; what is typed at a terminal is read with CRLF where a request
+    ends.
     """
     return _own_pipe(fd, os.O_RDONLY) or StandardInput(fd, typed=os.isatty(fd))
 
@@ -43,12 +47,17 @@ class StandardInput(trio.abc.ReceiveStream):
 
     Args:
         fd: the file descriptor; it is not closed.
-        typed: whether people type the lines: then a newline ends a line, and is read as CRLF.
+        typed: whether people type, or paste, the requests: then a newline is read as CRLF where no bracket is
+            open, in a text, and after an empty line. So a request may have several lines, and there is a way
+            out of a mistake.
     """
 
     def __init__(self, fd: int, *, typed: bool = False) -> None:
         self._fd = fd
         self._typed = typed
+        self._depth = 0  # how many brackets are open in what was typed since the last CRLF
+        self._is_text = False  # between quotes, where JSON has no newline
+        self._is_empty = True  # nothing but blanks since the last newline
 
     async def receive_some(self, max_bytes: int | None = None) -> bytes:
         """The next bytes, empty at the end of input. Raises `trio.BrokenResourceError`."""
@@ -60,7 +69,23 @@ class StandardInput(trio.abc.ReceiveStream):
                 continue
             except OSError as error:
                 raise trio.BrokenResourceError(f"cannot read standard input: {error.strerror}") from error
-            return data.replace(b"\n", b"\r\n") if self._typed else data
+            return TOKEN.sub(self._typed_token, data) if self._typed else data
+
+    def _typed_token(self, token: re.Match[bytes]) -> bytes:
+        match text := token[0]:
+            case b"\n":
+                ends = self._depth <= 0 or self._is_text or self._is_empty
+                self._depth = 0 if ends else self._depth
+                self._is_text, self._is_empty = False, True
+                return b"\r\n" if ends else text
+            case b'"':
+                self._is_text = not self._is_text
+            case b"{" | b"[" if not self._is_text:
+                self._depth += 1
+            case b"}" | b"]" if not self._is_text:
+                self._depth -= 1
+        self._is_empty = False
+        return text
 
     async def aclose(self) -> None:
         """Do nothing: the descriptor belongs to the process."""

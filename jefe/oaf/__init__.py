@@ -1,5 +1,5 @@
-"""The Python clients of an OAF server, with one surface: `OafClient` for trio, `AsyncioOafClient` for
-asyncio, `SyncOafClient` for plain code. They are names of `jefe`, too.
+"""The Python clients of an OAF server, with the same methods: `OafClient` for trio, `AsyncioOafClient` for
+asyncio, `SyncOafClient` for plain code. `jefe` exports them, too.
 """
 
 from jefe.oaf.aio import AsyncioOafClient

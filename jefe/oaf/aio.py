@@ -1,5 +1,5 @@
-"""The client of an OAF server for programs that use asyncio: a thread runs trio and, in it, an `OafClient`,
-which does everything (jefe/bridge/).
+"""The client of an OAF server for programs that use asyncio. A thread runs trio and, in it, an `OafClient`,
+which does all the work (jefe/bridge/).
 """
 
 import itertools
@@ -13,15 +13,15 @@ from jefe.oaf.messages import PORT, TIMEOUT, Requests, encode, not_connected
 
 
 class AsyncioOafClient(Requests):
-    """A connection to an OAF server, under asyncio. Calls of several tasks take turns. A call that is
-    cancelled, or takes too long, leaves the connection lost.
+    """A connection to an OAF server, for asyncio. Calls of several tasks take turns. After a call that was
+    cancelled or timed out, the connection is lost.
 
     Args:
-        token: what the server wants to see.
-        address: where it listens.
-        port: likewise.
-        ssl_context: how to speak TLS with it; None: not at all.
-        timeout: how long to wait for the server each time, in seconds; None: for ever.
+        token: the server's token.
+        address: the server's address or name.
+        port: the server's port.
+        ssl_context: for TLS; None: no TLS.
+        timeout: the longest wait for the server, for each step, in seconds; None: for ever.
 
     Example:
         async with jefe.AsyncioOafClient(token="123abc") as client:
@@ -55,10 +55,10 @@ class AsyncioOafClient(Requests):
     async def __aexit__(
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
     ) -> None:
-        """Disconnect. Calls that are under way fail."""
+        """Disconnect. Calls in flight fail."""
         await self._bridge.close(kind)
 
     async def _ask(self, **asked: object) -> Any:
         number = next(self._numbers)
-        line = encode(self._token, number, asked)  # here, since the caller's values may change while we wait
+        line = encode(self._token, number, asked)  # at once, since the caller's values may change meanwhile
         return await self._bridge.ask(lambda client: client._exchange(line, number))

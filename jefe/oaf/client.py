@@ -1,9 +1,9 @@
-"""The client of an OAF server for programs that use trio, and the way to a server of all others: those for
-asyncio and for plain code (jefe/oaf/aio.py, sync.py) have one of these in a thread.
+"""The client of an OAF server for programs that use trio. The clients for asyncio and for plain code
+(jefe/oaf/aio.py, sync.py) have one of these in a thread.
 
-Each call waits for its answer before the next message leaves. A server takes no long line before it has been
-shown the token: if the first message of a connection is long, a ping goes before it. A connection that
-failed, or that was left in the middle of a call, is not used again: `ConnectionLost`.
+Each call waits for its answer before the next message is sent. A server accepts no long line before it has
+seen the token: if the first message of a connection is long, a ping goes first. A connection that failed, or
+on which a call was abandoned, is not used again: `ConnectionLost`.
 """
 
 import itertools
@@ -22,15 +22,15 @@ _CHUNK: Final = 64 * 1024
 
 
 class OafClient(Requests):
-    """A connection to an OAF server, under trio. Calls of several tasks take turns. A call that is cancelled,
-    or takes too long, leaves the connection lost.
+    """A connection to an OAF server, for trio. Calls of several tasks take turns. After a call that was
+    cancelled or timed out, the connection is lost.
 
     Args:
-        token: what the server wants to see.
-        address: where it listens.
-        port: likewise.
-        ssl_context: how to speak TLS with it; None: not at all.
-        timeout: how long to wait for the server each time, in seconds; None: for ever.
+        token: the server's token.
+        address: the server's address or name.
+        port: the server's port.
+        ssl_context: for TLS; None: no TLS.
+        timeout: the longest wait for the server, for each step, in seconds; None: for ever.
 
     Example:
         async with jefe.OafClient(token="123abc") as client:
@@ -95,11 +95,11 @@ class OafClient(Requests):
             return decode(await self._talk(line), number)
 
     async def _talk(self, line: bytes) -> bytes:
-        """Send a line, and give that which comes back."""
+        """Send a line, and return the one that answers it."""
         stream = self._stream
         if stream is None:
             raise ConnectionLost("not connected")
-        self._stream = None  # until the answer is here: who leaves before cannot come back
+        self._stream = None  # until the answer is here: a call that is abandoned before leaves it so
         data = b""
         try:
             with trio.fail_after(self._patience):

@@ -1,9 +1,9 @@
-"""What the clients of an OAF server have in common: the requests as typed coroutines, what is sent, and
-what an answer means. No I/O. jefe/oaf/sync.py says the requests once more, for plain code; a test compares
-the two.
+"""The common part of the clients of an OAF server: the requests as typed coroutines, the encoding of
+messages, and the decoding of answers. No I/O. jefe/oaf/sync.py has the same methods for plain code; a test
+compares the two.
 
-A message carries an id, so that an error cannot be taken for a value that looks like one; a server that does
-not know ids is understood as well, and so are errors in the form of a string.
+A message carries an id, so that an error cannot be confused with a value that looks like one. Servers that
+know no ids are understood as well, and so are errors in the form of a string.
 """
 
 import json
@@ -22,13 +22,13 @@ from jefe.fronts.oaf.messages import EVALUATION_ERROR, EXCEPTION
 T = TypeVar("T")
 
 PORT: Final = 2000
-"""Where a server listens that was told nothing else."""
+"""The default port of a server."""
 
 TIMEOUT: Final = 30.0
-"""How long a client waits for its server each time, if it was told nothing else, in seconds."""
+"""The default of the longest wait for the server, for each step, in seconds."""
 
 LARGEST: Final = 1024 * 1024 * 1024
-"""The longest answer that is taken, in bytes."""
+"""The longest answer that is accepted, in bytes."""
 
 
 class OafError(JefeError):
@@ -37,9 +37,9 @@ class OafError(JefeError):
     Attributes:
         type: `EvaluationError`, `AuthenticationError` or `ProtocolError`, or what the server calls it.
         message: what happened, in a sentence.
-        line: where in the expression, from 1; None if that is not known.
-        column: likewise.
-        details: what else the server told.
+        line: the line in the expression, from 1; None if unknown.
+        column: the column in that line, from 1; None if unknown.
+        details: the other members of the server's error.
     """
 
     def __init__(self, kind: str, message: str, details: Mapping[str, Any] | None = None) -> None:
@@ -52,7 +52,7 @@ class OafError(JefeError):
 
 
 class OafKilled(OafError, Killed):
-    """The evaluation broke a limit, and was ended. `reason` says which."""
+    """The evaluation was killed because it broke a limit. `reason` says which."""
 
     def __init__(self, kind: str, message: str, details: Mapping[str, Any] | None = None) -> None:
         super().__init__(kind, message, details)
@@ -60,11 +60,11 @@ class OafKilled(OafError, Killed):
 
 
 class OafKilledByTime(OafKilled, KilledByTime):
-    """It took more time of its own than it may."""
+    """The evaluation took more time than its limit."""
 
 
 class OafKilledByMemory(OafKilled, KilledByMemory):
-    """It took more memory than it may."""
+    """The evaluation took more memory than its limit."""
 
 
 _KILLED: Final[dict[str, type[OafKilled]]] = {
@@ -74,20 +74,18 @@ _KILLED: Final[dict[str, type[OafKilled]]] = {
 
 
 class ConnectionLost(JefeError):
-    """There is no server, or it has closed the connection, or it did not answer in time, or what it answers
-    makes no sense.
-    """
+    """There is no server; or it closed the connection, did not answer in time, or sent an invalid answer."""
 
     advice = "see whether an OAF server listens there, and whether it speaks TLS; then connect anew"
 
 
 def not_connected(sentence: str) -> ConnectionLost:
-    """What is raised outside of the block of a client that has a thread."""
+    """The error for a call outside the block of a client that has a thread."""
     return ConnectionLost(f"not connected: {sentence}", advice="")
 
 
 def encode(token: str, number: int, asked: Mapping[str, object]) -> bytes:
-    """A message, as a line. Raises ValueError or TypeError if a value has no JSON text."""
+    """Encode a message, as a line. Raises ValueError or TypeError if a value has no JSON text."""
     given = {
         name: msgspec.to_builtins(value) if isinstance(value, Limits) else value
         for name, value in asked.items()
@@ -100,14 +98,14 @@ def encode(token: str, number: int, asked: Mapping[str, object]) -> bytes:
 
 
 def decode(line: bytes, number: int) -> Any:
-    """What an answer says. Raises OafError, or ConnectionLost if it is none."""
+    """The value in an answer. Raises OafError for an error, ConnectionLost for an invalid answer."""
     try:
         answer = deeply(json.loads, line)
     except (ValueError, RecursionError):
         text = line.decode("utf-8", "replace").strip()
         if text.startswith(EXCEPTION):
             raise _error(EVALUATION_ERROR, text.removeprefix(EXCEPTION)) from None
-        raise ConnectionLost("what the server answers is not JSON") from None
+        raise ConnectionLost("the server's answer is not JSON") from None
     if not isinstance(answer, dict) or answer.get("id") != number:
         _raise_error(answer)
         return answer
@@ -121,7 +119,7 @@ def decode(line: bytes, number: int) -> Any:
 
 
 def _raise_error(answer: object) -> None:
-    """Raise the error that an answer is, if it is one."""
+    """Raise the error that an answer holds, if it holds one."""
     if isinstance(answer, str) and answer.startswith(EXCEPTION):
         raise _error(EVALUATION_ERROR, answer.removeprefix(EXCEPTION))
     if isinstance(answer, dict) and answer.get("error") is True and isinstance(answer.get("message"), str):
@@ -131,53 +129,53 @@ def _raise_error(answer: object) -> None:
 
 
 def _error(kind: str, message: str, details: Mapping[str, Any] | None = None) -> OafError:
-    """The typed error for one that a server tells. A script cannot fail by such a text: its errors name their
-    place first.
+    """The typed error for an error of the server. A script cannot fake such a text: its errors begin with
+    their place.
     """
     found = _KILLED.get(message.partition("; ")[0], OafError)
     return found(kind, message, details)
 
 
 def object_in(answer: object) -> dict[str, Any]:
-    """An answer that is an object. Raises ConnectionLost."""
+    """The answer, if it is an object. Raises ConnectionLost if not."""
     if not isinstance(answer, dict):
-        raise ConnectionLost("what the server answers is no object")
+        raise ConnectionLost("the server's answer is not an object")
     return answer
 
 
 def member_of(answer: object, name: str, kind: type[T]) -> T:
-    """A member of an answer, of its type. Raises ConnectionLost."""
+    """A member of an answer. Raises ConnectionLost if it is missing, or of another type."""
     value = object_in(answer).get(name)
     if not isinstance(value, kind):
-        raise ConnectionLost(f"what the server answers has no {name}")
+        raise ConnectionLost(f"the server's answer has no valid member {name}")
     return value
 
 
 def first(lines: list[bytes | Oversized]) -> bytes | None:
-    """The line that has come; None as long as none has."""
+    """The line that has arrived; None if none has."""
     if not lines:
         return None
     if isinstance(lines[0], Oversized):
-        raise ConnectionLost(f"the server answers more than {LARGEST} bytes")
+        raise ConnectionLost(f"the server's answer is longer than {LARGEST} bytes")
     return lines[0]
 
 
 class Requests(ABC):
-    """The requests. All raise `OafError` if the server answers with one (an `OafKilled` is a `jefe.Killed`,
-    too), `ConnectionLost`, and ValueError or TypeError for what cannot be sent as JSON.
+    """The requests. All raise `OafError` if the server answers with an error (an `OafKilled` is also a
+    `jefe.Killed`), `ConnectionLost`, and ValueError or TypeError for a value that cannot be sent as JSON.
     """
 
     async def evaluate(self, expression: str, *, limits: Limits | None = None) -> Any:
-        """The value of an expression.
+        """Return the value of an expression.
 
         Args:
-            expression: in Hexput. What it assigns are variables of the server afterwards.
-            limits: what this evaluation may take at most; the server's own limits hold as well.
+            expression: in Hexput. The variables that it assigns are the server's afterwards.
+            limits: the most that this evaluation may take; the server's own limits hold as well.
         """
         return await self._ask(e=expression, limits=limits)
 
     async def get(self, *names: str) -> dict[str, Any]:
-        """The server's variables of these names, as far as there are any."""
+        """Return the server's variables with these names; names without a variable are left out."""
         return member_of(await self._ask(varsGet=names), "vars", dict)
 
     async def set(self, values: Mapping[str, Any]) -> None:
@@ -185,21 +183,21 @@ class Requests(ABC):
         member_of(await self._ask(varsSet=dict(values)), "ok", bool)
 
     async def ping(self) -> int:
-        """The server's clock, in milliseconds since 1970."""
+        """Return the server's clock, in milliseconds since 1970."""
         return member_of(await self._ask(ping=True), "time", int)
 
     async def status(self) -> dict[str, Any]:
-        """`uptimeMs`, `version` and `busy`."""
+        """Return `uptimeMs`, `version` and `busy`."""
         return object_in(await self._ask(status=True))
 
     async def stats(self, script: str | None = None) -> dict[str, Any]:
-        """Figures of a named script, or of the whole server.
+        """Return figures of a named script, or of the whole server.
 
         Args:
-            script: its name; None: everything.
+            script: the name; None: the whole server.
         """
         return member_of(await self._ask(stats=True if script is None else script), "stats", dict)
 
     @abstractmethod
     async def _ask(self, **asked: object) -> Any:
-        """Ask the server for something, and give what it answers."""
+        """Send a request, and return the server's answer."""

@@ -1,5 +1,5 @@
-"""The client of an OAF server for plain code: a thread runs trio and, in it, an `OafClient`, which does
-everything (jefe/bridge/).
+"""The client of an OAF server for plain code. A thread runs trio and, in it, an `OafClient`, which does all
+the work (jefe/bridge/).
 """
 
 import itertools
@@ -15,15 +15,15 @@ from jefe.oaf.messages import PORT, TIMEOUT, encode, member_of, not_connected, o
 
 
 class SyncOafClient:
-    """A connection to an OAF server, for plain code. Calls of several threads take turns. A call that is
-    interrupted, or takes too long, leaves the connection lost.
+    """A connection to an OAF server, for plain code. Calls of several threads take turns. After a call that
+    was interrupted or timed out, the connection is lost.
 
     Args:
-        token: what the server wants to see.
-        address: where it listens.
-        port: likewise.
-        ssl_context: how to speak TLS with it; None: not at all.
-        timeout: how long to wait for the server each time, in seconds; None: for ever.
+        token: the server's token.
+        address: the server's address or name.
+        port: the server's port.
+        ssl_context: for TLS; None: no TLS.
+        timeout: the longest wait for the server, for each step, in seconds; None: for ever.
 
     Example:
         with jefe.SyncOafClient(token="123abc") as client:
@@ -57,20 +57,20 @@ class SyncOafClient:
     def __exit__(
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
     ) -> None:
-        """Disconnect. Calls that are under way fail."""
+        """Disconnect. Calls in flight fail."""
         self._bridge.close(kind)
 
     def evaluate(self, expression: str, *, limits: Limits | None = None) -> Any:
-        """The value of an expression.
+        """Return the value of an expression.
 
         Args:
-            expression: in Hexput. What it assigns are variables of the server afterwards.
-            limits: what this evaluation may take at most; the server's own limits hold as well.
+            expression: in Hexput. The variables that it assigns are the server's afterwards.
+            limits: the most that this evaluation may take; the server's own limits hold as well.
         """
         return self._ask(e=expression, limits=limits)
 
     def get(self, *names: str) -> dict[str, Any]:
-        """The server's variables of these names, as far as there are any."""
+        """Return the server's variables with these names; names without a variable are left out."""
         return member_of(self._ask(varsGet=names), "vars", dict)
 
     def set(self, values: Mapping[str, Any]) -> None:
@@ -78,22 +78,22 @@ class SyncOafClient:
         member_of(self._ask(varsSet=dict(values)), "ok", bool)
 
     def ping(self) -> int:
-        """The server's clock, in milliseconds since 1970."""
+        """Return the server's clock, in milliseconds since 1970."""
         return member_of(self._ask(ping=True), "time", int)
 
     def status(self) -> dict[str, Any]:
-        """`uptimeMs`, `version` and `busy`."""
+        """Return `uptimeMs`, `version` and `busy`."""
         return object_in(self._ask(status=True))
 
     def stats(self, script: str | None = None) -> dict[str, Any]:
-        """Figures of a named script, or of the whole server.
+        """Return figures of a named script, or of the whole server.
 
         Args:
-            script: its name; None: everything.
+            script: the name; None: the whole server.
         """
         return member_of(self._ask(stats=True if script is None else script), "stats", dict)
 
     def _ask(self, **asked: object) -> Any:
         number = next(self._numbers)
-        line = encode(self._token, number, asked)  # here, since the caller's values may change while we wait
+        line = encode(self._token, number, asked)  # at once, since the caller's values may change meanwhile
         return self._bridge.ask(lambda client: client._exchange(line, number))

@@ -1,8 +1,8 @@
-"""Where named scripts are kept: a module a backend, which keeps the protocol of jefe/core/store.py.
+"""The stores of named scripts: one module per backend; each implements the protocol of jefe/core/store.py.
 
 A backend is a row of `BACKENDS` and a module with `open_store(rest, quotas, create)`, an asynchronous context
-manager that yields a store; `rest` is what stands behind the colon of `JEFE_STORE`. The module is imported
-when it is chosen.
+manager that yields a store; `rest` is the part of `JEFE_STORE` after the colon. The module is imported when
+it is chosen.
 """
 
 from collections.abc import AsyncIterator
@@ -14,10 +14,10 @@ from jefe.core.store import Quotas, Store, StoreFailure
 from jefe.settings import Settings, SettingsError
 
 MEMORY: Final = "memory:"
-"""Names end with the supervisor, which keeps them itself."""
+"""Scripts end with the supervisor, which keeps them itself."""
 
 BACKENDS: Final = {"sqlite": "jefe.stores.sqlite"}
-"""What stands before the colon, and the module of that backend."""
+"""The modules of the backends, by the part of `JEFE_STORE` before the colon."""
 
 
 @asynccontextmanager
@@ -27,13 +27,13 @@ async def open_store(
     """The store that the settings name, for the length of a block; None for memory.
 
     Args:
-        settings: `store` says which, and there are the quotas.
-        default: which, if the settings do not say.
-        create: whether it is made if there is none.
+        settings: `store` names the store; the quotas are there, too.
+        default: the store if the settings name none.
+        create: whether to make the store if it does not exist.
 
     Raises:
         SettingsError: there is no such kind of store.
-        StoreFailure: it cannot be used.
+        StoreFailure: the store cannot be used.
     """
     url = settings.store or default
     kind, colon, rest = url.partition(":")

@@ -1,8 +1,8 @@
 """The store in memory: it ends with the process.
 
-It does in plain function calls what the protocol asks for, so whoever has one need not wait: `apply` is
-`write`, at once. Invariants: `_rows` is ordered by sequence numbers; a removed name stays in it, as a row
-without a version, until `_REMOVED` others were removed after it.
+`apply` is `write` as a plain function call, so an owner of this store need not wait. Invariants: `_rows` is
+ordered by sequence numbers; a removed name stays there, as a row without a version, until more than `removed`
+further names were removed.
 """
 
 from collections import OrderedDict
@@ -23,7 +23,7 @@ class MemoryStore:
     """A store in memory.
 
     Args:
-        quotas: how much may be in it.
+        quotas: the bounds of its content.
         removed: how many removals are remembered, for `changes`.
     """
 
@@ -38,10 +38,10 @@ class MemoryStore:
         self._sequence = 0
         self._rows: OrderedDict[tuple[str, str], Row] = OrderedDict()
         self._gone: OrderedDict[tuple[str, str], int] = OrderedDict()
-        self._forgotten = 0  # the last change that is no longer known
+        self._forgotten = 0  # the last change that is no longer remembered
 
     def apply(self, write: Write) -> Row | Refused:
-        """Carry out a write."""
+        """Carry out a write at once. Returns as one element of `write` does."""
         names = self._names.get(write.namespace, {})
         kept = names.get(write.name)
         current = None if kept is None else kept.row
@@ -77,7 +77,7 @@ class MemoryStore:
             del self._sizes[namespace]
 
     def forget(self, namespace: str) -> None:
-        """A namespace has ended."""
+        """Remove all names of a namespace that has ended."""
         for name in self._names.pop(namespace, ()):
             del self._rows[namespace, name]
         self._total -= self._sizes.pop(namespace, 0)
@@ -88,16 +88,16 @@ class MemoryStore:
 
     @property
     def size(self) -> int:
-        """How many bytes are in it, as quotas count them."""
+        """The bytes in it, as quotas count them."""
         return self._total
 
     async def write(self, writes: Sequence[Write]) -> list[Row | Refused]:
-        """See `jefe.core.store.Store`, as for all that follows."""
+        """Carry out writes; see `jefe.core.store.Store`, as for all methods below."""
         await trio.lowlevel.checkpoint()
         return [self.apply(write) for write in writes]
 
     async def get(self, keys: Sequence[tuple[str, str]]) -> list[Kept | Refused | None]:
-        """What names mean."""
+        """The scripts of names."""
         await trio.lowlevel.checkpoint()
         return [self._names.get(namespace, {}).get(name) for namespace, name in keys]
 
@@ -118,5 +118,5 @@ class MemoryStore:
         return Changes(page, page[-1].sequence if is_more else self._sequence, is_more)
 
     async def wait(self) -> None:
-        """Nobody else has it."""
+        """Wait for ever: no other process can change it."""
         await trio.sleep_forever()

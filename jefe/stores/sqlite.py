@@ -1,18 +1,18 @@
 """The store in a file: SQLite, shared by all processes of a machine that open it.
 
-What is promised, beside what every store promises (jefe/core/store.py):
+Guarantees, beside those of every store (jefe/core/store.py):
 
-- A write that has returned is on the disk (`synchronous=FULL`, in WAL mode), and outlives a kill, a crash of
-  the system and a loss of power, as far as the disk keeps what it has confirmed.
-- Writes that come together share one transaction. If it fails, each is tried by itself, so one that is too
-  large for the disk fails alone.
-- The file is readable and writable for its user alone when it is made here, and so is the folder.
-- A file of another program, or of a later version of this one, is not touched.
+- A write that has returned is on the disk (`synchronous=FULL`, in WAL mode). It survives a kill, a crash of
+  the system and a loss of power, if the disk keeps what it has confirmed.
+- Writes that come together share one transaction. If it fails, each is tried by itself, so that one that is
+  too large for the disk fails alone.
+- When the file or its folder is made here, only its user can read and write it.
+- A file of another program, or of a later version of this one, is not changed.
 - A file that was moved, replaced or deleted is noticed before the next write: nothing is written to a file
-  that nobody can find any more.
+  that has no name any more.
 
-All of SQLite runs in threads, one call at a time. No call takes much longer than `_BUSY`: that is how long
-another process may hold the file before this one gives up, and says so.
+SQLite runs in threads only, one call at a time. A call takes little longer than `_BUSY`, which is the longest
+wait for another process that holds the file; then the call fails and says so.
 """
 
 import os
@@ -56,16 +56,16 @@ _BUSY: Final = 2.0
 """How long another process may hold the file, in seconds."""
 
 _POLL: Final = 0.2
-"""How often it is looked whether another process has changed the file, in seconds."""
+"""The interval of checks for changes by other processes, in seconds."""
 
 _REMOVED: Final = 1000
 """How many removals are remembered."""
 
 _LONG_NAME: Final = 4096
-"""The removal of a longer name, in bytes, is not remembered: whoever follows the changes reads all anew."""
+"""The longest name, in bytes, whose removal is remembered; after others, readers of changes read all anew."""
 
 _OLDEST: Final = (3, 37)
-"""The oldest SQLite that has all that is used here: strict tables."""
+"""The oldest version of SQLite with every feature used here: strict tables."""
 
 _TABLES: Final = """
 CREATE TABLE scripts (
@@ -84,8 +84,9 @@ CREATE TABLE held (namespace TEXT PRIMARY KEY, names INTEGER NOT NULL, size INTE
 CREATE TABLE state (sequence INTEGER NOT NULL, forgotten INTEGER NOT NULL) STRICT;
 INSERT INTO state VALUES (0, 0);
 """
-"""Version 1. A removed name stays as a row without version and line; names are UTF-8, unpaired surrogates
-included; `line` is the request that compiled the script, JSON text. `held` is what each namespace holds."""
+"""Schema 1. A removed name is a row without version and line; names are UTF-8, unpaired surrogates included;
+`line` is the request that compiled the script, JSON text. `held` has the totals of each namespace.
+"""
 
 _ROW: Final = "namespace, name, version, language, size, sequence"
 
@@ -95,7 +96,7 @@ class SqliteStore:
 
     Args:
         path: the file.
-        quotas: how much may be in it.
+        quotas: the bounds of its content.
         removed: how many removals are remembered, for `changes`.
     """
 
@@ -105,19 +106,19 @@ class SqliteStore:
         self._quotas = quotas
         self._removed = removed
         self._connection: sqlite3.Connection | None = None
-        self._file = (0, 0)  # which file that is: device and inode
-        self._is_another = False  # whether it has been opened again since everything was read
+        self._file = (0, 0)  # the device and inode of the open file
+        self._is_another = False  # whether the file was opened again since everything was read
         self._data_version = 0
         self._limiter = trio.CapacityLimiter(1)
 
     # ----------------------------------------------------------------------------- what a store can do
 
     async def write(self, writes: Sequence[Write]) -> list[Row | Refused]:
-        """See `jefe.core.store.Store`, as for all that follows."""
+        """Carry out writes; see `jefe.core.store.Store`, as for all methods below."""
         return await self._run(self._write, writes)
 
     async def get(self, keys: Sequence[tuple[str, str]]) -> list[Kept | Refused | None]:
-        """What names mean."""
+        """The scripts of names."""
         return await self._run(self._get, keys)
 
     async def page(self, namespace: str, after: str = "", limit: int = PAGE) -> list[Row]:
@@ -136,7 +137,7 @@ class SqliteStore:
                 return
 
     async def open(self, *, create: bool) -> None:
-        """Open the file, and make it if it is not there and that is wanted. Raises StoreFailure."""
+        """Open the file; with `create`, make it if it does not exist. Raises StoreFailure."""
         await self._run(self._open, create)
 
     async def close(self) -> None:
@@ -150,7 +151,7 @@ class SqliteStore:
         return await trio.to_thread.run_sync(self._told, work, *args, limiter=self._limiter)
 
     def _told(self, work: Callable[..., T], *args: Any) -> T:
-        """Do some work, and say what went wrong in words that an operator understands."""
+        """Do some work, and turn its errors into `StoreFailure` in an operator's words."""
         try:
             return work(*args)
         except sqlite3.Error as error:
@@ -161,6 +162,13 @@ class SqliteStore:
             self._close()
             raise StoreFailure(
                 f"cannot use {self.place}: {_lowered(error.strerror or str(error))}"
+            ) from error
+        except (StoreFailure, StartAnew):
+            raise
+        except Exception as error:  # whatever somebody has made of the file, it ends no server
+            self._close()
+            raise StoreFailure(
+                f"{self.place} is damaged ({type(error).__name__}: {error}): put a backup in its place"
             ) from error
 
     def _write(self, writes: Sequence[Write]) -> list[Row | Refused]:
@@ -200,7 +208,7 @@ class SqliteStore:
     def _write_one(
         self, connection: sqlite3.Connection, write: Write, sequence: int, total: int
     ) -> tuple[Row | Refused, int]:
-        """Carry out a write. Returns what came of it, and how many bytes more that are."""
+        """Carry out a write. Returns its result, and by how many bytes the content grew."""
         key = (write.namespace, _bytes(write.name))
         found = connection.execute(
             f"SELECT {_ROW} FROM scripts WHERE namespace = ? AND name = ? AND version != ''", key
@@ -231,7 +239,7 @@ class SqliteStore:
         return row, more
 
     def _prune(self, connection: sqlite3.Connection, row: Row) -> int:
-        """Forget old removals, after this one. Returns the number of the last that was forgotten."""
+        """Forget old removals, after that of `row`. Returns the number of the last one forgotten."""
         name = _bytes(row.name)
         if len(name) > _LONG_NAME:
             connection.execute("DELETE FROM scripts WHERE namespace = ? AND name = ?", (row.namespace, name))
@@ -253,7 +261,9 @@ class SqliteStore:
                     f"SELECT {_ROW}, line FROM scripts WHERE namespace = ? AND name = ? AND version != ''",
                     (namespace, _bytes(name)),
                 ).fetchone()
-                answers.append(None if found is None else kept_of(_row(found[:-1]), found[-1], self.place))
+                answers.append(
+                    None if found is None else kept_of(_row(found[:-1]), found[-1] or b"", self.place)
+                )
         return answers
 
     def _page(self, namespace: str, after: str, limit: int) -> list[Row]:
@@ -303,7 +313,7 @@ class SqliteStore:
                 connection.execute("ROLLBACK")
 
     def _ready(self) -> sqlite3.Connection:
-        """The open file, which is still the one of that path; opened again if it is not."""
+        """The open file, opened again if the path leads to another file by now."""
         if self._connection is not None:
             try:
                 is_there = _identity(self._path) == self._file
@@ -317,7 +327,9 @@ class SqliteStore:
     def _open(self, create: bool) -> sqlite3.Connection:
         if sqlite3.sqlite_version_info < _OLDEST:
             needed = ".".join(map(str, _OLDEST))
-            raise StoreFailure(f"this Python has SQLite {sqlite3.sqlite_version}, and {needed} is needed")
+            raise StoreFailure(
+                f"this Python has SQLite {sqlite3.sqlite_version}, but needs {needed} or newer"
+            )
         self._is_another = True
         try:
             self._file = _identity(self._path)
@@ -326,8 +338,12 @@ class SqliteStore:
                 raise StoreFailure(f"there is no store at {self.place}") from None
             self._make_file()
             self._file = _identity(self._path)
+        if not self._path.is_file():
+            raise StoreFailure(
+                f"{self.place} is no file: name one in JEFE_STORE, as sqlite:FOLDER/store.sqlite"
+            )
         connection = sqlite3.connect(
-            f"file:{quote(self.place)}?mode=rw",
+            f"file:{quote(os.fsencode(self._path))}?mode=rw",
             uri=True,
             timeout=_BUSY,
             isolation_level=None,
@@ -346,7 +362,7 @@ class SqliteStore:
         folder = self._path.parent
         if not folder.exists():
             folder.mkdir(mode=0o700, parents=True, exist_ok=True)
-        # Of a file that is there none is opened but by SQLite: to close it would release SQLite's locks.
+        # Only SQLite may open an existing file: closing it here would release SQLite's locks.
         try:
             os.close(os.open(self._path, os.O_RDWR | os.O_CREAT | os.O_EXCL | os.O_CLOEXEC, 0o600))
         except FileExistsError:  # another process was faster
@@ -362,7 +378,7 @@ class SqliteStore:
             )
 
     def _set_up(self, connection: sqlite3.Connection) -> None:
-        """See that it is a store of ours, and make one of an empty file."""
+        """Check that the file is a store of ours, or make one of an empty file."""
         is_new = self._check(connection)
         connection.execute("PRAGMA trusted_schema = OFF")
         (mode,) = _patiently(connection, "PRAGMA journal_mode = WAL")
@@ -387,13 +403,13 @@ class SqliteStore:
         self._look(connection)
 
     def _check(self, connection: sqlite3.Connection) -> bool:
-        """Whether the file is empty. Raises StoreFailure if it is not a store that this version knows."""
+        """Whether the file is empty. Raises StoreFailure unless it is, or is a store of a known schema."""
         (mark,) = _patiently(connection, "PRAGMA application_id")
         (version,) = connection.execute("PRAGMA user_version").fetchone()
         (tables,) = connection.execute("SELECT count(*) FROM sqlite_schema").fetchone()
         if mark == _MINE and version > SCHEMA:
             raise StoreFailure(
-                f"{self.place} was written by a later version of jefe (form {version}, and this one knows "
+                f"{self.place} was written by a later version of jefe (schema {version}; this one knows "
                 f"{SCHEMA}): use that one, or another file"
             )
         if mark == _MINE and version == SCHEMA:
@@ -417,7 +433,7 @@ def _identity(path: Path) -> tuple[int, int]:
 
 
 def _patiently(connection: sqlite3.Connection, statement: str) -> tuple[Any]:
-    """What a statement yields for which SQLite itself does not wait until the file is free."""
+    """The result of a statement for which SQLite itself does not wait until the file is free."""
     end = time.monotonic() + _BUSY
     while True:
         try:
@@ -432,7 +448,11 @@ def _patiently(connection: sqlite3.Connection, statement: str) -> tuple[Any]:
 
 def _row(found: Sequence[Any]) -> Row:
     namespace, name, *rest = found
-    return Row(namespace, name.decode("utf-8", "surrogatepass"), *rest)
+    try:
+        text = name.decode("utf-8", "surrogatepass")
+    except UnicodeDecodeError:  # damaged, or somebody else's; the other names are none the worse
+        text = name.decode("utf-8", "replace")
+    return Row(namespace, text, *rest)
 
 
 def _bytes(name: str) -> bytes:
@@ -448,12 +468,12 @@ def _is_busy(error: sqlite3.Error) -> bool:
 
 
 def _is_own_fault(error: sqlite3.Error) -> bool:
-    """Whether a smaller write may succeed all the same."""
+    """Whether a smaller write may still succeed."""
     return _code(error).startswith(("SQLITE_FULL", "SQLITE_IOERR_WRITE", "SQLITE_TOOBIG"))
 
 
 def _is_passing(error: sqlite3.Error) -> bool:
-    """Whether the open file can be used on as it is."""
+    """Whether the open file can be used further as it is."""
     return _is_busy(error) or _is_own_fault(error)
 
 
@@ -468,8 +488,8 @@ def _sentence(error: sqlite3.Error, place: str) -> str:
 _SENTENCES: Final = {
     "SQLITE_NOTADB": "{place} is not a database: name another file in JEFE_STORE",
     "SQLITE_CORRUPT": "{place} is damaged ({error}): put a backup in its place",
-    "SQLITE_FULL": "no room is left for {place}: make some, or remove scripts",
-    "SQLITE_IOERR_WRITE": "no room is left for {place}, or its disk fails: make some, or remove scripts",
+    "SQLITE_FULL": "no space is left for {place}: free some, or remove scripts",
+    "SQLITE_IOERR_WRITE": "no space is left for {place}, or its disk fails: free some, or remove scripts",
     "SQLITE_IOERR": "the disk of {place} fails ({error})",
     "SQLITE_READONLY": "{place} cannot be written: the user of jefe must be able to write the file and its "
     "folder",
@@ -479,7 +499,7 @@ _SENTENCES: Final = {
     "SQLITE_BUSY": f"another process has held {{place}} for more than {_BUSY:g} s",
     "SQLITE_LOCKED": f"another process has held {{place}} for more than {_BUSY:g} s",
 }
-"""What to say, by how the name of SQLite's error begins."""
+"""The sentences for errors, by the beginning of SQLite's name for the error."""
 
 
 def _lowered(text: str) -> str:
@@ -488,7 +508,7 @@ def _lowered(text: str) -> str:
 
 def state_file() -> Path:
     """The file in the user's state folder."""
-    if given := os.environ.get("STATE_DIRECTORY"):  # systemd has made it for this service
+    if given := os.environ.get("STATE_DIRECTORY"):  # set by systemd, which made it for this service
         return Path(given.partition(":")[0]) / "store.sqlite"
     if sys.platform == "darwin":
         folder = _home() / "Library" / "Application Support"
@@ -499,11 +519,11 @@ def state_file() -> Path:
 
 
 def _home() -> Path:
-    import pwd  # not there on every system, and seldom needed
+    import pwd  # does not exist on every system, and is seldom needed
 
     home = os.environ.get("HOME", "")
     try:
-        if not home or Path(home).stat().st_uid != os.geteuid():  # it has become another user
+        if not home or Path(home).stat().st_uid != os.geteuid():  # this process has become another user
             home = pwd.getpwuid(os.geteuid()).pw_dir
     except (KeyError, OSError):
         pass
@@ -522,11 +542,11 @@ async def open_store(rest: str, quotas: Quotas, create: bool) -> AsyncIterator[S
 
     Args:
         rest: the path; empty for the file in the user's state folder.
-        quotas: how much may be in it.
-        create: whether the file is made if it is not there.
+        quotas: the bounds of its content.
+        create: whether to make the file if it does not exist.
 
     Raises:
-        StoreFailure: it cannot be used.
+        StoreFailure: the file cannot be used.
     """
     store = SqliteStore(_file_of(rest), quotas)
     await store.open(create=create)

@@ -23,7 +23,7 @@ BENCHMARKS: dict[str, Callable[[], Iterator[Figure]]] = {
     "language/loop": language.loop,
     "language/compile": language.compile_,
     "pipe/run": pipe.run,
-    "pool/birth": pool.birth,
+    "pool/respawn": pool.respawn,
     "pool/waiting": pool.waiting,
     "pool/fresh": pool.fresh,
     "child/speculation": speculation.cost,
@@ -69,7 +69,7 @@ def main() -> None:
         or any(name == wanted or name.startswith(wanted + "/") for wanted in arguments.names)
     ]
     if not chosen:
-        parser.error(f"no benchmark has that name; there are {', '.join(BENCHMARKS)}")
+        parser.error(f"no benchmark has that name; known: {', '.join(BENCHMARKS)}")
     if arguments.list:
         print("\n".join(chosen))
         return

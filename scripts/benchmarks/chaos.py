@@ -1,7 +1,7 @@
-"""Chaos: what it costs that children die all the time, and that it costs nothing else.
+"""Chaos: the cost of children that die all the time, and the check that it is the only effect.
 
-The load and the killer are those of the tests (tests/integration), for longer, and by the clock. Whatever is
-wrong stops the measurement.
+The load and the killer are those of the tests (tests/integration), but run longer, and by the clock. A fault
+stops the measurement.
 """
 
 import os
@@ -28,7 +28,7 @@ from tests.integration.test_nothing_outlives import SUPERVISOR
 RUNS = 20_000
 ROUNDS = 5
 EVERY = {"child": 0.02, "zygote": 0.5}
-"""How often one is killed, in seconds."""
+"""The intervals of kills, in seconds."""
 RECYCLES = 5000
 
 ROOT = Path(__file__).resolve().parents[2]
@@ -56,11 +56,11 @@ def runs() -> Iterator[Figure]:
         )
 
 
-async def _carry_out(boss: Supervisor, victims: tuple[str, ...]) -> tuple[float, int]:
-    """Have everything run; returns the runs a second, and how many processes were killed meanwhile."""
-    await boss.compile("warm", "return 1;")  # so that a compiler is there
-    await boss.remove("warm")
-    await tree.calm(boss, 4)
+async def _carry_out(supervisor: Supervisor, victims: tuple[str, ...]) -> tuple[float, int]:
+    """Do all runs. Returns the runs per second, and how many processes were killed meanwhile."""
+    await supervisor.compile("warm", "return 1;")  # so that there is a compiler
+    await supervisor.remove("warm")
+    await tree.calm(supervisor, 4)
     before = tree.holdings()
     deaths = 0
 
@@ -76,13 +76,13 @@ async def _carry_out(boss: Supervisor, victims: tuple[str, ...]) -> tuple[float,
         for victim in victims:
             nursery.start_soon(strike, EVERY[victim], kills[victim])
         start = time.perf_counter()
-        load = Load(boss, RUNS)
+        load = Load(supervisor, RUNS)
         await load.carry_out()
         took = time.perf_counter() - start
         nursery.cancel_scope.cancel()
     if load.faults():
         raise AssertionError(f"{len(load.faults())} faults, such as: {load.faults()[0]}")
-    await tree.calm(boss, 4)
+    await tree.calm(supervisor, 4)
     _check_same(before, tree.holdings())
     return RUNS / took, deaths
 
@@ -102,16 +102,16 @@ def recycling() -> Iterator[Figure]:
     )
 
 
-async def _recycle(boss: Supervisor) -> float:
+async def _recycle(supervisor: Supervisor) -> float:
     script = Source("return n;")
     for n in range(500):
-        await boss.run(script, {"n": n})
-    await tree.calm(boss, 1)
+        await supervisor.run(script, {"n": n})
+    await tree.calm(supervisor, 1)
     before = tree.holdings()
     for n in range(RECYCLES):
-        if (await boss.run(script, {"n": n})).result != n:
+        if (await supervisor.run(script, {"n": n})).result != n:
             raise AssertionError("a wrong answer")
-    await tree.calm(boss, 1)
+    await tree.calm(supervisor, 1)
     after = tree.holdings()
     _check_same(before, after)
     return after.memory - before.memory
@@ -149,7 +149,7 @@ def _with_supervisor(settings: Settings, work: Callable[[Supervisor], Awaitable[
     structlog.configure(wrapper_class=structlog.make_filtering_bound_logger(50))
 
     async def main() -> Any:
-        async with open_supervisor(settings) as boss:
-            return await work(boss)
+        async with open_supervisor(settings) as supervisor:
+            return await work(supervisor)
 
     return trio.run(main)

@@ -1,8 +1,8 @@
-"""One client's flood, and its neighbour: a real Hexput server with two clients, or eleven.
+"""A client that floods, and its neighbour: a real Hexput server with two clients, or eleven.
 
-The neighbour has one small execution under way at a time; its reference is itself, undisturbed, in the same
-run, turn by turn. Those that flood are processes of their own: what they take from the neighbour is the
-server's time, and the machine's.
+The neighbour has one small execution in flight at a time; its reference is itself, undisturbed, in the same
+run, alternately. The flooding clients are processes of their own: they take from the neighbour only time of
+the server and the machine.
 """
 
 import multiprocessing
@@ -12,17 +12,17 @@ from contextlib import contextmanager
 from multiprocessing.synchronize import Event
 from typing import Any
 
-from hexput_server import EXECUTE, SERVER, Client, Server, frame
-from measure import Figure
+from hexput_server import EXECUTE, SERVER, Client, frame
+from measure import Figure, Server, quantile
 
 ROUNDS = 6
 REQUESTS = 400
 SLOW_REQUESTS = 12
 IN_FLIGHT = 512
-"""How many executions a client that floods has under way."""
+"""The executions that a flooding client has in flight."""
 
 LIMIT = 250.0
-"""How long a run may take, in milliseconds; what runs that never end take."""
+"""The time limit of a run, in milliseconds, which endless runs take."""
 
 ENDLESS = frame(
     {
@@ -90,10 +90,6 @@ def _latencies(client: Client, count: int) -> list[float]:
     return latencies
 
 
-def quantile(values: list[float], at: float) -> float:
-    return sorted(values)[int(len(values) * at)]
-
-
 @contextmanager
 def flooding(
     request: bytes, clients: int, flood: Callable[[int, bytes, Event], None] | None = None
@@ -101,7 +97,7 @@ def flooding(
     """A server, and clients that flood it with a request while the event is set, or do what they like."""
     context = multiprocessing.get_context("spawn")
     is_on = context.Event()
-    server = Server(SERVER)
+    server = Server(SERVER, JEFE_MAX_PROCS="2")
     processes: list[Any] = [
         context.Process(target=flood or _flood, args=(server.port, request, is_on), daemon=True)
         for _ in range(clients)

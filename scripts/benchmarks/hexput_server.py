@@ -5,19 +5,16 @@ ready-made), so that it costs the machine little of what is to be measured.
 """
 
 import json
-import os
 import selectors
 import socket
 import statistics
-import subprocess
 import sys
 import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
 
-import psutil
-from measure import Figure
+from measure import Figure, Server, quantile
 
 ROUNDS = 5
 REQUESTS = 4_000
@@ -53,29 +50,6 @@ EXECUTE = frame(
 def cold(number: int) -> bytes:
     """An `execute` of a source that nobody has sent before."""
     return frame({"id": "1", "action": "execute", "code": f"let result = {number} + 10; return result;"})
-
-
-class Server:
-    """A process that says where it listens."""
-
-    def __init__(self, command: list[str]) -> None:
-        self.process = subprocess.Popen(
-            command,
-            stdout=subprocess.PIPE,
-            stderr=subprocess.STDOUT,
-            env=os.environ | {"JEFE_MAX_PROCS": "2"},
-        )
-        assert self.process.stdout is not None
-        self.port = int(self.process.stdout.readline().rsplit(b":", 1)[1])
-
-    def memory(self) -> int:
-        """Of the process and its children, in bytes; what several of them share counts once, as a share."""
-        root = psutil.Process(self.process.pid)
-        return sum(each.memory_full_info().pss for each in [root, *root.children(recursive=True)])
-
-    def close(self) -> None:
-        self.process.terminate()
-        self.process.communicate()
 
 
 class Client:
@@ -216,7 +190,7 @@ def _latencies(
                 reference += _timed(other, count // PAIRS // 5)
         pairs.append((ours, reference))
     for word, at, target in (("p50", 0.5, targets[0]), ("p99", 0.99, targets[1])):
-        quantiles = [(_quantile(mine, at), _quantile(theirs, at)) for mine, theirs in pairs]
+        quantiles = [(quantile(mine, at), quantile(theirs, at)) for mine, theirs in pairs]
         yield Figure(
             f"hexput/{name}: {word}",
             "us",
@@ -235,10 +209,6 @@ def _timed(function: Callable[[], object], count: int) -> list[float]:
         function()
         times.append(time.perf_counter() - start)
     return times
-
-
-def _quantile(values: list[float], at: float) -> float:
-    return sorted(values)[int(len(values) * at)]
 
 
 def memory() -> Iterator[Figure]:
@@ -272,7 +242,7 @@ def memory() -> Iterator[Figure]:
 @contextmanager
 def _both() -> Iterator[tuple[Server, Server]]:
     """Our server and the reference, for the length of a block."""
-    servers = Server(SERVER), Server(ECHO)
+    servers = Server(SERVER, JEFE_MAX_PROCS="2"), Server(ECHO)
     try:
         yield servers
     finally:

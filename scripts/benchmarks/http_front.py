@@ -4,18 +4,16 @@ This process is the load: it looks for the end of an answer in a few lines of it
 machine little of what is to be measured.
 """
 
-import os
 import selectors
 import socket
 import statistics
-import subprocess
 import sys
 import time
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
 
-from measure import Figure
+from measure import Figure, Server
 
 ROUNDS = 7
 REQUESTS = 4_000
@@ -52,29 +50,6 @@ TWICE = request(
 EXECUTE = request("POST", "/execute", '{"module_name":"utils","function_name":"double","params":[2]}')
 REGISTER_MODULE = request("POST", "/register", f'{{"module_name":"utils","wasm_hex":"{_DOUBLE}"}}')
 REGISTER = request("PUT", "/v1/scripts/four", '{"script":"return 2 + 2;"}')
-
-
-class Server:
-    """A process that says where it listens."""
-
-    def __init__(self, command: list[str]) -> None:
-        self._process = subprocess.Popen(
-            command,
-            stdout=subprocess.PIPE,
-            stderr=subprocess.STDOUT,
-            env=os.environ | {"JEFE_MAX_PROCS": "2"},
-        )
-        assert self._process.stdout is not None
-        self.port = int(self._process.stdout.readline().rsplit(b":", 1)[1])
-
-    def connect(self) -> socket.socket:
-        client = socket.create_connection(("127.0.0.1", self.port))
-        client.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
-        return client
-
-    def close(self) -> None:
-        self._process.terminate()
-        self._process.communicate()
 
 
 def run() -> Iterator[Figure]:
@@ -151,7 +126,7 @@ def _together(server: Server, text: bytes, count: int, depth: int) -> float:
 
 @contextmanager
 def _both() -> Iterator[tuple[Server, Server]]:
-    servers = Server(JEFE), Server(BARE)
+    servers = Server(JEFE, JEFE_MAX_PROCS="2"), Server(BARE)
     try:
         yield servers
     finally:

@@ -14,9 +14,9 @@ from collections.abc import Iterator
 from multiprocessing.synchronize import Event
 
 import trio
-from fairness import Port, flooding, in_turn, quantile
+from fairness import Port, flooding, in_turn
 from hexput_server import Client, frame
-from measure import Figure
+from measure import Figure, quantile
 from pipe import JEFE, Peer
 
 from jefe import Settings, open_supervisor
@@ -106,24 +106,24 @@ async def _first_answers(kill: bool) -> tuple[list[float], list[float]]:
     first: list[float] = []
     later: list[float] = []
     settings = Settings(min_procs=1, max_procs=1, recycle_after=0 if kill else 2)
-    async with open_supervisor(settings) as boss:
-        await boss.compile("rule", LONG_RULE)
+    async with open_supervisor(settings) as supervisor:
+        await supervisor.compile("rule", LONG_RULE)
         given = {"amount": 10, "rate": 0, "fee": 1}
-        await boss.run("rule", given)
-        pids = boss.pools["hexput"].pids
+        await supervisor.run("rule", given)
+        pids = supervisor.pools["hexput"].pids
         while len(first) < FRESH:
             if kill:
                 os.kill(pids[0], signal.SIGKILL)
             start = time.perf_counter()
-            await boss.run("rule", given)
+            await supervisor.run("rule", given)
             took = time.perf_counter() - start
-            (first if boss.pools["hexput"].pids != pids else later).append(took)
-            pids = boss.pools["hexput"].pids
+            (first if supervisor.pools["hexput"].pids != pids else later).append(took)
+            pids = supervisor.pools["hexput"].pids
             if kill:
                 await trio.sleep(0.02)
                 for _ in range(5):
                     start = time.perf_counter()
-                    await boss.run("rule", given)
+                    await supervisor.run("rule", given)
                     later.append(time.perf_counter() - start)
             else:
                 await trio.sleep(0.01)

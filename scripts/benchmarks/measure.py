@@ -1,9 +1,12 @@
-"""How a figure is taken, and how figures are shown."""
+"""Takes figures, and shows them."""
 
 import gc
 import json
 import multiprocessing
+import os
+import socket
 import statistics
+import subprocess
 import sys
 import time
 from collections.abc import Callable, Iterable, Iterator
@@ -11,7 +14,41 @@ from concurrent.futures import ProcessPoolExecutor
 from dataclasses import asdict, dataclass
 from typing import TypeVar
 
+import psutil
+
 T = TypeVar("T")
+
+
+class Server:
+    """A server process of a benchmark: ours or a reference. It prints a line with its port when it listens.
+
+    Args:
+        command: the program and its arguments.
+        environment: further variables of its environment.
+    """
+
+    def __init__(self, command: list[str], **environment: str) -> None:
+        self.process = subprocess.Popen(
+            command, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, env=os.environ | environment
+        )
+        assert self.process.stdout is not None
+        self.port = int(self.process.stdout.readline().rsplit(b":", 1)[1])
+
+    def connect(self) -> socket.socket:
+        """A connection that sends small messages at once."""
+        client = socket.create_connection(("127.0.0.1", self.port))
+        client.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
+        return client
+
+    def memory(self) -> int:
+        """The bytes that the process and its children use; each has its share of what several have."""
+        root = psutil.Process(self.process.pid)
+        return sum(each.memory_full_info().pss for each in [root, *root.children(recursive=True)])
+
+    def close(self) -> None:
+        """End the process."""
+        self.process.terminate()
+        self.process.communicate()
 
 
 @dataclass(frozen=True)
@@ -81,6 +118,11 @@ def alone(function: Callable[..., T], *arguments: object) -> T:
     """Call a function in a process of its own: what it holds, and forks, is no other benchmark's doing."""
     with ProcessPoolExecutor(1, mp_context=multiprocessing.get_context("spawn")) as process:
         return process.submit(function, *arguments).result()
+
+
+def quantile(values: list[float], at: float) -> float:
+    """The value below which the share `at` (0 to 1) of all values lies."""
+    return sorted(values)[int(len(values) * at)]
 
 
 def show(figures: Iterable[Figure]) -> Iterator[Figure]:

@@ -1,17 +1,15 @@
 """The OAF server: a real `jefe oaf`, beside a bare trio server that decodes and answers the same lines."""
 
-import os
 import selectors
 import socket
 import statistics
-import subprocess
 import sys
 import threading
 import time
 from collections.abc import Callable, Iterator
 from pathlib import Path
 
-from measure import Figure
+from measure import Figure, Server, quantile
 
 ONE_BY_ONE = 3_000
 PIPELINED = 10_000
@@ -26,32 +24,9 @@ JEFE = [sys.executable, "-P", "-m", "jefe", "oaf", "--port", "0"]
 REFERENCE = [sys.executable, str(Path(__file__).parent / "line_server.py")]
 
 
-class Server:
-    """A process that says where it listens."""
-
-    def __init__(self, command: list[str]) -> None:
-        self._process = subprocess.Popen(
-            command,
-            stdout=subprocess.PIPE,
-            stderr=subprocess.STDOUT,
-            env=os.environ | {"JEFE_OAF_TOKEN": "123abc"},
-        )
-        assert self._process.stdout is not None
-        self.port = int(self._process.stdout.readline().rsplit(b":", 1)[1])
-
-    def connect(self) -> socket.socket:
-        client = socket.create_connection(("127.0.0.1", self.port))
-        client.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
-        return client
-
-    def close(self) -> None:
-        self._process.terminate()
-        self._process.communicate()
-
-
 def run() -> Iterator[Figure]:
     """`2 + 2`: one at a time and pipelined on one connection, and one at a time on 64."""
-    jefe, reference = Server(JEFE), Server(REFERENCE)
+    jefe, reference = Server(JEFE, JEFE_OAF_TOKEN="123abc"), Server(REFERENCE)
     try:
         _latencies(jefe, 500), _latencies(reference, 500)
         mine: list[float] = []
@@ -60,14 +35,14 @@ def run() -> Iterator[Figure]:
             mine += _latencies(jefe, ONE_BY_ONE // ROUNDS)
             theirs += _latencies(reference, ONE_BY_ONE // ROUNDS)
         for word, at in (("median", 0.5), ("p99", 0.99)):
-            ours, other = _quantile(mine, at), _quantile(theirs, at)
+            ours, other = quantile(mine, at), quantile(theirs, at)
             name = f"oaf/run: 1 connection, one at a time, {word}"
             yield Figure(name, "us", ours * 1e6, other * 1e6, AGAINST, ours / other)
         yield _rate("oaf/run: 1 connection, pipelined", PIPELINED, _pipelined, jefe, reference)
         waits: dict[Server, list[float]] = {jefe: [], reference: []}
         name = f"oaf/run: {CLIENTS} connections, one at a time"
         yield _rate(name, TOGETHER, lambda server: _together(server, waits[server]), jefe, reference)
-        ours, other = _quantile(waits[jefe], 0.5), _quantile(waits[reference], 0.5)
+        ours, other = quantile(waits[jefe], 0.5), quantile(waits[reference], 0.5)
         yield Figure(f"{name}, median", "us", ours * 1e6, other * 1e6, AGAINST, ours / other)
     finally:
         jefe.close()
@@ -144,7 +119,3 @@ def _together(server: Server, waits: list[float]) -> float:
     finally:
         for client in clients:
             client.close()
-
-
-def _quantile(values: list[float], at: float) -> float:
-    return sorted(values)[int(len(values) * at)]

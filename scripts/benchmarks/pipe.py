@@ -9,7 +9,7 @@ import time
 from collections.abc import Iterator
 from pathlib import Path
 
-from measure import Figure
+from measure import Figure, quantile
 
 RUNS = 20_000
 ROUNDS = 5
@@ -78,7 +78,7 @@ def run() -> Iterator[Figure]:
             mine += _latencies(jefe, ONE_BY_ONE // 10)
             theirs += _latencies(relay, ONE_BY_ONE // 10)
         for word, at in (("median", 0.5), ("p99", 0.99)):
-            ours, reference = _quantile(mine, at), _quantile(theirs, at)
+            ours, reference = quantile(mine, at), quantile(theirs, at)
             yield Figure(
                 f"pipe/run: one at a time, {word}",
                 "us",
@@ -111,7 +111,3 @@ def _latencies(peer: Peer, count: int) -> list[float]:
         peer.wait_for(1)
         latencies.append(time.perf_counter() - start)
     return latencies
-
-
-def _quantile(values: list[float], at: float) -> float:
-    return sorted(values)[int(len(values) * at)]

@@ -10,7 +10,7 @@ from typing import Any
 import structlog
 import trio
 import trio.testing
-from measure import Figure, alone
+from measure import Figure, alone, quantile
 from msgspec import Raw
 
 from jefe import Settings, Source, Supervisor, open_supervisor
@@ -26,14 +26,14 @@ SCRIPT = Source("return n;")
 CALLING = Source("let answer = f(n); return answer + n;")
 
 
-def birth() -> Iterator[Figure]:
+def respawn() -> Iterator[Figure]:
     """From the death of a child to the first answer of its replacement; again and again."""
-    ours = alone(_with_supervisor, Settings(min_procs=1, max_procs=1, recycle_after=0), _births)
+    ours = alone(_with_supervisor, Settings(min_procs=1, max_procs=1, recycle_after=0), _respawns)
     forks = alone(_forks, BIRTHS)
     for word, at, target in (("median", 0.5, 5.0), ("p90", 0.9, None), ("p99", 0.99, None)):
-        mine, theirs = _quantile(ours, at), _quantile(forks, at)
+        mine, theirs = quantile(ours, at), quantile(forks, at)
         yield Figure(
-            f"pool/birth: death to next answer, {word}",
+            f"pool/respawn: death to next answer, {word}",
             "us",
             mine * 1e6,
             theirs * 1e6,
@@ -43,16 +43,16 @@ def birth() -> Iterator[Figure]:
         )
 
 
-async def _births(boss: Supervisor) -> list[float]:
+async def _respawns(supervisor: Supervisor) -> list[float]:
     times = []
-    await boss.run(SCRIPT, {"n": 0})
+    await supervisor.run(SCRIPT, {"n": 0})
     for n in range(BIRTHS):
-        (pid,) = boss.pools["hexput"].pids
+        (pid,) = supervisor.pools["hexput"].pids
         pidfd = os.pidfd_open(pid)
         os.kill(pid, signal.SIGKILL)
         await trio.lowlevel.wait_readable(pidfd)
         start = time.perf_counter()
-        assert (await boss.run(SCRIPT, {"n": n})).result == n
+        assert (await supervisor.run(SCRIPT, {"n": n})).result == n
         times.append(time.perf_counter() - start)
         os.close(pidfd)
         # The next spare is not part of this: deaths do not come that often.
@@ -104,20 +104,20 @@ def fresh() -> Iterator[Figure]:
         yield Figure(f"pool/fresh: a process a run, {word}", "runs/s", rate, forks, FORK, forks / rate)
 
 
-async def _fresh_one_by_one(boss: Supervisor) -> float:
-    await boss.run(SCRIPT, {"n": 0})
+async def _fresh_one_by_one(supervisor: Supervisor) -> float:
+    await supervisor.run(SCRIPT, {"n": 0})
     start = time.perf_counter()
     for n in range(FRESH):
-        assert (await boss.run(SCRIPT, {"n": n})).result == n
+        assert (await supervisor.run(SCRIPT, {"n": n})).result == n
     return FRESH / (time.perf_counter() - start)
 
 
-async def _fresh_at_once(boss: Supervisor) -> float:
-    await boss.run(SCRIPT, {"n": 0})
+async def _fresh_at_once(supervisor: Supervisor) -> float:
+    await supervisor.run(SCRIPT, {"n": 0})
     start = time.perf_counter()
     async with trio.open_nursery() as nursery:
         for n in range(FRESH):
-            nursery.start_soon(boss.run, SCRIPT, {"n": n})
+            nursery.start_soon(supervisor.run, SCRIPT, {"n": n})
     return FRESH / (time.perf_counter() - start)
 
 
@@ -143,7 +143,7 @@ def waiting() -> Iterator[Figure]:
     )
 
 
-async def _waiting(boss: Supervisor) -> tuple[float, float, float]:
+async def _waiting(supervisor: Supervisor) -> tuple[float, float, float]:
     waiting: list[Any] = []
     answers = []
     all_wait, all_done = trio.Event(), trio.Event()
@@ -159,19 +159,19 @@ async def _waiting(boss: Supervisor) -> tuple[float, float, float]:
             all_done.set()
 
     for _ in range(100):
-        await boss.run(CALLING, {"n": 1}, call=lambda name, arguments: 1)
-    pids = boss.pools["hexput"].pids
+        await supervisor.run(CALLING, {"n": 1}, call=lambda name, arguments: 1)
+    pids = supervisor.pools["hexput"].pids
     before = [_memory(pid) for pid in (os.getpid(), *pids)]
     for n in range(WAITING):
-        boss.submit(boss.own, CALLING, Raw(b'{"n":%d}' % n), on_done=done, on_call=call)
-    boss.batch.flush()
+        supervisor.submit(supervisor.own, CALLING, Raw(b'{"n":%d}' % n), on_done=done, on_call=call)
+    supervisor.batch.flush()
     await all_wait.wait()
     after = [_memory(pid) for pid in (os.getpid(), *pids)]
-    assert boss.pools["hexput"].pids == pids
+    assert supervisor.pools["hexput"].pids == pids
     start = time.perf_counter()
     for run in waiting:
         run.resume(b"1")
-    boss.batch.flush()
+    supervisor.batch.flush()
     await all_done.wait()
     took = time.perf_counter() - start
     assert all(isinstance(answer, Finished) for answer in answers)
@@ -207,11 +207,7 @@ def _with_supervisor(settings: Settings, work: Callable[[Supervisor], Awaitable[
     structlog.configure(wrapper_class=structlog.make_filtering_bound_logger(50))  # deaths are the work here
 
     async def main() -> Any:
-        async with open_supervisor(settings) as boss:
-            return await work(boss)
+        async with open_supervisor(settings) as supervisor:
+            return await work(supervisor)
 
     return trio.run(main)
-
-
-def _quantile(values: list[float], at: float) -> float:
-    return sorted(values)[int(len(values) * at)]

@@ -11,7 +11,7 @@ from multiprocessing.connection import Connection
 
 from measure import Figure, compare
 
-from child.confine import layers as sandbox
+from child.confine import layers
 from hexput.lang import compile_script
 
 SCRIPTS = {
@@ -52,7 +52,7 @@ def _process(*, confined: bool) -> Iterator[Connection]:
 
 def _work(pipe: Connection, confined: bool) -> None:
     if confined:
-        sandbox.give_up((), only=("speculation",))
+        layers.give_up((), only=("speculation",))
     scripts = {name: compile_script(source) for name, source in SCRIPTS.items()}
     while (asked := pipe.recv_bytes()) != b"end":
         pipe.send_bytes(scripts[asked].run(b"{}").result or b"")

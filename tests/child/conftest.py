@@ -1,4 +1,4 @@
-"""What holds for every test of this room."""
+"""Fixtures for every test of this room."""
 
 import os
 from collections.abc import Iterator

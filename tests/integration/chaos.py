@@ -1,4 +1,4 @@
-"""Runs whose answers are known, and a count of what is answered and called: the load under which things die.
+"""The load for tests that kill processes: runs with known answers, and a count of answers and host calls.
 
 Every third run makes three host calls. A call is answered by another task, later, so that at any time some
 runs wait in the children. The scripts are small: what is looked for is an answer that is lost, wrong, or

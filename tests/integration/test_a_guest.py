@@ -1,4 +1,4 @@
-"""In somebody else's program Jefe is a guest: it sets nothing up, and says nothing that nobody asked for."""
+"""In a program that uses it, Jefe sets nothing up and prints nothing."""
 
 import subprocess
 import sys

@@ -1,4 +1,4 @@
-"""A front that Jefe does not know: what a stranger has to write, and what then works by itself.
+"""A front that Jefe does not know: what its author has to write, and what then works without further code.
 
 The front is this file alone; the command gets it by one line in the list of fronts, at the end.
 """

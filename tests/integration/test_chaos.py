@@ -1,4 +1,4 @@
-"""Killing children and zygotes at random, under full load, changes no answer; and the figures of the dead.
+"""Random kills of children and zygotes, under full load, change no answer; and the figures count them.
 
 `scripts/bench chaos` does the same for longer, with a killer that goes by the clock. Here the killer goes by
 the answers, so that a slow machine sees as many deaths as a fast one.

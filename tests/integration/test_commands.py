@@ -3,6 +3,7 @@
 import json
 import os
 import re
+import shutil
 import signal
 import subprocess
 import sys
@@ -526,7 +527,7 @@ def test_the_readme_prints_what_it_says(tmp_path: Path) -> None:
     assert example is not None
     (tmp_path / "example.py").write_text(example[1])
     here = carry_out(readme, tmp_path)
-    assert {"9001", "2000"} < set(here)
+    assert {"9001", "2000", "4000"} < set(here)
 
 
 def test_the_page_on_the_shell_prints_what_it_says(tmp_path: Path) -> None:
@@ -537,7 +538,11 @@ def carry_out(page: Path, folder: Path) -> dict[str, str]:
     """Carry out the commands of a page, and compare what they print; returns what stood for what."""
     commands = list(blocks(page))
     assert len(commands) >= 8
-    here = {"scripts/jefe": " ".join(JEFE), ".venv/bin/python": sys.executable}  # and ports, once known
+    here = {  # and ports, once known
+        "scripts/jefe": " ".join(JEFE),
+        ".venv/bin/python": sys.executable,
+        "/home/ana/.local/state": os.environ["XDG_STATE_HOME"],
+    }
 
     def ours(text: str) -> str:
         wanted = "|".join(rf"\b{each}\b" if each.isdigit() else re.escape(each) for each in here)
@@ -551,6 +556,8 @@ def carry_out(page: Path, folder: Path) -> dict[str, str]:
                 ports = [re.findall(r"\d+$", text, re.MULTILINE) for text in (printed, said)]
                 here |= dict(zip(*ports, strict=True))
                 assert said == ours(printed), command
+                continue
+            if command.startswith("curl ") and shutil.which("curl") is None:
                 continue
             ended = subprocess.run(
                 ["sh", "-c", ours(command)],

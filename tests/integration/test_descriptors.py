@@ -1,4 +1,4 @@
-"""No descriptors left: what is under way goes on, and when there are some again, everything recovers."""
+"""Without free file descriptors, runs in flight go on; when some are free again, everything recovers."""
 
 import errno
 import os

@@ -1,6 +1,6 @@
-"""Processes that are stopped in the midst of their work: real ones, with a real SIGSTOP.
+"""Real processes that are stopped at work by SIGSTOP.
 
-Nobody is to blame for that, so no run fails, and no client waits for more than a moment.
+No run is to blame, so none fails, and no client waits for more than a moment.
 """
 
 import os

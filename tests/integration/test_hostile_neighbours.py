@@ -1,6 +1,6 @@
-"""Scripts that take all they can, between scripts that do not, on the same children.
+"""Scripts that take all they can, and modest scripts beside them, on the same children.
 
-Each offender is told its reason, and no neighbour notices more than a wait of known length: a run waits for
+Each offender gets its reason, and its neighbours only wait, for a bounded time: a run waits for
 those that were asked for before it, and each of those is stopped at its limits.
 """
 

@@ -1,4 +1,4 @@
-"""A supervisor that is killed takes its whole tree along, whatever the tree is doing."""
+"""When a supervisor is killed, all processes below it end, whatever they are doing."""
 
 import os
 import signal

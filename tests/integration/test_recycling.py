@@ -1,4 +1,4 @@
-"""Children come and go, and the supervisor stays as it is: `scripts/bench chaos` does the same for longer."""
+"""A supervisor that recycles many children does not grow: `scripts/bench chaos` does the same for longer."""
 
 import os
 

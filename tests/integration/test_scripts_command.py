@@ -8,7 +8,8 @@ import time
 
 from tests.integration.hexput_process import ENVIRONMENT, JEFE, running
 
-SERVE = {"JEFE_HEXPUT_PORT": "0", "JEFE_OAF_PORT": "0", "JEFE_OAF_TOKEN": "t", "JEFE_LOG_LEVEL": "info"}
+PORTS = {"JEFE_HEXPUT_PORT": "0", "JEFE_OAF_PORT": "0", "JEFE_HTTP_PORT": "0"}
+SERVE = PORTS | {"JEFE_OAF_TOKEN": "t", "JEFE_LOG_LEVEL": "info"}
 
 
 def listening(process, line):

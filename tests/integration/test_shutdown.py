@@ -1,4 +1,4 @@
-"""Every way in which the command ends, with real processes: what is answered, and with which status.
+"""Every way in which the command ends, with real processes: the answers, and the exit status.
 
 What a test waits for is a line on a pipe, or its end; the log says when a signal has had its effect. A
 process that stands still receives signals together.

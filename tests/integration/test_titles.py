@@ -1,4 +1,4 @@
-"""What a list of processes says: which process is the supervisor, which a zygote, a runner or a compiler."""
+"""The titles of processes: `ps` tells supervisor, zygotes, runners and compilers apart."""
 
 import json
 import subprocess

@@ -1,4 +1,4 @@
-"""A child that is no process: it speaks the protocol over memory, and does what its scripts say.
+"""A fake child without a process: it speaks the protocol in memory, and does what its scripts say.
 
 A script is a line of words:
 

@@ -92,7 +92,7 @@ def test_a_request_is_carried_out_in_the_thread_until_the_block_ends():
         bridge.ask(answer)
     assert bridge.open() is thing
     assert bridge.ask(answer) == NAME
-    with pytest.raises(Gone, match="its one block"):
+    with pytest.raises(Gone, match="in one block only"):
         bridge.open()
     assert bridge.ask(answer) == NAME
     bridge.close()

@@ -64,7 +64,7 @@ def test_everything_that_can_be_asked_in_plain_code():
         for kind, ask in errors.items():
             with pytest.raises(kind):
                 ask()
-        with pytest.raises(jefe.Closed, match="its one block"):
+        with pytest.raises(jefe.Closed, match="in one block only"):
             supervisor.__enter__()
     with pytest.raises(jefe.Closed, match="its block has ended"):
         supervisor.scripts()

@@ -1,4 +1,4 @@
-"""What a log holds back when somebody wants it to be long."""
+"""The log bounds what hostile input can write into it."""
 
 import io
 

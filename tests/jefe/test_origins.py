@@ -1,4 +1,4 @@
-"""The origins of web pages: what is one, which are the same, and those that are set."""
+"""The origins of web pages: parsing them, comparing them, and those in settings."""
 
 import pytest
 

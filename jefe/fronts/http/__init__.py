@@ -1,1 +1,1 @@
-"""HTTP/1.1: scripts kept under names and run, for whoever can send a request. See server.py."""
+"""HTTP/1.1: any program that can send a request keeps scripts under names and runs them. See server.py."""

@@ -1,14 +1,14 @@
-"""Who may use the HTTP server, decided from the head of a request alone. No I/O.
+"""Decides from the head of a request alone who may use the HTTP server. No I/O.
 
 Three questions, in this order:
 
-- Does the request mean this server? A page whose own name suddenly resolves to this machine (DNS rebinding)
-  is of the same origin as the server, for a browser; what gives it away is the name in `Host`. So a name must
-  be one of ours: `localhost`, the name that the server listens on, and those of `JEFE_HTTP_HOSTS`. IP
-  addresses pass: no page can make itself the origin of one that is not its own.
-- If a web page asks (browsers, and only they, send an `Origin`): is it one that may? By default only pages of
-  the server's own host may, which is the `Host` that has just been looked at.
-- Does the client know the token, if one is set? It is compared in constant time.
+- Is the request for this server? If the name of a web page suddenly resolves to this machine (DNS rebinding),
+  a browser takes the page to be of the server's origin; only the name in `Host` shows the difference. So a
+  name must be one of ours: `localhost`, the name that the server listens on, or one of `JEFE_HTTP_HOSTS`. IP
+  addresses pass: no page can have an address that is not its own as its origin.
+- If a web page makes the request (browsers, and only they, send an `Origin`): is the page allowed? By default
+  only pages of the server's own host are, which is the `Host` that has just been checked.
+- Has the client shown the token, if one is set? It is compared in constant time.
 """
 
 from collections.abc import Mapping
@@ -24,7 +24,7 @@ _LOCAL: Final = "localhost"
 
 
 class Refusal(NamedTuple):
-    """Why a request is not carried out.
+    """The reason why a request is not carried out.
 
     Attributes:
         status: of the answer.
@@ -36,21 +36,21 @@ class Refusal(NamedTuple):
 
 
 class Admission:
-    """Who may use one server.
+    """Decides who may use one server.
 
     Args:
-        settings: `hosts`, `origins` and `address` count here.
+        settings: `hosts`, `origins` and `address` are used here.
     """
 
     def __init__(self, settings: HttpSettings) -> None:
         self._settings = settings
         self._hosts = read_hosts(settings.hosts)
         self._own = {_LOCAL, settings.address.lower().rstrip(".")}
-        # Browsers and clients say the same again and again.
+        # Browsers and clients send the same values again and again.
         self._look_at_host = lru_cache(maxsize=256)(self._refusal_of_host)
 
     def refusal(self, headers: Mapping[bytes, bytes]) -> Refusal | None:
-        """Why a request is not for this server, or not for the page that makes it; None if it is."""
+        """Why a request is refused for its host or its page; None if both are allowed."""
         host = headers[b"host"]
         no = self._look_at_host(host)
         origin = headers.get(b"origin")
@@ -85,27 +85,27 @@ class Admission:
         )
 
     def may(self, origin: Origin, host: bytes) -> bool:
-        """Whether a page of that origin may use the server."""
+        """Whether a page of an origin may use the server."""
         allowed = read_origins(self._settings.origins)
         if allowed is None:
             return True
         return origin in allowed or (not allowed and origin.scheme in _WEB and origin.host == host_name(host))
 
     def is_foreign(self, origin: bytes, host: bytes) -> bool:
-        """Whether a page that may use the server is of another origin, so that its browser has to be told."""
+        """Whether an allowed page is of another origin, so that its browser has to be told."""
         return origin.lower() not in (b"http://" + host.lower(), b"https://" + host.lower())
 
 
 @lru_cache(maxsize=256)
 def host_name(host: bytes) -> str | None:
-    """The name or the address in a `Host`, in lower case and its shortest form, without the port; None if
-    there is none.
+    """The name or the address in a `Host`, in lower case and its shortest form, without the port; None if it
+    has neither.
     """
     origin = parse_origin("http://" + host.decode("latin-1").strip())
     if origin is not None:
         return origin.host
     text = host.decode("latin-1").strip().lower()
-    # A name may end with a dot, which says that it is a whole one.
+    # A dot at the end of a name marks it as complete.
     name, _, port = text.partition(":")
     if name.endswith(".") and not name.endswith("..") and (not port or port.isdecimal()):
         origin = parse_origin("http://" + name[:-1])
@@ -114,7 +114,7 @@ def host_name(host: bytes) -> str | None:
 
 
 def shown_token(headers: Mapping[bytes, bytes]) -> bytes | None:
-    """The token that a request shows; None if it shows none."""
+    """The token that a request shows; None if it shows no token."""
     scheme, _, rest = headers.get(b"authorization", b"").strip().partition(b" ")
     return rest.strip() if scheme.lower() == b"bearer" and rest else None
 

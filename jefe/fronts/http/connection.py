@@ -1,18 +1,18 @@
-"""One client of the HTTP server: its requests in, its answers out.
+"""One connection of the HTTP server: requests in, answers out.
 
 Invariants:
 
-- Every request gets one answer, and answers leave in the order of the requests. Those that are there together
-  are worked on together; only behind one that changes something the next ones wait.
-- Whether a client may ask is decided from the head of a request, before its body is read; if not, or if there
-  is no such route, the answer leaves at once, and a body that is still to come ends the connection.
-- Each head and each body has a time in which it must have come. A connection that nothing is asked on ends
-  after a while, and so does one whose client takes nothing.
-- A client that ends its side has gone: what it asked for is cancelled.
-- When the end is asked for (`jefe.fronts.shutdown.Shutdown`), nothing more is read, what was asked for is
+- Every request gets one answer, and answers leave in the order of the requests. Requests that have arrived
+  together are carried out together, but later ones wait for one that changes something.
+- Whether a client may make a request is decided from the head, before the body is read. If it may not, or if
+  there is no such route, the answer leaves at once; if its body is still to come, the connection ends.
+- Each head and each body must arrive within a time. A connection without requests is closed after a while,
+  and so is one whose client does not read its answers.
+- A client that closes its side has left: its requests are cancelled.
+- When a shutdown is requested (`jefe.fronts.shutdown.Shutdown`), nothing more is read, requests in flight are
   answered, and the connection ends.
-- Memory is bounded: what has come and is not complete (wire.py), what is being carried out and what has not
-  been taken (jefe/fronts/flow.py), and all of it for all clients together (jefe/core/clients.py).
+- Memory is bounded: incomplete input (wire.py), requests in flight and unread answers (jefe/fronts/flow.py),
+  and the total for all clients (jefe/core/clients.py).
 """
 
 import hmac
@@ -46,14 +46,14 @@ from jefe.logs import Logger
 _log = Logger()
 
 _IDLE, _HEAD, _BODY = range(3)
-"""What a client is waited for: a request, the rest of its head, the rest of its body."""
+"""What the client has to send next: a request, the rest of its head, or the rest of its body."""
 
 _LATE: Final = {
-    _HEAD: "the head of a request did not come in time (JEFE_HTTP_HEAD_TIMEOUT)",
-    _BODY: "the body of a request did not come in time (JEFE_HTTP_BODY_TIMEOUT)",
+    _HEAD: "the head of a request did not arrive in time (JEFE_HTTP_HEAD_TIMEOUT)",
+    _BODY: "the body of a request did not arrive in time (JEFE_HTTP_BODY_TIMEOUT)",
 }
 _COMPLAINTS: Final = 20
-"""How many failures of one client are logged one by one."""
+"""The most failures of one client that are logged one by one."""
 
 _CHALLENGE: Final = b"WWW-Authenticate: Bearer\r\n"
 _WEBSOCKET: Final = b"Upgrade: websocket\r\nConnection: Upgrade\r\n"
@@ -72,12 +72,12 @@ _MISSING: Final = "this server wants a token; send 'Authorization: Bearer TOKEN'
 
 
 class Connection:
-    """A client.
+    """A connection with one client.
 
     Args:
-        shared: what it has in common with the others.
-        stream: the client's; it is not closed here.
-        peer: where it comes from, for the log.
+        shared: the state that all connections of the server share.
+        stream: the client's stream; it is not closed here.
+        peer: the client's address, for the log.
         visit: its place among the connections.
     """
 
@@ -99,28 +99,30 @@ class Connection:
         self._flow = Flow(self.client, settings.max_in_flight, lambda: self._out.size + self._ordered.held)
         self._working: set[Exchange] = set()
         self._newest: Exchange | None = None
-        self._incoming: tuple[Exchange, Served] | None = None  # whose body is on its way
-        self._changes = 0  # how many requests that change something are under way
-        self._shown = b""  # the Authorization that was found right
-        self._has_failed = False  # whether it has shown a wrong token
+        self._incoming: tuple[Exchange, Served] | None = None  # the request whose body is arriving
+        self._changes = 0  # the number of requests in flight that change something
+        self._shown = b""  # the Authorization field that was accepted
+        self._has_failed = False  # whether the client has shown a wrong token
         self._given: Given | None = None
-        self._later: Callable[[], Awaitable[None]] | None = None  # what has to be waited for
+        self._later: Callable[[], Awaitable[None]] | None = None  # what has to be awaited before going on
         self._phase = _IDLE
-        self._since = trio.current_time()  # since when it is waited for that
-        self._is_stirred = False  # whether it was asked or answered something since that was looked at
-        self._before: Exchange | None = None  # the newest request when a further one began to come
+        self._since = trio.current_time()  # the beginning of the phase
+        self._is_stirred = False  # whether a request or an answer has passed since the last look
+        self._before: Exchange | None = None  # the newest request when the next one began to arrive
         self._listening = trio.CancelScope()
-        self._is_listening = False  # whether there is nothing to do but wait for more
+        self._is_listening = False  # whether it only waits for more input
         self._is_over = False  # whether no more requests are handled
-        self._is_gone = False  # ... for the client has gone
-        self._is_forgotten = False  # ... for it has asked for nothing
-        self._no = ""  # why what is still to be handled is refused, if it is
+        self._is_gone = False  # ... because the client has left
+        self._is_forgotten = False  # ... because the client has been silent
+        self._no = ""  # the reason to refuse the remaining requests; empty for none
         self._failures = 0
 
     async def converse(self, shutdown: Shutdown) -> Given | None:
-        """Serve the client until it ends, or stays silent; what it asked for is answered, unless it has gone.
+        """Serve the client until it closes the connection or stays silent. Requests in flight are answered,
+        unless the client has left.
 
-        Returns to whom the connection is to be given, if the client wants an upgrade; then all is answered.
+        Returns the protocol that takes over the connection if the client wants an upgrade; all earlier
+        requests have been answered then.
         """
         self._shared.connections.add(self)
         try:
@@ -143,20 +145,20 @@ class Connection:
         return self._given
 
     def wind_up(self) -> None:
-        """The end is asked for; see `jefe.fronts.shutdown.Client`."""
+        """A shutdown is requested; see `jefe.fronts.shutdown.Client`."""
         self._no = SHUTTING_DOWN
         if self._is_listening:
             self._listening.cancel()
 
     def abandon(self) -> int:
-        """There is no more time."""
+        """The time for the shutdown is over. Returns how many requests are cancelled."""
         self._no = CANCELLED
         working = list(self._working)
         self._batch.run(self._refuse_all, working)
         return len(working)
 
     def _give_up_body(self) -> None:
-        """Nothing more is read: if a body has not come, it never will."""
+        """Refuse the request whose body has not arrived: nothing more is read."""
         if self._incoming is not None and not self._incoming[0].is_over:
             self._incoming[0].refuse(Refused(self._no or CANCELLED))
 
@@ -182,52 +184,54 @@ class Connection:
                 self._is_gone = True
                 return
             self._wire.receive(data)
-            del data  # nothing is held for a client that is idle
+            del data  # an idle connection holds no input
             await self._take()
             self._note_phase()
 
     @property
     def _is_done(self) -> bool:
-        """Whether nothing more is to be read. While the last request is carried out, it is read whether the
-        client is still there.
+        """Whether nothing more is to be read. While the last request is in flight, reading goes on to learn
+        whether the client leaves.
         """
         return self._is_over or (self._wire.is_over and not self._working)
 
     async def _take(self) -> None:
-        """Handle what has come, in turns with what others send."""
+        """Handle the input, in turns with other clients."""
         while not self._is_over:
             if self._flow.is_heavy:
                 self.client.hold_input(self._wire.held)
                 await self._until(lambda: self._flow.is_light)
-                self._since = trio.current_time()  # nobody has listened
+                self._since = trio.current_time()  # the time until now was ours, not the client's
             is_more = self._shared.batch(self._handle_some)
             if self._later is not None:
-                later, self._later = self._later, None
-                await later()
+                while self._later is not None:  # it may bring about that there is more to wait for
+                    later, self._later = self._later, None
+                    await later()
             elif is_more:
                 await trio.lowlevel.checkpoint()
             else:
                 return
 
     def _handle_some(self) -> bool:
-        """Handle what has come, as much as one turn may have, or until it has to wait; says whether there may
+        """Handle input for one turn at most, or until something has to be awaited. Returns whether there may
         be more.
         """
         end = self._batch.end_of_turn()
         while True:
             event = self._wire.next_event()
-            if event is None:
+            if event is not None:
+                self._handle(event)
+            elif not self._wire.has_unread:
                 return False
-            self._handle(event)
             if self._is_over:
                 return False
             if self._later is not None or self._flow.is_busy or perf_counter() > end:
                 return True
 
     def _note_phase(self) -> None:
-        """Note what is held of what has not come to its end, and since when that is waited for."""
+        """Account for incomplete input, and note what is waited for, and since when."""
         wire = self._wire
-        if wire.is_idle:  # nearly always; the time is looked at later, since that costs
+        if wire.is_idle:  # nearly always; reading the clock is left for later, since it costs time
             self.client.hold_input(0)
             self._phase = _IDLE
             self._is_stirred = True
@@ -240,7 +244,7 @@ class Connection:
             self._since = trio.current_time()
 
     def look_at_time(self, now: float) -> None:
-        """End it if it has taken too long; `now` is the time of the trio clock."""
+        """End the connection if the client has taken too long; `now` is the time of the trio clock."""
         if not self._is_listening:
             if self._flow.is_waiting and self._working and has_ended(self._stream):
                 self._is_gone = True
@@ -261,11 +265,11 @@ class Connection:
             self._listening.cancel()
 
     def _make_room(self) -> None:
-        """Too much is held for all clients, and this one is the one to go."""
+        """Drop this client, because too much is held for all clients."""
         _log.warning(
             "client.dropped", peer=self._peer, why="too much is held for all clients (JEFE_MAX_BUFFERED)"
         )
-        if self._out.size or self._ordered.held:  # it does not take what it is sent, or asked for too much
+        if self._out.size or self._ordered.held:  # the client does not read, or has requested too much
             self._is_over = True
             self._out.break_off()
             self._flow.break_off()
@@ -278,17 +282,17 @@ class Connection:
             self._listening.cancel()
 
     async def _until(self, condition: Callable[[], bool]) -> None:
-        """Wait for something that answers bring about, or the client; one that does nothing is dropped."""
+        """Wait for a condition that answers or the client change; drop a client that does not read."""
         while not condition() and not self._out.broken:
             with trio.move_on_after(self._own.idle_timeout) as patience:
                 await self._flow.until(condition)
             if patience.cancelled_caught and not self._working:
-                _log.info("client.idle", peer=self._peer, why="it does not take its answers")
+                _log.info("client.idle", peer=self._peer, why="it does not read its answers")
                 self._out.break_off()
                 self._flow.break_off()
 
     def _sent(self) -> None:
-        """Answers have left, or cannot."""
+        """Answers have been sent, or cannot be sent."""
         self._hold()
         if self._out.broken:
             self._flow.break_off()
@@ -298,7 +302,7 @@ class Connection:
         self.client.hold_output(self._out.size + self._ordered.held)
 
     def _drop(self) -> None:
-        """Let go of everything that is under way."""
+        """Release everything that the connection holds."""
         self._shared.connections.discard(self)
         self._out.break_off()
         self._wire.close()
@@ -320,7 +324,7 @@ class Connection:
             self._fail(event)
             return
         assert isinstance(event, Request)
-        if self._newest is not None and self._newest.request is event:  # its body has come
+        if self._newest is not None and self._newest.request is event:  # its body has arrived
             incoming, self._incoming = self._incoming, None
             if incoming is not None:
                 self._carry_out(*incoming)
@@ -333,7 +337,7 @@ class Connection:
             self._is_over = True
 
     def _begin(self, exchange: Exchange) -> None:
-        """The head of a request has come: look at everything that can be told from it."""
+        """Handle the head of a request: decide everything that it allows to decide."""
         exchange.size = OVERHEAD + len(exchange.request.target)
         self._working.add(exchange)
         self._shared.working += 1
@@ -346,7 +350,7 @@ class Connection:
         if path[:1] != b"/" or b"#" in path:
             told = self._without_authority(request)
             if told is None:
-                exchange.deny(400, "the target of the request is no path")
+                exchange.deny(400, "the target of the request is not a path")
                 return
             path = told
         target = self._shared.table.read(path)
@@ -367,8 +371,8 @@ class Connection:
             self._route(exchange, target)
 
     def _begin_public(self, exchange: Exchange, target: Target) -> None:
-        """A request whose answer anybody may have. It proves nothing, so on a connection that has shown
-        nothing else it is the last one.
+        """Handle a request that anybody may make. It proves nothing, so on an unproven connection it is the
+        last one.
         """
         if not self._visit.is_proven:
             exchange.request.is_last = self._is_over = True
@@ -378,14 +382,14 @@ class Connection:
             self._route(exchange, target)
 
     def _without_authority(self, request: Request) -> bytes | None:
-        """The path of a target that is a whole address, whose host is then the one that counts; None if it is
-        none.
+        """The path of a target that is a whole URL, whose host must be that in `Host`; None for any other
+        target.
         """
         if request.target == b"*" and request.method == b"OPTIONS":
             return request.target
         scheme, _, rest = request.target.partition(b"://")
         authority, _, path = rest.partition(b"/")
-        # Who says one thing in the target and another in Host wants to be understood in two ways.
+        # A request with two different hosts may be meant to be understood in two ways.
         is_web = scheme.lower() in (b"http", b"https")
         if not is_web or authority != request.headers[b"host"] or b"#" in rest:
             return None
@@ -397,7 +401,7 @@ class Connection:
         exchange.deny(no.status, no.sentence)
 
     def _tell_page(self, exchange: Exchange) -> None:
-        """Have the browser let a page of another origin read the answer, which has been found allowed."""
+        """Let the browser give the answer to a page of another origin, which has been found allowed."""
         headers = exchange.request.headers
         if self._shared.admission.is_foreign(headers[b"origin"], headers[b"host"]):
             exchange.more = _SHARED_WITH % headers[b"origin"]
@@ -410,7 +414,7 @@ class Connection:
         exchange.say(b"", 204, more)
 
     def _may_ask(self, exchange: Exchange, target: Target) -> bool:
-        """Whether the client has shown the token, or need not; if not, it has been told, or has to wait."""
+        """Whether the client has shown the token, if one is needed. If not, it is refused or has to wait."""
         shared = self._shared
         if not shared.token:
             return self._visit.is_proven or self._enter(exchange)
@@ -437,7 +441,7 @@ class Connection:
         return False
 
     async def _wait_for_turn(self, exchange: Exchange, target: Target) -> None:
-        """Its address has shown too many wrong tokens: wait until the next one may be looked at."""
+        """Wait until the next token from this address may be checked: too many were wrong."""
         await self._shared.guard.turn(self._visit.address, is_first=not self._has_failed)
 
         def again() -> None:
@@ -449,9 +453,7 @@ class Connection:
         self._batch.run(again)
 
     def _enter(self, exchange: Exchange) -> bool:
-        """Have the client served, which has shown what is wanted. False: there are too many, which it is
-        told.
-        """
+        """Admit a client that has shown what is needed. Returns False if it is refused as one too many."""
         if self._visit.prove():
             self.client.is_proven = bool(self._shared.token)
             return True
@@ -461,7 +463,7 @@ class Connection:
         return False
 
     def _give(self, exchange: Exchange, path: bytes) -> None:
-        """Give the connection away, for a WebSocket."""
+        """Give the connection away for a WebSocket."""
         request = exchange.request
         is_get = request.method == b"GET"
         if (
@@ -469,7 +471,7 @@ class Connection:
             or not request.wants_upgrade
             or request.headers.get(b"upgrade", b"").lower() != b"websocket"
         ):
-            sentence = "this is for WebSockets: connect to it with one"
+            sentence = "this path is for WebSockets: connect with a WebSocket client"
             exchange.deny(426, sentence, _WEBSOCKET)
             return
         lines = [b"%b: %b\r\n" % field for field in request.headers.items()]
@@ -480,11 +482,11 @@ class Connection:
         self._settle(exchange, b"")
 
     def _route(self, exchange: Exchange, target: Target) -> None:
-        """Find out what is asked; if all of it is there, carry it out."""
+        """Find the route of a request; carry the request out if it is complete."""
         request = exchange.request
         place = target.place
         if place is None:
-            exchange.deny(404, "there is no such path; /openapi.json tells which there are")
+            exchange.deny(404, "there is no such path; /openapi.json lists all paths")
             return
         served = place.routes.get(request.method)
         if served is None:
@@ -508,13 +510,13 @@ class Connection:
             return
         self._incoming = exchange, served
         if request.awaits_word:
-            # The interim answer has its turn, too: behind the answers to what came before.
+            # The interim answer waits for its turn, too: behind the answers to earlier requests.
             assert exchange.word is not None
             word, exchange.word = exchange.word, None
             self._ordered.fill(word, CONTINUE)
 
     def _carry_out(self, exchange: Exchange, served: Served) -> None:
-        """Do what a complete request asks for."""
+        """Carry out a complete request."""
         request = exchange.request
         if request.body:
             size = len(request.body)
@@ -550,12 +552,15 @@ class Connection:
     def _query_of(self, exchange: Exchange, query: bytes, served: Served) -> Any:
         assert served.query is not None
         try:
+            # The pipe takes names with unpaired surrogates, and a page may end with one.
             told = dict(
-                parse_qsl(query.decode("ascii"), keep_blank_values=True, errors="strict", max_num_fields=20)
+                parse_qsl(
+                    query.decode("ascii"), keep_blank_values=True, errors="surrogatepass", max_num_fields=20
+                )
             )
             return msgspec.convert(told, served.query, strict=False)
         except (ValueError, RecursionError) as error:
-            exchange.deny(422, f"the query: {protocol.explain(error)}")
+            exchange.deny(422, f"the query is not valid: {protocol.explain(error)}")
             return None
 
     # ----------------------------------------------------------------------------------------- answers
@@ -565,6 +570,8 @@ class Connection:
         request = exchange.request
         is_newest = exchange is self._newest
         is_last = is_newest and bool(request.is_last or self._no or not request.is_complete)
+        if is_last:
+            self._is_over = True  # also if its body, which nobody asked for, is still to come
         text = encode(
             status,
             body,
@@ -586,13 +593,13 @@ class Connection:
         self._flow.ended(exchange.size, len(text))
         self._ordered.fill(exchange.place, text)
         self._is_stirred = True
-        if not self._working and self._wire.is_over and self._is_listening:
+        if self._is_done and self._is_listening:
             self._listening.cancel()
         if self._flow.is_waiting:
             self._flow.check()
 
     def _fail(self, failure: Failure) -> None:
-        """Answer what is no request; that is the end of the connection."""
+        """Answer input that is not a valid request; then the connection ends."""
         if self._is_over:
             return
         if self._is_news():
@@ -607,13 +614,13 @@ class Connection:
             self._working.add(exchange)
             self._shared.working += 1
             self._flow.began(0)
-        elif self._incoming is None:  # its answer does not wait for its body
+        elif self._incoming is None:  # it has been answered before its body arrived
             return
         more = b"Allow: %b\r\n" % self._shared.table.methods if failure.status == 405 else b""
         exchange.deny(failure.status, failure.sentence, more)
 
     def _is_news(self) -> bool:
-        """Whether what is wrong with a client is logged; if it is too often, only how often it is."""
+        """Whether a failure of this client is logged; after too many, only their number is."""
         self._failures += 1
         return self._failures <= _COMPLAINTS
 

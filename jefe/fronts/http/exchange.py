@@ -1,4 +1,4 @@
-"""One request and its answer, as those see it that carry requests out (verbs.py)."""
+"""One request and its answer, for the code that carries requests out (verbs.py)."""
 
 from collections.abc import Callable
 from typing import Any, Final, Protocol
@@ -14,11 +14,11 @@ from jefe.fronts.objects import line_of
 from jefe.fronts.ordered import Place
 
 OVERHEAD: Final = 256
-"""What a request costs besides its body, in bytes."""
+"""The bytes that a request holds beside its body."""
 
 
 class Host(Protocol):
-    """The connection that a request came through."""
+    """The connection of a request."""
 
     supervisor: Supervisor
     client: Client
@@ -33,17 +33,18 @@ class Exchange:
     Args:
         host: the connection.
         request: the request; its body may still be on its way.
-        place: of its answer.
-        word: of what tells the client to send the body that it holds back; None: there is no need.
+        place: the place of its answer in the order of answers.
+        word: the place of the interim answer that lets the client send the body; None if it does not wait for
+            one.
 
     Attributes:
-        size: what it is taken to hold, in bytes.
-        job: what can be cancelled.
-        more: fields that its answer has in any case.
-        name: the name in its path, or empty.
-        asked: what its query says, in the route's shape.
+        size: the bytes that it is taken to hold.
+        job: the cancellable work for it, if there is any.
+        more: further fields of its answer.
+        name: the name in its path; empty if there is none.
+        asked: its query, in the route's shape.
         is_over: whether it has been answered, or needs no answer any more.
-        is_change: whether it changes something, so that what is asked behind it has to wait.
+        is_change: whether it changes something, so that later requests have to wait.
         is_plain: whether a failure is told in one plain sentence.
     """
 
@@ -78,12 +79,12 @@ class Exchange:
 
     @property
     def supervisor(self) -> Supervisor:
-        """What carries it out."""
+        """The supervisor that carries it out."""
         return self.host.supervisor
 
     @property
     def client(self) -> Client:
-        """On whose account."""
+        """The client on whose account it is carried out."""
         return self.host.client
 
     def say(self, body: bytes, status: int = 200, more: bytes = b"") -> None:
@@ -95,13 +96,13 @@ class Exchange:
         self._end(200, sentence.encode("utf-8", "backslashreplace"), PLAIN, more)
 
     def refuse(self, refused: Refused, status: int = 0, more: bytes = b"", *, sentence: str = "") -> None:
-        """Answer that it is not carried out.
+        """Answer with a refusal of the core.
 
         Args:
-            refused: why.
-            status: 0: the one that goes with the reason.
-            more: fields of the answer.
-            sentence: what is told instead of that to those who want one plain sentence; empty: the same.
+            refused: the refusal.
+            status: of the answer; 0: the one for its reason.
+            more: further fields of the answer.
+            sentence: the body for clients that want one plain sentence; empty: the reason and its detail.
         """
         status = status or problems.status_of(refused.reason)
         if status == 503:
@@ -112,23 +113,23 @@ class Exchange:
         self._end(status, problems.body_of(status, refused), PROBLEM, more)
 
     def deny(self, status: int, sentence: str, more: bytes = b"") -> None:
-        """Answer that this is not, or not so, to be asked over HTTP."""
+        """Answer that HTTP itself does not allow the request."""
         self.refuse(Refused(problems.reason_of(status), sentence), status, more)
 
     def answer(self, answer: Answer, status: int = 200, more: bytes = b"") -> None:
-        """Answer what the core says; the status and the fields are for the case that it was carried out."""
+        """Answer with an answer of the core; `status` and `more` apply if the request was carried out."""
         if type(answer) is Refused:
             self.refuse(answer)
         else:
             self.say(line_of(answer), status, more)
 
     def ran(self, run: Run) -> None:
-        """Answer what a run came to."""
+        """Answer with the outcome of a run."""
         assert run.answer is not None
         self.answer(run.answer)
 
     def cancel(self) -> None:
-        """Nobody wants the answer any more."""
+        """Cancel the work: the answer is not needed any more."""
         self.is_over = True
         if self.job is not None:
             self.job.cancel()
@@ -140,5 +141,5 @@ class Exchange:
 
 
 Verb = Callable[[Exchange, Any], None]
-"""Carries a request out, and answers when it can: gets the exchange and what was asked, in the route's
-shape."""
+"""Carries a request out, and answers it, at once or later. It gets the exchange, and the request in the
+route's shape."""

@@ -1,4 +1,4 @@
-"""The description of the HTTP server for programs (OpenAPI 3.1), made of the table of routes."""
+"""The description of the HTTP server for programs (OpenAPI 3.1), made from the table of routes."""
 
 from collections.abc import Iterable
 from typing import Any, Final
@@ -12,7 +12,7 @@ from jefe.fronts.http.shapes import Problem
 from jefe.fronts.http.wire import PHRASES
 
 _ANYWHERE: Final = (400, 421, 403)
-"""How each request can fail that means a route."""
+"""The statuses with which any request for a route can fail."""
 
 _REFERENCE: Final = "#/components/schemas/{name}"
 

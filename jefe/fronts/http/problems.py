@@ -1,7 +1,7 @@
-"""What goes wrong, as answers of HTTP: which status a reason has, and the body (RFC 9457).
+"""Errors as HTTP answers: the status of each reason, and the body (RFC 9457).
 
-A reason is the short text that every way in has for it (docs/reference/protocols.md, section 1). A run that
-threw is none of these: it was carried out, and its answer tells the exception.
+A reason is the short text for an error in every protocol (docs/reference/protocols.md, section 1). A run
+whose script failed is not an error here: the request was carried out, and its answer has the exception.
 """
 
 from collections.abc import Mapping
@@ -40,7 +40,7 @@ STATUSES: Final[Mapping[str, int]] = {
     shutdown.SHUTTING_DOWN: 503,
     shutdown.CANCELLED: 503,
 }
-"""The status of a reason."""
+"""The status of each reason."""
 
 _BEGINNINGS: Final[Mapping[str, int]] = {
     protocol.SYNTAX_ERROR: 422,
@@ -48,7 +48,7 @@ _BEGINNINGS: Final[Mapping[str, int]] = {
     protocol.UNKNOWN_LANGUAGE: 422,
     protocol.INTERNAL_ERROR: 500,
 }
-"""The same for reasons that go on."""
+"""The same for reasons that are followed by details."""
 
 _REASONS: Final[Mapping[int, str]] = {
     400: protocol.MALFORMED_REQUEST,
@@ -56,16 +56,18 @@ _REASONS: Final[Mapping[int, str]] = {
     422: protocol.MALFORMED_REQUEST,
     503: protocol.OVERLOADED,
 }
-"""The reasons of some statuses, as every way in has them."""
+"""The reasons for some statuses, as in every protocol."""
 
 RETRY: Final = b"Retry-After: 1\r\n"
-"""What goes with 503: all of these may pass soon."""
+"""The field that goes with 503: each cause of it may end soon."""
 
 _encoder: Final = msgspec.json.Encoder()
 
 
 def status_of(reason: str) -> int:
-    """The status of a reason; 422 if it is none of the table, as a language may have reasons of its own."""
+    """The status of a reason; 422 for one that is not in the table, as a language may have reasons of its
+    own.
+    """
     status = STATUSES.get(reason)
     if status is not None:
         return status
@@ -73,7 +75,7 @@ def status_of(reason: str) -> int:
 
 
 def reason_of(status: int) -> str:
-    """The reason that goes with a status when HTTP itself is the matter."""
+    """The reason for a status of HTTP itself."""
     return _REASONS.get(status) or PHRASES[status].lower()
 
 
@@ -102,5 +104,5 @@ def body_of(status: int, refused: Refused) -> bytes:
     )
     try:
         return _encoder.encode(problem) + b"\n"
-    except UnicodeEncodeError:  # unpaired surrogates of a source, in what is said of it
+    except UnicodeEncodeError:  # unpaired surrogates of a source, quoted in a detail
         return protocol.surrogates.encode(problem) + b"\n"

@@ -1,9 +1,10 @@
-"""The table of routes: what there is to ask, in which shape, and who does it.
+"""The table of routes: the requests, their shapes, and the functions that carry them out.
 
-What is decoded, what is answered to a wrong method, and what `/openapi.json` says, all of it is read off this
-table. To look a target up costs a dictionary or two, however many routes there are.
+Decoding, the answers to wrong methods, and `/openapi.json` all use this table. Finding the route of a target
+takes one or two look-ups in a dictionary, however many routes there are.
 """
 
+import re
 from collections.abc import Callable, Iterator, Mapping
 from typing import Any, Final, NamedTuple
 from urllib.parse import unquote_to_bytes
@@ -18,24 +19,24 @@ NAME: Final = "{name}"
 
 
 class Route(NamedTuple):
-    """Something that can be asked.
+    """A kind of request.
 
     Attributes:
-        method: of HTTP. Whoever may GET may ask for the HEAD alone.
-        path: with `{name}` for a name.
-        verb: does it.
-        summary: what it does, in a line.
+        method: of HTTP. A GET route also answers HEAD.
+        path: the path, with `{name}` in the place of a name.
+        verb: the function that carries it out.
+        summary: what it does, in one line.
         body: the shape of the body; None: there is none.
         query: the shape of the query; None: there is none.
-        raw: makes what is asked of a body that is a WebAssembly module, and of the query; None: a body is
-            always JSON.
-        answer: the shape of what is answered if all goes well; None: it is said elsewhere. str: a line of
-            text.
-        successes: the statuses of answers if all goes well.
-        failures: the statuses of answers that refuse it, besides those that each route may have.
+        raw: makes the request from a body that is a WebAssembly module, and the query; None: a body is always
+            JSON.
+        answer: the shape of the answer to a request that was carried out; None: it is described elsewhere;
+            str: text.
+        successes: the statuses of such answers.
+        failures: the statuses of refusals, beside those of every route.
         conditions: fields of a request that make it depend on the version of a script.
-        is_public: whether no token is wanted, and any `Host` will do.
-        is_change: whether it changes something: then what is asked behind it on the same connection waits.
+        is_public: whether it needs no token, and takes any `Host`.
+        is_change: whether it changes something: then later requests on the same connection wait for it.
         is_plain: whether failures are one plain sentence, unless the client accepts problem+json.
     """
 
@@ -56,20 +57,23 @@ class Route(NamedTuple):
 
     @property
     def operation(self) -> str:
-        """What programs call it."""
+        """Its name for programs."""
         name: str = getattr(self.verb, "__name__", "")
         return name.strip("_")
 
 
 _MOST: Final = 1024
-"""How many targets are remembered: clients ask for the same again and again ..."""
+"""The most targets that are remembered, because clients use the same ones again and again."""
 
 _SHORT: Final = 256
-"""... and how long one may be, in bytes."""
+"""The longest target that is remembered, in bytes."""
+
+_NO_CODE: Final = re.compile(rb"%(?![0-9A-Fa-f]{2})")
+"""A percent sign that two hexadecimal digits do not follow."""
 
 _SCRIPT: Final = "/v1/scripts/{name}"
 _RUN: Final = (413, 422, 500, 502, 503)
-"""How a run can fail."""
+"""The statuses with which a run can fail."""
 
 ROUTES: Final = (
     Route(
@@ -85,7 +89,7 @@ ROUTES: Final = (
         "POST",
         "/v1/parse",
         verbs.parse,
-        "Tell the syntax tree of a source.",
+        "Return the syntax tree of a source.",
         body=shapes.ParseSource,
         answer=shapes.Parsed,
         failures=_RUN,
@@ -107,7 +111,7 @@ ROUTES: Final = (
         "GET",
         _SCRIPT,
         verbs.get_script,
-        "Tell the script of a name.",
+        "Return the script of a name.",
         answer=shapes.Shown,
         failures=(404, 503),
         conditions=("If-None-Match",),
@@ -125,7 +129,7 @@ ROUTES: Final = (
         "GET",
         "/v1/scripts",
         verbs.list_scripts,
-        "Tell the names of the scripts, by page.",
+        "List the names of the scripts, by page.",
         query=shapes.PageQuery,
         answer=shapes.Listed,
         failures=(422,),
@@ -143,7 +147,7 @@ ROUTES: Final = (
         "GET",
         "/v1/stats",
         verbs.stats,
-        "Tell figures.",
+        "Return figures.",
         query=shapes.StatsQuery,
         answer=shapes.Told,
         failures=(404, 422),
@@ -179,20 +183,27 @@ ROUTES: Final = (
         failures=(404, *_RUN),
         is_plain=True,
     ),
-    Route("GET", "/healthz", verbs.health, "Tell that the process answers.", is_public=True),
-    Route("GET", "/readyz", verbs.ready, "Tell whether scripts can be run.", failures=(503,), is_public=True),
+    Route("GET", "/healthz", verbs.health, "Check that the process is alive.", is_public=True),
+    Route(
+        "GET",
+        "/readyz",
+        verbs.ready,
+        "Check whether scripts can be run now.",
+        failures=(503,),
+        is_public=True,
+    ),
 )
-"""All routes, but `/openapi.json`, which is made of them."""
+"""All routes, except `/openapi.json`, which is made from them."""
 
 
 class Place(NamedTuple):
-    """A path that there is.
+    """A path of the server.
 
     Attributes:
-        routes: what can be done there, by method.
+        routes: the routes of the path, by method.
         allowed: the methods, as `Allow` lists them.
-        is_public: whether that is so for all of them.
-        is_plain: whether failures are told in one plain sentence.
+        is_public: whether all of its routes are public.
+        is_plain: whether failures are one plain sentence.
     """
 
     routes: Mapping[bytes, "Served"]
@@ -202,13 +213,13 @@ class Place(NamedTuple):
 
 
 class Target(NamedTuple):
-    """What the target of a request means.
+    """What the target of a request refers to.
 
     Attributes:
         path: without the query.
-        query: as it stands there.
-        place: where that is; None: nowhere.
-        name: in the path, or empty; None: it cannot be read.
+        query: the raw query.
+        place: the path's place; None: there is no such path.
+        name: the name in the path; empty if it has none, None if it cannot be decoded.
     """
 
     path: bytes
@@ -218,12 +229,12 @@ class Target(NamedTuple):
 
 
 class Served(NamedTuple):
-    """A route, with what it takes to serve it.
+    """What is needed to serve a route.
 
     Attributes:
-        verb: does it.
-        decoder: of the body; None: there is none.
-        query: as of `Route`, and so is the rest.
+        verb: the function that carries the request out.
+        decoder: of the body; None: there is no body.
+        query: as for `Route`, like the rest.
     """
 
     verb: Verb
@@ -234,10 +245,10 @@ class Served(NamedTuple):
 
 
 class Table:
-    """The routes, ready to be looked up.
+    """The routes, indexed by their paths.
 
     Args:
-        routes: all there are.
+        routes: all routes.
     """
 
     def __init__(self, routes: tuple[Route, ...]) -> None:
@@ -245,7 +256,7 @@ class Table:
         for route in routes:
             paths.setdefault(route.path, []).append(route)
         self._places: dict[bytes, Place] = {}  # by path, those without a name
-        self._named: dict[tuple[bytes, bytes], Place] = {}  # by what stands before and behind the name
+        self._named: dict[tuple[bytes, bytes], Place] = {}  # by the parts before and behind the name
         for path, those in paths.items():
             place = _place(those)
             before, name, behind = path.partition(NAME)
@@ -256,7 +267,7 @@ class Table:
         self._known: dict[bytes, Target] = {}
         self._befores = sorted({before for before, _ in self._named}, key=len, reverse=True)
         self.methods = b", ".join(sorted({method for each in self.places() for method in each.routes}))
-        """All methods that there are, as `Allow` lists them."""
+        """All methods of all routes, as `Allow` lists them."""
 
     def places(self) -> Iterator[Place]:
         """All places."""
@@ -264,7 +275,7 @@ class Table:
         yield from self._named.values()
 
     def read(self, target: bytes) -> "Target":
-        """What a target means, which begins with a slash."""
+        """What a target, which begins with a slash, refers to."""
         known = self._known.get(target)
         if known is not None:
             return known
@@ -281,7 +292,7 @@ class Table:
         return read
 
     def _find(self, path: bytes) -> tuple[Place | None, bytes]:
-        """The place of a path, and the name in it as it stands there."""
+        """The place of a path, and the raw name in it."""
         place = self._places.get(path)
         if place is not None:
             return place, b""
@@ -295,12 +306,10 @@ class Table:
 
 
 def _read_name(text: bytes) -> str:
-    """A name as it stands in a path; ValueError if it is not UTF-8 in percent-encoding."""
+    """Decode a name in a path. Raises ValueError if it is not UTF-8 in percent-encoding."""
     if b"%" in text:
-        at = text.find(b"%")
-        while at >= 0:
-            int(text[at + 1 : at + 3] if len(text) >= at + 3 else b"x", 16)
-            at = text.find(b"%", at + 1)
+        if _NO_CODE.search(text):
+            raise ValueError
         text = unquote_to_bytes(text)
     return text.decode()
 

@@ -1,17 +1,17 @@
-"""The HTTP server: a front for whoever can send a request.
+"""The HTTP server: the front for any program that can send a request.
 
-What is asked is said in routes.py and shapes.py, what is done about it in verbs.py; the bytes are read and
-written in wire.py, and connection.py has what happens on one connection. Where it listens, and how many
-connections there may be, is said in jefe/fronts/listen.py.
+routes.py and shapes.py say which requests there are, verbs.py carries them out; wire.py parses and encodes
+bytes, and connection.py serves one connection. jefe/fronts/listen.py says where the server listens, and
+bounds the number of connections.
 
 Invariants:
 
-- A connection is one task with its own nursery; whatever goes wrong in it ends this connection and no other.
-  When it ends, so does all that its client asked for.
-- With a token, whoever shows it speaks for the operator. Without one, everybody shares the namespace
-  `public`, where names can be given, and never changed.
-- A request for an upgrade is given away, with its connection, to who serves that path (`upgrades`); this room
-  does not know who that is.
+- A connection is one task with its own nursery; a failure in it ends this connection and no other. When the
+  connection ends, so do all requests of its client.
+- With a token, a client that shows it acts as the operator. Without one, all clients share the namespace
+  `public`, where names can be registered and never changed.
+- For an upgrade, the connection is given to the protocol that serves the path (`upgrades`); this room does
+  not know which protocols there are.
 """
 
 from collections.abc import Mapping
@@ -43,10 +43,10 @@ async def serve_http(
 
     Args:
         supervisor: carries requests out.
-        door: where clients come from.
-        shutdown: asks for the end; None: nobody does.
-        upgrades: by path, what serves connections there that ask for a WebSocket.
-        task_status: told when clients are served.
+        door: accepts the clients.
+        shutdown: requests the end; None: nobody does.
+        upgrades: by path, the protocols for connections that ask for a WebSocket.
+        task_status: started when clients are served.
     """
     shutdown = shutdown or Shutdown()
     shared = Shared(supervisor, door.settings, door.token)
@@ -68,4 +68,4 @@ async def serve_http(
 
 
 FRONT: Final = Front(HttpSettings, serve_http)
-"""What it is to those who start it."""
+"""The front's row, for the code that starts it."""

@@ -10,8 +10,8 @@ from jefe.settings import SettingsError
 
 
 def read_hosts(text: str) -> frozenset[str] | None:
-    """The names that a setting lists, separated by blanks or commas, in lower case; None for `*`, which means
-    all. Raises ValueError, with a sentence, if one of them is no name.
+    """The names in a setting, separated by blanks or commas, in lower case; None for `*`, which means all.
+    Raises ValueError, with a sentence, for a word that is not a name.
     """
     words = text.replace(",", " ").lower().split()
     for word in words:
@@ -24,7 +24,7 @@ _Seconds = Annotated[float, Meta(ge=0.001, le=2**31, extra={"unit": "s"})]
 
 
 class HttpSettings(FrontSettings, frozen=True, kw_only=True, forbid_unknown_fields=True):
-    """What the HTTP server alone is told; see `jefe.settings.BaseSettings`."""
+    """The settings of the HTTP server alone; see `jefe.settings.BaseSettings`."""
 
     front = "http"
     protocol = "HTTP"

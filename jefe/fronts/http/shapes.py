@@ -1,8 +1,8 @@
-"""The shapes of what is asked and answered over HTTP. The decoders, the checks and the page
-`/openapi.json` are made of these.
+"""The shapes of requests and answers over HTTP. The decoders, the checks and the page `/openapi.json` are
+made from these.
 
-Fields are in snake case here and in camel case on the wire. Members that are not named here are ignored, but
-for those of `options`, which a language checks itself.
+Fields are in snake case here and in camel case on the wire. Unknown members are ignored, except in `options`,
+which the language checks itself.
 """
 
 from typing import Annotated, Any, Literal
@@ -23,7 +23,7 @@ Encoding = Annotated[
 Sandbox = Annotated[
     Raw,
     Meta(
-        description="The variables given to the script, or handed back by it.",
+        description="The variables given to the script, or returned by it.",
         extra_json_schema={"type": "object"},
     ),
 ]
@@ -44,14 +44,14 @@ ValueOf = Annotated[
 
 
 class Shape(msgspec.Struct, frozen=True, kw_only=True, rename="camel", omit_defaults=True):
-    """What every shape has in common."""
+    """The base of every shape."""
 
 
 # ---------------------------------------------------------------------------------------------- asked
 
 
 class RunScript(Shape, frozen=True, kw_only=True):
-    """How a script is to be run."""
+    """How to run a script."""
 
     # A factory, since a plain default would be written into the schema.
     sandbox: Sandbox = msgspec.field(default_factory=lambda: protocol.ABSENT)
@@ -64,7 +64,7 @@ class RunScript(Shape, frozen=True, kw_only=True):
 
 
 class RunSource(RunScript, frozen=True, kw_only=True):
-    """A source that is to be run, and how."""
+    """A source to run, and how to run it."""
 
     script: Text
     language: Language = "hexput"
@@ -77,7 +77,7 @@ class RunSource(RunScript, frozen=True, kw_only=True):
 
 
 class PutScript(Shape, frozen=True, kw_only=True):
-    """A source that is to be kept under a name; the limits are those of each of its runs."""
+    """A source to keep under a name; the limits apply to each of its runs."""
 
     script: Text
     language: Language = "hexput"
@@ -90,7 +90,7 @@ class PutScript(Shape, frozen=True, kw_only=True):
 
 
 class ParseSource(Shape, frozen=True, kw_only=True):
-    """A source of which the syntax tree is wanted."""
+    """A source to parse."""
 
     script: Text
     language: Language = "hexput"
@@ -109,7 +109,7 @@ class PageQuery(Shape, frozen=True, kw_only=True):
 
 
 class StatsQuery(Shape, frozen=True, kw_only=True):
-    """Of what figures are wanted."""
+    """Which figures are wanted."""
 
     script: Annotated[str, Meta(description="The name of a script; without it, figures of everything.")] = ""
 
@@ -118,7 +118,7 @@ class StatsQuery(Shape, frozen=True, kw_only=True):
 
 
 class Outcome(Shape, frozen=True, kw_only=True):
-    """What a run came to: the exception, or the sandbox and, if the script returned something, the result."""
+    """The outcome of a run: the exception; or the sandbox and, if the script returned a value, the result."""
 
     sandbox: dict[str, Any] | UnsetType = UNSET
     result: Any = UNSET
@@ -128,7 +128,7 @@ class Outcome(Shape, frozen=True, kw_only=True):
 
 
 class Ran(Shape, frozen=True, kw_only=True):
-    """A script was run."""
+    """The answer to a run."""
 
     ok: bool
     response: Outcome
@@ -136,19 +136,19 @@ class Ran(Shape, frozen=True, kw_only=True):
 
 
 class Done(Shape, frozen=True, kw_only=True):
-    """It was done."""
+    """The answer to a change."""
 
     ok: bool
 
 
 class Tree(Shape, frozen=True, kw_only=True):
-    """The tree of a source."""
+    """The syntax tree of a source."""
 
     tree: dict[str, Any]
 
 
 class Parsed(Shape, frozen=True, kw_only=True):
-    """A source was parsed."""
+    """The answer to a parse."""
 
     ok: bool
     response: Tree
@@ -167,7 +167,7 @@ class Script(Shape, frozen=True, kw_only=True):
 
 
 class Shown(Shape, frozen=True, kw_only=True):
-    """The script of a name, with its figures."""
+    """The answer with the script of a name and its figures."""
 
     ok: bool
     response: Script
@@ -183,23 +183,23 @@ class Names(Shape, frozen=True, kw_only=True):
 
 
 class Listed(Shape, frozen=True, kw_only=True):
-    """The names of scripts."""
+    """The answer with a page of names."""
 
     ok: bool
     response: Names
 
 
 class Told(Shape, frozen=True, kw_only=True):
-    """Figures; docs/reference/protocols.md, *Figures*, says which."""
+    """The answer with figures; docs/reference/protocols.md, *Figures*, describes them."""
 
     ok: bool
     response: dict[str, Any]
 
 
 class Problem(Shape, frozen=True, kw_only=True):
-    """A request that was not carried out (RFC 9457), with the members that every way in has for it.
+    """A request that was not carried out (RFC 9457), with the members that every protocol has for it.
 
-    `type` is that of a syntax error, which has a line and a column, too.
+    `type`, `line` and `column` are those of a syntax error.
     """
 
     ok: bool

@@ -1,4 +1,4 @@
-"""What the connections of one HTTP server have in common."""
+"""The state that all connections of one HTTP server share."""
 
 from collections.abc import Callable
 from email.utils import formatdate
@@ -23,14 +23,14 @@ _T = TypeVar("_T")
 
 
 class Client(Protocol):
-    """A connection, as far as it matters here."""
+    """A connection, as far as this module knows it."""
 
     def look_at_time(self, now: float) -> None:
-        """End it if it has taken too long; `now` is the time of the trio clock."""
+        """End the connection if its client has taken too long; `now` is the time of the trio clock."""
 
 
 class Shared:
-    """What all connections of one server have in common.
+    """The state that all connections of one server share.
 
     Args:
         supervisor: carries requests out.
@@ -47,16 +47,16 @@ class Shared:
         self.admission = Admission(settings)
         self.table = TABLE
         self.upgrades: dict[bytes, Upgrade] = {}
-        """What serves connections that ask for a WebSocket, by path."""
+        """The protocols for connections that ask for a WebSocket, by path."""
         self.connections: set[Client] = set()
         self.working = 0
-        """How many requests are being carried out."""
+        """The number of requests in flight."""
         self._date = b""
         self._second = 0
 
     @property
     def date(self) -> bytes:
-        """Now, as HTTP writes it."""
+        """The present time, as HTTP writes it."""
         second = int(time())
         if second != self._second:
             self._second = second
@@ -64,12 +64,12 @@ class Shared:
         return self._date
 
     def batch(self, work: Callable[_P, _T], *args: _P.args, **kwargs: _P.kwargs) -> _T:
-        """Do a client's batch of work. With many clients at a time it leaves together with theirs."""
+        """Run a batch of work of one client. If there are many clients, what they send leaves together."""
         batch = self.supervisor.batch
         return (batch.join if self.working > 1 else batch.run)(work, *args, **kwargs)
 
     async def run(self) -> None:
-        """Look after the time that clients take, for ever."""
+        """End connections whose clients take too long, until cancelled."""
         own = self.settings
         pause = min(1.0, own.head_timeout / 4, own.body_timeout / 4, own.idle_timeout / 4)
         while True:
@@ -84,7 +84,7 @@ def _tell_openapi(exchange: Exchange, asked: None) -> None:
 
 
 _OPENAPI: Final = Route(
-    "GET", "/openapi.json", _tell_openapi, "Tell what there is to ask, in OpenAPI 3.1.", answer=None
+    "GET", "/openapi.json", _tell_openapi, "Return this description, in OpenAPI 3.1.", answer=None
 )
 ALL_ROUTES: Final = (*ROUTES, _OPENAPI)
 DOCUMENT: Final = document_of(ALL_ROUTES)

@@ -1,4 +1,4 @@
-"""What serves a connection that was a client's of the HTTP server and is to speak another protocol."""
+"""The protocols that take over a connection of the HTTP server."""
 
 from collections.abc import Awaitable, Callable
 from contextlib import AbstractAsyncContextManager
@@ -11,21 +11,21 @@ from jefe.fronts.listen import Stream
 from jefe.fronts.shutdown import Shutdown
 
 Upgrade = Callable[[Stream, Visit, bytes], Awaitable[None]]
-"""Serves a connection to its end: gets the stream, the visit, and all bytes that have come since the
-beginning of the request for the upgrade. It decides itself whether the client may come in; that the request
-means this server, and comes from no foreign page, is certain."""
+"""Serves a connection to its end. It gets the stream, the visit, and all bytes received since the beginning
+of the request for the upgrade. It decides itself whether to admit the client; that the request is for this
+server, and from no page of a forbidden origin, has been checked."""
 
 OpenUpgrade = Callable[[Supervisor, Token, Shutdown], AbstractAsyncContextManager[Upgrade]]
-"""Makes one for as long as the server serves: gets the supervisor, the token that clients of the HTTP server
-must show, and what asks for the end."""
+"""Opens an `Upgrade` for as long as the server serves. It gets the supervisor, the token that clients of the
+HTTP server must show, and the shutdown."""
 
 
 class Given(NamedTuple):
-    """A connection that is given away.
+    """A connection that another protocol takes over.
 
     Attributes:
-        serve: to whom.
-        early: what has come of the request, and behind it.
+        serve: the protocol.
+        early: the bytes of the request, and those received after it.
     """
 
     serve: Upgrade

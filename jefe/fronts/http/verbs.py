@@ -1,4 +1,4 @@
-"""What each route does: thin translations of what a supervisor can be asked."""
+"""The functions that carry out each route: thin translations of the supervisor's requests."""
 
 from bisect import bisect_right
 from functools import partial
@@ -7,15 +7,13 @@ from child import protocol
 from jefe.core.answers import Accepted, Answer, Refused, Stored
 from jefe.core.namespaces import OPERATOR
 from jefe.core.scripts import Source
+from jefe.core.store import ANY
 from jefe.core.values import encode
 from jefe.errors import NO_CHILD, NOT_THE_OPERATOR, NoSuchScript
 from jefe.fronts.http import shapes
 from jefe.fronts.http.exchange import Exchange
 
 _OK = b'{"ok":true}\n'
-
-_ANY = "*"
-"""Stands for every version, in a condition."""
 
 _WANTS_ONE = 'If-Match takes one version, as ETag has it, such as "1a2b", or *'
 
@@ -45,26 +43,23 @@ def run_script(exchange: Exchange, asked: shapes.RunScript) -> None:
 
 
 def parse(exchange: Exchange, asked: shapes.ParseSource) -> None:
-    """Tell the syntax tree of a source."""
+    """Return the syntax tree of a source."""
     request = protocol.Parse(script=asked.script, language=asked.language, options=asked.options)
     exchange.job = exchange.supervisor.submit_parse(exchange.client, request, exchange.answer)
 
 
 def put_script(exchange: Exchange, asked: shapes.PutScript) -> None:
-    """Keep a source under a name: whatever is there, only if nothing is, or only in place of one version."""
+    """Keep a source under a name. Conditions: only if the name is free, or only in place of one version."""
     matches, none_matches = _condition(exchange, b"if-match"), _condition(exchange, b"if-none-match")
     is_known = exchange.supervisor.knows(exchange.name, exchange.client.namespace)
-    if none_matches not in (None, _ANY):
-        exchange.deny(400, "If-None-Match takes * here: only if nobody has the name")
+    if none_matches not in (None, ANY):
+        exchange.deny(400, "If-None-Match must be * here: it registers a free name")
         return
     if matches is not None and none_matches is not None:
         exchange.deny(400, "If-Match and If-None-Match contradict each other; send one")
         return
     if matches == "":
         exchange.deny(400, _WANTS_ONE)
-        return
-    if matches == _ANY and not is_known:
-        exchange.refuse(Refused(protocol.VERSION_CHANGED, "nobody has that name"))
         return
     settings = exchange.supervisor.settings
     max_time, max_mem = None, None
@@ -81,7 +76,7 @@ def put_script(exchange: Exchange, asked: shapes.PutScript) -> None:
         max_time=max_time,
         max_mem=max_mem,
     )
-    expects = "" if none_matches == _ANY else None if matches == _ANY else matches
+    expects = "" if none_matches == ANY else matches
     is_new = not is_known or exchange.client.namespace is not OPERATOR
     exchange.supervisor.submit_compile(
         exchange.client, request, partial(_has_put, exchange, expects == "", is_new), expects=expects
@@ -98,7 +93,7 @@ def _has_put(exchange: Exchange, is_registering: bool, is_new: bool, answer: Ans
 
 
 def get_script(exchange: Exchange, asked: None) -> None:
-    """Tell the script of a name: its source, its version, what it was compiled with, and its figures."""
+    """Answer with the script of a name: its source, version, options and limits, and its figures."""
     exchange.supervisor.submit_source(exchange.client, exchange.name, partial(_has_source, exchange))
 
 
@@ -109,13 +104,13 @@ def _has_source(exchange: Exchange, answer: Answer) -> None:
     version = answer.version
     told = exchange.request.headers.get(b"if-none-match", b"").decode("latin-1")
     known = {each.strip().removeprefix("W/") for each in told.split(",")}
-    if _ANY in known or f'"{version}"' in known:
+    if ANY in known or f'"{version}"' in known:
         exchange.say(b"", 304, _etag(version))
         return
     limits = answer.limits
     try:
         figures = exchange.supervisor.stats(exchange.name, exchange.client.namespace)
-    except NoSuchScript:  # it was removed a moment ago
+    except NoSuchScript:  # it has just been removed
         figures = {}
     script = {
         "name": exchange.name,
@@ -134,17 +129,16 @@ def _has_source(exchange: Exchange, answer: Answer) -> None:
 
 
 def delete_script(exchange: Exchange, asked: None) -> None:
-    """Remove the script of a name; with a condition, only that version."""
+    """Remove the script of a name; with a condition, only one version of it."""
     matches = _condition(exchange, b"if-match")
     if matches == "":
         exchange.deny(400, _WANTS_ONE)
         return
-    expects = None if matches == _ANY else matches
-    exchange.supervisor.submit_remove(exchange.client, exchange.name, exchange.answer, expects=expects)
+    exchange.supervisor.submit_remove(exchange.client, exchange.name, exchange.answer, expects=matches)
 
 
 def list_scripts(exchange: Exchange, asked: shapes.PageQuery) -> None:
-    """Tell the names of the scripts, a page of them."""
+    """Answer with a page of the names of scripts."""
     names = exchange.supervisor.script_names(exchange.client.namespace)
     start = bisect_right(names, asked.after)
     page = names[start : start + asked.limit]
@@ -155,7 +149,7 @@ def list_scripts(exchange: Exchange, asked: shapes.PageQuery) -> None:
 
 
 def stats(exchange: Exchange, asked: shapes.StatsQuery) -> None:
-    """Tell figures: of a script that the client sees, or, to the operator, of everything."""
+    """Answer with figures: of a script that the client sees, or, for the operator, of everything."""
     namespace = exchange.client.namespace
     if not asked.script and namespace is not OPERATOR:
         exchange.refuse(Refused(NOT_THE_OPERATOR))
@@ -169,17 +163,18 @@ def stats(exchange: Exchange, asked: shapes.StatsQuery) -> None:
 
 
 def health(exchange: Exchange, asked: None) -> None:
-    """Tell that the process answers."""
+    """Answer that the process is alive."""
     exchange.say(_OK)
 
 
 def ready(exchange: Exchange, asked: None) -> None:
-    """Tell whether scripts can be run now."""
+    """Answer whether scripts can be run now."""
     supervisor = exchange.supervisor
     if not supervisor.is_ready:
         exchange.refuse(Refused(NO_CHILD, "no child has answered lately; the log says why"))
     elif supervisor.store_trouble:
-        exchange.refuse(Refused(protocol.STORE_UNAVAILABLE, supervisor.store_trouble))
+        # Anybody may ask this, and why it cannot be used says where it is.
+        exchange.refuse(Refused(protocol.STORE_UNAVAILABLE, "the log of the server says why"))
     else:
         exchange.say(_OK)
 
@@ -189,12 +184,12 @@ def _etag(version: str) -> bytes:
 
 
 def _condition(exchange: Exchange, name: bytes) -> str | None:
-    """The one version that a condition names, `*` for any; empty if it is not one, None if there is none."""
+    """The version in a condition, `*` for any; empty if it is not one version, None without a condition."""
     text = exchange.request.headers.get(name)
     if text is None:
         return None
     told = text.decode("latin-1").strip()
-    if told == _ANY:
+    if told == ANY:
         return told
     is_one = len(told) > 2 and told[0] == told[-1] == '"' and '"' not in told[1:-1]
     return told[1:-1] if is_one else ""

@@ -1,27 +1,40 @@
-"""One connection of HTTP/1.1 as bytes: bytes in, requests out; answers in, bytes out. No I/O.
+"""One HTTP/1.1 connection as bytes: bytes in, requests out; answers in, bytes out. No I/O.
 
-Source: RFC 9110 and RFC 9112. httptools (llhttp, in its strict mode) reads heads and chunks; what it lets
-pass and we do not, is refused here. Guarantees:
+Source: RFC 9110 and RFC 9112. httptools (llhttp, in its strict mode) parses heads and chunks; some messages
+that it accepts are refused here. Guarantees:
 
 - The same bytes give the same requests, however they are cut.
-- No byte is given to the parser that belongs to a later request than the one that is being read: a head is
-  fed as far as its empty line, a body as far as its end, chunks from one empty line to the next. So a request
-  is handled when its turn comes, and what stands behind an upgrade is untouched.
-- What is held is bounded: a head by `max_head` bytes, with the empty lines before it; a body by `max_body`;
-  what stands between the data of chunks, trailers included, by `max_head`.
-- After a failure, and after a request that is to be the last one, nothing more is read.
+- The parser never gets a byte of a later request than the present one: a head is fed up to its empty line, a
+  body up to its end, chunks as far as their sizes say, and trailers up to their empty line. So a request is
+  handled in its turn, and the bytes behind an upgrade are untouched.
+- The work of one go is bounded: many small chunks are read a stretch at a time (`has_unread`).
+- Memory is bounded: a head by `max_head` bytes, including the empty lines before it; a body by `max_body`;
+  everything between the data of chunks, including trailers, by `max_head`.
+- After a failure, and after a request that is the last one, nothing more is read.
 
 Two parties that read the same bytes differently can be played off against each other (request smuggling). So
-whatever has two readings is refused: tests/jefe/fronts/http/test_smuggling.py has the list.
+ambiguous messages are refused: tests/jefe/fronts/http/test_smuggling.py has the list.
 """
 
+import re
 from collections.abc import Mapping
 from typing import Any, Final
 
 import httptools
 
 _BLANK: Final = b"\r\n\r\n"
-"""The end of a head, and of a chunked body; the parser takes no other."""
+"""The end of a head, and of a chunked body; the parser accepts no other."""
+
+_SIZE_LINE: Final = re.compile(rb"([0-9A-Fa-f]+)(?:;[^\r\n]*)?\r\n")
+"""The line before the data of a chunk, which ends where the parser takes it to end."""
+
+_STRETCH: Final = 500
+"""So many chunks are read in one go."""
+
+_MORE, _END, _ODD, _LONG, _LARGE = range(5)
+"""What stands behind a stretch of chunks: more of them, or nothing; or there is something in it that is no
+chunk, or too much that is no data, or too much data.
+"""
 
 _SINGLE: Final = frozenset(
     {
@@ -35,13 +48,13 @@ _SINGLE: Final = frozenset(
         b"transfer-encoding",
     }
 )
-"""Fields that a request may have once only."""
+"""Fields that may occur only once in a request."""
 
 _TLS: Final = 0x16
-"""The first byte that a client of TLS sends."""
+"""The first byte that a TLS client sends."""
 
 CONTINUE: Final = b"HTTP/1.1 100 Continue\r\n\r\n"
-"""What tells a client to send the body that it holds back."""
+"""Lets the client send the body that it holds back."""
 
 PHRASES: Final[Mapping[int, str]] = {
     200: "OK",
@@ -75,7 +88,7 @@ PHRASES: Final[Mapping[int, str]] = {
 JSON: Final = b"application/json"
 PROBLEM: Final = b"application/problem+json"
 PLAIN: Final = b"text/plain; charset=utf-8"
-"""What bodies are."""
+"""The media types of bodies."""
 
 _STARTS: Final = {
     (
@@ -89,7 +102,7 @@ _STARTS: Final = {
 
 
 class Failure:
-    """Bytes that are no request that can be answered; the connection ends with the answer that says so.
+    """Bytes that are not a request which can be answered. The connection ends with an answer that says why.
 
     Attributes:
         status: of the answer.
@@ -109,28 +122,29 @@ class Failure:
 
 
 class Request:
-    """A request; it is given out when its head is there, and once more when it is complete.
+    """A request. It is returned when its head has arrived, and again when it is complete.
 
     Attributes:
         method: as it was sent.
         target: as it was sent.
-        headers: by name in lower case; those of one name are one, with commas.
-        body: all of it, if the request is complete.
-        is_complete: whether the body is there; at once, if there is none.
-        is_last: whether the client wants no answer but this one.
-        wants_upgrade: whether the client would rather speak another protocol.
+        headers: by name in lower case; the values of repeated fields are joined with commas.
+        body: the whole body, if the request is complete.
+        gathered: the pieces of a body that have arrived so far.
+        is_complete: whether the body has arrived; true at once if there is none.
+        is_last: whether the client wants no further answer on this connection.
+        wants_upgrade: whether the client asks for another protocol.
         is_old: whether it is HTTP/1.0.
-        size: in bytes, what is held of it.
+        size: the bytes that are held for it.
     """
 
     __slots__ = (
         "body",
+        "gathered",
         "headers",
         "is_complete",
         "is_last",
         "is_old",
         "method",
-        "parts",
         "size",
         "target",
         "wants_upgrade",
@@ -140,8 +154,8 @@ class Request:
         self.method = b""
         self.target = target
         self.headers = headers
-        self.parts: list[bytes] = []
         self.body = b""
+        self.gathered: bytearray | None = None
         self.size = 0
         self.is_complete = False
         self.is_last = False
@@ -150,16 +164,16 @@ class Request:
 
     @property
     def awaits_word(self) -> bool:
-        """Whether the client holds its body back until it is told to go on."""
+        """Whether the client holds the body back until it gets an interim answer."""
         return b"expect" in self.headers and not self.is_complete and not self.is_old
 
 
 class Wire:
-    """The bytes of one connection.
+    """Parses the bytes of one connection.
 
     Args:
-        max_head: how large a head may be, in bytes.
-        max_body: how large a body may be, in bytes.
+        max_head: the most bytes of a head.
+        max_body: the most bytes of a body.
     """
 
     __slots__ = (
@@ -167,10 +181,13 @@ class Wire:
         "_begun",
         "_body_left",
         "_buffer",
+        "_chunk_left",
+        "_declared",
         "_failure",
         "_has_head",
         "_headers",
         "_is_chunked",
+        "_is_in_trailers",
         "_max_body",
         "_max_head",
         "_parser",
@@ -178,6 +195,7 @@ class Wire:
         "_tail",
         "_target",
         "_unheld",
+        "has_unread",
         "is_over",
     )
 
@@ -187,33 +205,47 @@ class Wire:
         self._parser: Any = httptools.HttpRequestParser(self)
         self._buffer = b""
         self._at = 0
-        """How much of the buffer has been fed."""
+        """The number of bytes of the buffer that have been fed to the parser."""
         self._tail = b""
-        """The last bytes that were fed of a head or of chunks: their end may stand across."""
+        """The last bytes fed of a head or of trailers: the end of these may begin there."""
         self._begun = 0
-        """How many bytes of the head have been fed."""
+        """The number of bytes fed of the head."""
         self._unheld = 0
-        """How many bytes of chunks have been fed since a piece that had data."""
+        """The number of bytes of chunks since the last of their data."""
         self._target = b""
         self._headers: dict[bytes, bytes] = {}
         self._request: Request | None = None
         self._has_head = False
         self._body_left = 0
         self._is_chunked = False
+        self._chunk_left = 0
+        """How many bytes of a chunk have not been fed, the end of its line included."""
+        self._declared = 0
+        """How large the chunks of a body are, as far as their sizes have come."""
+        self._is_in_trailers = False
         self._failure: Failure | None = None
+        self.has_unread = False
+        """Whether some of what has come is still to be read, though there was no event."""
         self.is_over = False
         """Whether nothing more is read."""
 
     def close(self) -> None:
-        """Let go of the parser, which would keep this alive."""
+        """Release the parser, which would keep this object alive, and the bytes held: the connection may last
+        until its answer has arrived.
+        """
         self.is_over = True
         self._parser = None
         self._buffer = b""
+        self._at = self._begun = 0
+        request, self._request = self._request, None
+        if request is not None:
+            request.body = b""
+            request.gathered = None
 
     # ---------------------------------------------------------------------------------------- requests
 
     def receive(self, data: bytes) -> None:
-        """Take bytes; nothing more is held of them when nothing more is read."""
+        """Take bytes; if nothing more is read, they are dropped."""
         if self.is_over:
             return
         self._buffer = self._buffer[self._at :] + data if self._at < len(self._buffer) else data
@@ -221,28 +253,29 @@ class Wire:
 
     @property
     def held(self) -> int:
-        """How many bytes are held of what has not been given out complete."""
+        """The bytes held of requests that have not been returned complete."""
         held = len(self._buffer) - self._at + self._begun
         return held if self._request is None else held + self._request.size
 
     @property
     def is_idle(self) -> bool:
-        """Whether nothing has come of a further request."""
+        """Whether no part of a further request has arrived."""
         return self._request is None and not self._begun and self._at == len(self._buffer)
 
     @property
     def has_head(self) -> bool:
-        """Whether the head of a request has come, and not all of its body."""
+        """Whether the head of a request has arrived, but not all of its body."""
         return self._request is not None
 
     def rest(self) -> bytes:
-        """What has come behind the last request; nothing more is read here."""
+        """The bytes behind the last request; nothing more is read here."""
         self.is_over = True
         return self._buffer[self._at :]
 
     def next_event(self) -> Request | Failure | None:
-        """The next request, when its head is there and when it is complete; or why there will be none; None
-        if more bytes are needed: then nothing is held of those that came, but for an unfinished request.
+        """The next request, when its head has arrived and again when it is complete; or the failure that ends
+        the input. None if more bytes are needed, or if that is enough for one go (`has_unread`). Only the
+        bytes of an unfinished request are held.
         """
         while not self.is_over and self._at < len(self._buffer):
             request = self._request
@@ -250,14 +283,20 @@ class Wire:
                 event = self._read_head()
             elif self._is_chunked:
                 event = self._read_chunks(request)
+                if event is None:
+                    return None
             else:
                 event = self._read_body(request)
             if event is not None:
                 return event
-        if self._at:
-            self._buffer = b""
-            self._at = 0
+        self._let_go()
         return None
+
+    def _let_go(self) -> None:
+        """Hold nothing of what has been fed."""
+        if self._at:
+            self._buffer = self._buffer[self._at :]
+            self._at = 0
 
     def _read_head(self) -> Request | Failure | None:
         buffer, start = self._buffer, self._at
@@ -269,7 +308,7 @@ class Wire:
                 end = len(buffer)
         if self._begun + end - start > self._max_head:
             return self._fail(
-                431, f"the head of a request may have {self._max_head} bytes (JEFE_HTTP_MAX_HEAD)"
+                431, f"the head of a request may have at most {self._max_head} bytes (JEFE_HTTP_MAX_HEAD)"
             )
         is_first = not self._begun
         self._begun += end - start
@@ -282,13 +321,13 @@ class Wire:
         if not self._has_head:
             self._tail = (self._tail + head)[-3:]
             return None
-        # The parser writes a text to tell the version, which costs more than all else that it is asked.
+        # The parser makes a string to tell the version, which costs more than anything else asked of it.
         line = head.find(b"\r\n")
         is_usual = is_first and head[line - 9 : line] == b" HTTP/1.1"
         return self._accept_head("1.1" if is_usual else self._parser.get_http_version())
 
     def _end_across(self, buffer: bytes, start: int) -> int:
-        """The end of a head or of chunks, of which something has been fed already."""
+        """The end of a head or of chunks that have been fed in part."""
         found = (self._tail + buffer[start : start + 3]).find(_BLANK)
         if found >= 0:
             return start + found + 4 - len(self._tail)
@@ -296,7 +335,7 @@ class Wire:
         return end if end >= 4 else len(buffer)
 
     def _accept_head(self, version: str) -> Request | Failure:
-        """A head has come: look at what the parser does not look at."""
+        """Check a complete head for what the parser does not check."""
         parser, headers = self._parser, self._headers
         request = Request(self._target, headers)
         self._target = self._tail = b""
@@ -312,7 +351,7 @@ class Wire:
         request.is_last = request.is_old or not parser.should_keep_alive()
         if self._is_chunked:
             if request.is_old or headers[b"transfer-encoding"].strip().lower() != b"chunked":
-                return self._fail(501, "of all transfer encodings this server knows chunked alone")
+                return self._fail(501, "the only transfer encoding that this server knows is chunked")
         else:
             length = headers.get(b"content-length")
             self._body_left = 0 if length is None else int(length)
@@ -321,7 +360,7 @@ class Wire:
                 failure.request = request
                 return failure
         if b"expect" in headers and headers[b"expect"].lower() != b"100-continue":
-            return self._fail(417, "the one expectation that this server knows is 100-continue")
+            return self._fail(417, "the only expectation that this server knows is 100-continue")
         if parser.should_upgrade():
             if self._is_chunked or self._body_left:
                 return self._fail(400, "a request for an upgrade has no body")
@@ -343,55 +382,94 @@ class Wire:
         return None if self._body_left else self._complete(request)
 
     def _read_chunks(self, request: Request) -> Request | Failure | None:
+        """Feed a stretch of chunks. The parser judges them; here it is only found how far they reach, from
+        their sizes, since what stands in their data is the client's to choose.
+        """
         start = self._at
-        end = self._end_across(self._buffer, start)
-        piece = self._buffer[start:end]
-        self._tail = (self._tail + piece)[-3:]
-        before = request.size
-        no = self._feed(piece)
+        end, what = self._find_stretch(self._buffer, start)
+        no = self._feed(self._buffer[start:end]) if end > start else None
         if no is not None:
             return no
-        if request.size > self._max_body:
+        if what == _LARGE:
             return self._too_large()
-        self._unheld = 0 if request.size > before else self._unheld + len(piece)
+        if what == _LONG:
+            return self._fail(
+                431, f"chunks may have at most {self._max_head} bytes beside their data (JEFE_HTTP_MAX_HEAD)"
+            )
+        if what == _ODD or request.is_complete != (what == _END):
+            return self._fail(400, "the chunks of the body do not end where their sizes say")
         if request.is_complete:
             return self._complete(request)
-        if self._unheld > self._max_head:
-            return self._fail(
-                431, f"chunks may have {self._max_head} bytes beside their data (JEFE_HTTP_MAX_HEAD)"
-            )
+        self.has_unread = start < end < len(self._buffer)
+        self._let_go()
         return None
+
+    def _find_stretch(self, buffer: bytes, at: int) -> tuple[int, int]:
+        """How far the chunks reach that are there, and what stands behind them. What is no chunk is taken as
+        far as its line, for the parser to say what is wrong.
+        """
+        for _ in range(_STRETCH):
+            if self._is_in_trailers:
+                end = self._end_across(buffer, at)
+                self._unheld += end - at
+                last = (self._tail + buffer[max(at, end - 4) : end])[-4:]
+                self._tail = last[-3:]
+                return end, _LONG if self._unheld > self._max_head else _END if last == _BLANK else _MORE
+            if self._chunk_left:
+                piece = min(self._chunk_left, len(buffer) - at)
+                self._chunk_left -= piece
+                at += piece
+            line = _SIZE_LINE.match(buffer, at)
+            end = buffer.find(b"\n", at) + 1 if line is None else line.end()
+            if self._unheld + (end or len(buffer)) - at > self._max_head:
+                return at, _LONG
+            if line is None:
+                return (end, _ODD) if end else (at, _MORE)
+            size = int(line[1], 16)
+            if size:
+                self._declared += size
+                if self._declared > self._max_body:
+                    return end, _LARGE
+                self._chunk_left = size + 2
+                self._unheld = 0
+            else:
+                self._is_in_trailers = True
+                self._unheld += end - at
+                self._tail = b"0\r\n"
+            at = end
+        return at, _MORE
 
     def _feed(self, piece: bytes) -> Failure | None:
         self._at += len(piece)
         try:
             self._parser.feed_data(piece)
         except httptools.HttpParserUpgrade:
-            pass  # it has taken all of it; we say later whether there is an upgrade
+            pass  # all bytes were fed; whether there is an upgrade is decided later
         except httptools.HttpParserInvalidMethodError:
-            return self._fail(405, "this is no method of HTTP that this server knows")
+            return self._fail(405, "this server does not know that method")
         except httptools.HttpParserError as error:
-            return self._fail(400, f"this is not HTTP/1.1 as it should be: {error}")
+            return self._fail(400, f"this is not valid HTTP/1.1: {error}")
         if self._failure is not None:
             self.is_over = True
         return self._failure
 
     def _complete(self, request: Request) -> Request:
-        parts = request.parts
-        request.body = parts[0] if len(parts) == 1 else b"".join(parts)
-        request.parts = []
+        if request.gathered is not None:
+            request.body = bytes(request.gathered)
+            request.gathered = None
         request.is_complete = True
         self._request = None
         self._headers = {}
         self._tail = b""
         self._unheld = 0
-        self._is_chunked = False
+        self._is_chunked = self._is_in_trailers = False
+        self._declared = 0
         if request.is_last:
             self.is_over = True
         return request
 
     def _too_large(self) -> Failure:
-        return self._fail(413, f"a body may have {self._max_body} bytes (JEFE_MAX_INPUT_SIZE)")
+        return self._fail(413, f"a body may have at most {self._max_body} bytes (JEFE_MAX_INPUT_SIZE)")
 
     def _fail(self, status: int, sentence: str) -> Failure:
         self.is_over = True
@@ -400,11 +478,11 @@ class Wire:
     # ---------------------------------------------------------------------------------- for the parser
 
     def on_url(self, url: bytes) -> None:
-        """The target of a request, or a part of it."""
+        """Take the target of a request, or a part of it."""
         self._target = self._target + url if self._target else url
 
     def on_header(self, name: bytes, value: bytes) -> None:
-        """A field of a head; one of trailers is dropped."""
+        """Take a field of a head; one of trailers is dropped."""
         if self._request is not None:
             return
         name = name.lower()
@@ -417,19 +495,26 @@ class Wire:
             headers[name] += b", " + value
 
     def on_headers_complete(self) -> None:
-        """A head is complete."""
+        """Note that a head is complete."""
         self._has_head = True
         self._is_chunked = b"transfer-encoding" in self._headers
 
     def on_body(self, data: bytes) -> None:
-        """A piece of a body."""
+        """Take a piece of a body."""
         request = self._request
         assert request is not None
         request.size += len(data)
-        request.parts.append(data)
+        if request.gathered is not None:
+            request.gathered += data
+        elif not request.body:  # nearly always it is all of it
+            request.body = data
+        else:
+            # One text that grows: each piece by itself would take more room than what is counted for it.
+            request.gathered = bytearray(request.body)
+            request.gathered += data
 
     def on_message_complete(self) -> None:
-        """A request is complete."""
+        """Note that a request is complete."""
         if self._request is not None:
             self._request.is_complete = True
 
@@ -444,16 +529,16 @@ def encode(
     is_last: bool = False,
     is_bare: bool = False,
 ) -> bytes:
-    """An answer.
+    """An answer as bytes.
 
     Args:
         status: one of `PHRASES`.
-        body: all of it. How long it is, is always known, so there are no chunks.
-        kind: what the body is; empty for nothing.
-        date: of now, as HTTP writes it.
+        body: the whole body. Its size is always known, so chunks are never used.
+        kind: the media type of the body; empty for none.
+        date: the present time, as HTTP writes it.
         more: further fields, each with its end of line.
-        is_last: whether the connection ends behind it.
-        is_bare: whether the body is left out, as to HEAD.
+        is_last: whether the connection ends after it.
+        is_bare: whether to omit the body, as for HEAD.
     """
     if is_last:
         more += b"Connection: close\r\n"

@@ -297,7 +297,7 @@ class Connection:
             with trio.move_on_after(self._own.idle_timeout) as patience:
                 await self._flow.until(condition)
             if patience.cancelled_caught and not self._runs:
-                _log.info("client.idle", peer=self._host, why="it does not take its answers")
+                _log.info("client.idle", peer=self._host, why="it does not read its answers")
                 self._out.break_off()
                 self._flow.break_off()
 

@@ -1,4 +1,4 @@
-"""A child that gave up everything, and is at work: `python -m tests.child.confine.at_work WHAT [MEMORY]`."""
+"""A child at work under full confinement: `python -m tests.child.confine.at_work WHAT [MEMORY]`."""
 
 import dis
 import io

@@ -1,4 +1,4 @@
-"""What somebody who can run any Python code in a child would try: each attack is a function here.
+"""The attacks of somebody who can run any Python code in a child: one function per attack.
 
 `python -m tests.child.confine.attacks LAYERS FOLDER VICTIM SECRET` puts layers in force (`everything`, or
 `seccomp` alone, or all the `others`, or everything under the profile `machine-code`), makes every attack, and

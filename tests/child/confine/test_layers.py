@@ -1,4 +1,4 @@
-"""What a child cannot do any more, and what it still can; see docs/explanation/confinement.md."""
+"""What a confined child cannot do, and what it still can; see docs/explanation/confinement.md."""
 
 import errno
 import json

@@ -1,4 +1,4 @@
-"""What would hold Python's compiler up for minutes is refused before it is asked, and nothing else is."""
+"""Scripts that would take Python's compiler minutes are refused beforehand, and no others are."""
 
 from __future__ import annotations
 
@@ -33,8 +33,8 @@ def nested(depth: int, inside: str, name: str = "f") -> str:
 
 
 NAMES = "Too many names around too many callbacks: more than 26000000 pairs"
-HANDED = "Callbacks within callbacks use too many names from around them: more than 100000"
-CODE = "Too much within callbacks within callbacks: more than 10000000 statements and expressions"
+HANDED = "Nested callbacks use too many names from around them: more than 100000"
+CODE = "Too much code in nested callbacks: more than 10000000 statements and expressions"
 SHARED = "Callbacks, or loops deeper than 15, use too many variables of the program: more than 10000"
 LENGTH = "The names of callbacks within one another are too long: more than 16777216 characters"
 

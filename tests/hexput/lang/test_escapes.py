@@ -1,4 +1,4 @@
-"""Attempts to get out of a script, and at what it may not see.
+"""Attempts to escape from a script, and to read what is hidden from it.
 
 A script that tries to reach Python must come to exactly one of three ends: a plain value, a host call of that
 name, or an error in the language's own words. Nothing of the implementation may appear in any of them.

@@ -48,7 +48,7 @@ PARSED = [
     ("let a = 1\nlet b = 2", "; a ';' may be missing at the end of line 1"),
     ("x ? 1 : 2;", "; for a choice write if, or && and ||"),
     ("# x", "; a comment begins with //"),
-    ("let x = `a`;", "; a text stands between \" or ', and + joins texts"),
+    ("let x = `a`;", "; a string stands between \" or ', and + joins strings"),
 ]
 
 RUN = [

@@ -1,4 +1,4 @@
-"""What is large, deep, circular or strange: it works, or it is a clean error, within bounded memory."""
+"""Large, deep, circular or strange scripts and values: they work, or fail cleanly, within bounded memory."""
 
 from __future__ import annotations
 

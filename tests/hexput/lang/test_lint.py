@@ -1,4 +1,4 @@
-"""What is suspicious about programs: each kind of finding with its place, and what is left alone."""
+"""Warnings about programs: each kind of finding with its place, and programs without findings."""
 
 from __future__ import annotations
 
@@ -134,7 +134,7 @@ def test_long_names_are_not_told() -> None:
 def test_what_cannot_be_compiled_is_told() -> None:
     with pytest.raises(ParseError, match="Unexpected end of input"):
         inspect("let")
-    with pytest.raises(ParseError, match="A script may have 5000 callbacks"):
+    with pytest.raises(ParseError, match="A script may have at most 5000 callbacks"):
         inspect("callback f() { } " * 5001)
 
 

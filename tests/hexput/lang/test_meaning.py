@@ -1,4 +1,4 @@
-"""What programs mean: the language's page on lexis and meaning, as tables of scripts and answers.
+"""The semantics of programs: the language's page on lexis and meaning, as tables of scripts and results.
 
 Methods, options, errors' places and limits have files of their own beside this one.
 """

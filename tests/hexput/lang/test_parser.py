@@ -1,4 +1,4 @@
-"""What parses, to which tree, and what an error says where it does not."""
+"""Which sources parse, to which tree, and what the error says for others."""
 
 from __future__ import annotations
 

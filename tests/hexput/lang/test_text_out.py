@@ -1,4 +1,4 @@
-"""JSON text is the same however it is cut into pieces, and its bound is exact."""
+"""JSON text does not depend on how it is cut into pieces, and its bound is exact."""
 
 from __future__ import annotations
 

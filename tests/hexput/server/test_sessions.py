@@ -1,4 +1,4 @@
-"""What a client of the Hexput server is told, without a network, by children that are no processes."""
+"""The answers to a client of the Hexput server, without a network and with fake children."""
 
 import json
 

@@ -1,4 +1,4 @@
-"""The stream of one connection: what is trio-websocket's of it, and what is not."""
+"""The stream of one connection: which bytes go to trio-websocket, and which do not."""
 
 from itertools import pairwise
 

@@ -177,7 +177,7 @@ async def test_a_function_for_asyncio_is_told_what_to_do(capsys):
     source = "import asyncio\nasync def f(): await asyncio.sleep(0)\nasync def g(): await asyncio.sleep(1)"
     functions = host(source)
     for name in "fg":
-        assert "awaited by trio" in await failure(functions, name)
+        assert "run under trio" in await failure(functions, name)
         assert f"{name} failed: " in capsys.readouterr().err
 
 
@@ -204,7 +204,7 @@ async def test_waiting_for_a_plain_function_can_be_cancelled():
         ("import nowhere_at_all", "--functions host.py: line 1: ModuleNotFoundError: No module named"),
         ("\0", "--functions host.py: "),
         ("x = 1", "--functions host.py: it defines no public function; write, for example, def priceOf"),
-        ("__all__ = ['x']\nx = 1", "--functions host.py: __all__ names 'x', which is no function"),
+        ("__all__ = ['x']\nx = 1", "--functions host.py: __all__ names 'x', which is not a function"),
         ("def f(): ...", "the function f is given twice: by --function, and by host.py"),
     ],
 )

@@ -1,4 +1,4 @@
-"""What the command does before a child is asked: reading, refusing, showing places, ending, logging."""
+"""The command without a child: reading input, refusing it, showing places, ending, logging."""
 
 import io
 import os
@@ -119,6 +119,14 @@ def test_a_sandbox_keeps_the_digits_of_its_numbers(tmp_path: Path) -> None:
     ("sandbox", "variables", "sentence"),
     [
         ("[1]", (), "--sandbox must be a JSON object"),
+        (
+            "b.json",
+            (),
+            (
+                "--sandbox must be a JSON object: JSON is malformed: invalid character (byte 0); "
+                "a file needs an @: --sandbox @b.json"
+            ),
+        ),
         ("{", (), "--sandbox must be a JSON object"),
         ('{"a":' + "[" * 100_000, (), "--sandbox must be a JSON object"),
         ('{"a":"\udcff"}', (), "--sandbox is not UTF-8 text"),
@@ -147,7 +155,7 @@ def test_a_source_is_read_without_its_byte_order_mark(tmp_path: Path) -> None:
 @pytest.mark.parametrize(
     ("content", "sentence"),
     [
-        (b"x = '\xff';", "is not UTF-8 text: its byte 6 belongs to no character"),
+        (b"x = '\xff';", "is not UTF-8 text: its byte 6 is invalid"),
         (b"x" * 101, "is larger than 100 bytes"),
     ],
 )
@@ -469,6 +477,32 @@ async def test_any_descriptor_is_read_and_written_as_it_is() -> None:
                 got += await source.receive_some()
         assert got == b"a\r\n" * 100_000
         assert os.get_blocking(reading)
+    finally:
+        os.close(reading)
+        os.close(writing)
+
+
+@pytest.mark.parametrize(
+    ("typed", "read"),
+    [
+        (b'{ "cmd":"run"\n, "scriptName":"a"\n} \n2\n', b'{ "cmd":"run"\n, "scriptName":"a"\n} \r\n2\r\n'),
+        (b'{"a":["}{", "\\"["]}\n1\n', b'{"a":["}{", "\\"["]}\r\n1\r\n'),
+        (b'{"a": {\n\n1\n', b'{"a": {\n\r\n1\r\n'),
+        (b'{"a": "b\n1\n', b'{"a": "b\r\n1\r\n'),
+        (b"}]\n{\n}\n", b"}]\r\n{\n}\r\n"),
+    ],
+    ids=["brackets", "text", "an empty line", "an open text", "no opening bracket"],
+)
+async def test_a_typed_request_may_have_several_lines(typed: bytes, read: bytes) -> None:
+    """A bracket that is open keeps the newline; nothing else does, so there is a way out of a mistake."""
+    reading, writing = os.pipe()
+    try:
+        source = stdio.StandardInput(reading, typed=True)
+        got = b""
+        for line in typed.splitlines(keepends=True):
+            os.write(writing, line)
+            got += await source.receive_some()
+        assert got == read
     finally:
         os.close(reading)
         os.close(writing)

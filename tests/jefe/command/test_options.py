@@ -1,4 +1,4 @@
-"""Every setting is an option of what serves it: named after its variable, checked as it is, by one rule."""
+"""Every setting is an option of its commands: named after its variable, and checked like the variable."""
 
 import json
 

@@ -1,4 +1,4 @@
-"""What a server tells of itself when it is asked to."""
+"""The state that a server logs on request."""
 
 import pytest
 import structlog

@@ -1,4 +1,4 @@
-"""Becoming another user: who that is, in which order, and what is in the way."""
+"""Becoming another user: finding the user, the order of the steps, and the failures."""
 
 import os
 import pwd

@@ -1,4 +1,4 @@
-"""What is compiled, by whom, how often, and what is kept of it. Children and compilers are fakes."""
+"""Artifacts: what is compiled, by which child, how often, and how long it is kept. Children are fakes."""
 
 import msgspec
 import pytest

@@ -6,12 +6,13 @@ from functools import partial
 
 import pytest
 import trio
+from trio.testing import wait_all_tasks_blocked
 
 import jefe
 from child import protocol
 from jefe.core.answers import ACCEPTED, Accepted, Finished, Refused, Stored
 from jefe.core.namespaces import OPERATOR, PUBLIC, Namespace
-from jefe.core.store import OVERHEAD
+from jefe.core.store import ANY, OVERHEAD
 from jefe.core.supervisor import open_supervisor
 from jefe.settings import Settings
 
@@ -150,6 +151,73 @@ async def test_public_names_see_the_operators_and_not_the_other_way_round(boss):
     assert told[2].reason == protocol.NO_SUCH_SCRIPT
 
 
+async def run_as(boss, namespace, script):
+    client = boss.client("test", namespace)
+    run = await ask(boss, lambda on: boss.submit(client, script, protocol.Raw(b'{"x":1,"y":2}'), on_done=on))
+    return run.answer
+
+
+async def test_nobody_puts_a_public_script_in_the_place_of_an_operators(boss):
+    await boss.compile("price", "pick x")
+    for expects in (None, ""):
+        refused = await compile_in(boss, "price", "pick y", PUBLIC, expects=expects)
+        assert refused.reason == protocol.NAME_TAKEN
+        assert refused.detail == "a script of the operator's has this name"
+    assert boss.scripts() == ["price"]
+    assert (await run_as(boss, PUBLIC, "price")).result == b"1"
+
+
+async def test_an_operators_script_comes_before_a_public_one_that_was_there_first(boss):
+    assert isinstance(await compile_in(boss, "price", "pick y", PUBLIC), Accepted)
+    assert (await run_as(boss, PUBLIC, "price")).result == b"2"
+    await boss.compile("price", "pick x")
+    assert (await run_as(boss, PUBLIC, "price")).result == b"1"
+    await boss.remove("price")
+    assert (await run_as(boss, PUBLIC, "price")).result == b"2"
+
+
+async def test_a_public_script_serves_while_the_operators_is_not_known_to_be_one(boss):
+    assert isinstance(await compile_in(boss, "price", "pick y", PUBLIC), Accepted)
+    refused = []
+    boss.submit_compile(boss.own, protocol.Compile(script_name="price", script="bad"), refused.append)
+    assert (await run_as(boss, PUBLIC, "price")).result == b"2"
+    boss.batch.flush()
+
+
+async def test_a_change_may_expect_that_there_is_a_script_whichever_it_is(boss):
+    refused = await compile_in(boss, "a", "echo", expects=ANY)
+    assert (refused.reason, refused.detail) == (
+        protocol.VERSION_CHANGED,
+        "no script has this name now, and the request expects one",
+    )
+    await boss.compile("a", "echo")
+    assert isinstance(await compile_in(boss, "a", "pick x", expects=ANY), Accepted)
+    answers = []
+    boss.submit_remove(boss.own, "a", answers.append, expects=ANY)
+    request = protocol.Compile(script_name="a", script="echo")
+    boss.submit_compile(boss.own, request, answers.append, expects=ANY)  # it is there, and about to go
+    boss.batch.flush()
+    await wait_all_tasks_blocked()
+    assert answers[0] == ACCEPTED
+    assert answers[1].reason == protocol.VERSION_CHANGED
+    assert (await compile_in(boss, "b", "echo", PUBLIC, expects=ANY)).reason == protocol.NOT_ALLOWED
+
+
+async def test_names_are_listed_in_order_whatever_happens_between(boss):
+    listed = []
+    for script, name in (("echo", "b"), ("echo", "a"), ("pick x", "b"), ("echo", "c"), ("bad", "d")):
+        await compile_in(boss, name, script)
+        listed.append(boss.scripts())
+    for name in ("b", "a"):
+        await boss.remove(name)
+        listed.append(boss.scripts())
+    assert listed == [
+        *(["b"], ["a", "b"], ["a", "b"], ["a", "b", "c"], ["a", "b", "c"]),
+        *(["a", "c"], ["c"]),
+    ]
+    assert boss.script_names() is boss.script_names()  # not sorted anew for each one that asks
+
+
 @pytest.mark.parametrize("limits", [Settings(min_procs=1, max_procs=1, max_scripts=2)])
 async def test_a_namespace_has_a_bounded_number_of_names(boss, limits):
     mine, other = Namespace("mine"), Namespace("other")
@@ -197,6 +265,19 @@ async def test_who_fills_the_room_leaves_some_for_others(boss, limits):
     assert isinstance(await compile_in(boss, "a", "echo"), Accepted)  # what lasts has room of its own
 
 
+@pytest.mark.parametrize(
+    "limits",
+    [Settings(min_procs=1, max_procs=1, max_scripts_size=100 * OVERHEAD, store_max_size=6 * OVERHEAD)],
+)
+async def test_what_is_public_leaves_the_operator_room(boss):
+    answers = [await compile_in(boss, f"{number}", "echo", PUBLIC) for number in range(6)]
+    assert [type(answer) for answer in answers] == [Accepted] * 2 + [Refused] * 4
+    assert answers[2].reason == protocol.STORE_FULL
+    assert f"may hold {3 * OVERHEAD}, half of the store (JEFE_STORE_MAX_SIZE)" in answers[2].detail
+    for number in range(3):
+        assert isinstance(await compile_in(boss, f"mine {number}", "echo"), Accepted)
+
+
 async def test_options_that_are_nested_too_deeply_are_refused_and_nobody_else_notices(boss):
     deep = []
     for _ in range(3000):
@@ -209,7 +290,7 @@ async def test_options_that_are_nested_too_deeply_are_refused_and_nobody_else_no
     boss.submit(boss.own, source, on_done=lambda run: refused.append(run.answer))
     boss.batch.flush()
     assert {(each.reason, each.detail) for each in refused} == {
-        (protocol.MALFORMED_REQUEST, "the options are nested more than 64 deep")
+        (protocol.MALFORMED_REQUEST, "the options are nested more than 64 levels deep")
     }
     assert len(refused) == 3
     assert boss.scripts() == []

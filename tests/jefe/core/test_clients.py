@@ -1,4 +1,4 @@
-"""The memory that all clients share: who has to wait, and who has to go."""
+"""The memory that all clients share: which clients wait, and which are dropped."""
 
 from jefe.core.clients import Budget, Client
 

@@ -1,4 +1,4 @@
-"""What goes wrong with compiling, at the worst moment, and whom it concerns."""
+"""Compilations that fail at the worst moment, and the requests that this affects."""
 
 import json
 

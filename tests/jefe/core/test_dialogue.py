@@ -1,4 +1,4 @@
-"""What a child may say, and what becomes of it: whatever it answers, each job ends once; none is lost."""
+"""The dialogue with a child: whatever the child answers, each job ends exactly once."""
 
 from collections import Counter
 

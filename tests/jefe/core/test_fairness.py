@@ -1,4 +1,4 @@
-"""Many clients, one supervisor: whoever floods it keeps nobody else waiting, and has nobody else refused.
+"""Many clients of one supervisor: a client that floods it makes no other one wait long, or be refused.
 
 Children are fakes.
 """

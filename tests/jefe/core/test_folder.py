@@ -1,9 +1,12 @@
 """A folder of scripts. Children are fakes."""
 
+import os
+
 import pytest
 import trio
 
 import jefe
+from child import protocol
 from jefe.core.supervisor import open_supervisor
 from jefe.settings import Settings, SettingsError
 
@@ -47,17 +50,28 @@ async def test_what_is_no_script_is_a_sentence_and_the_rest_is_loaded(family, fo
     (folder / "backup.hx~").write_text("echo")
     (folder / "folder.hx").mkdir()
     (folder / "gone.hx").symlink_to("nowhere")
+    (folder / "loop.hx").symlink_to("loop.hx")
+    (folder / "long.hx").symlink_to("x" * 300)
+    (folder / "device.hx").symlink_to("/dev/zero")
+    os.mkfifo(folder / "queue.hx")
+    os.close(os.open(os.fsencode(folder) + b"/\xff.hx", os.O_CREAT))
     with captured() as logs:
         async with open_supervisor(loading, spawn=family.spawn) as boss:
             assert boss.scripts() == ["good"]
+    known = ", ".join(sorted(protocol.SUFFIXES))
     assert left_out(logs) == {
         "wrong.hx": "Error parsing AST: what is this? at line 1, column 2",
         "large.hx": "input too large; send less, or raise JEFE_MAX_INPUT_SIZE",
-        "binary.hx": "it is not UTF-8 text: its byte 3 belongs to no character",
-        "notes.md": "its suffix is that of no language; there are .hx, .wasm, .wat",
-        "twice.hx": "another file is the script 'twice', too",
-        "twice.HX": "another file is the script 'twice', too",
+        "binary.hx": "it is not UTF-8 text: its byte 3 is invalid",
+        "notes.md": f"its suffix belongs to no language; known: {known}",
+        "twice.hx": "another file has the script name 'twice', too",
+        "twice.HX": "another file has the script name 'twice', too",
         "gone.hx": "no such file or directory",
+        "loop.hx": "too many levels of symbolic links",
+        "long.hx": "file name too long",
+        "device.hx": "it is no file",
+        "queue.hx": "it is no file",
+        "\udcff.hx": "its name is not UTF-8, so nobody could call it",
     }
 
 

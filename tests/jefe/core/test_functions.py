@@ -1,4 +1,4 @@
-"""Named scripts as functions, with real children: what they are given, what they yield, what bounds them."""
+"""Named scripts as functions, with real children: their arguments, results and bounds."""
 
 import pytest
 import trio

@@ -1,4 +1,4 @@
-"""Whom the supervisor blames: children with made-up vitals, and virtual time.
+"""Which run the supervisor blames for a death: children with invented vitals, and virtual time.
 
 A body says what a child is like: the share of its time that it is on a CPU, its state, its memory.
 """

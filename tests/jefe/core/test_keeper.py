@@ -228,6 +228,25 @@ async def test_while_the_store_fails_known_scripts_run_and_changes_are_refused(o
         await boss.compile("b", "echo")
 
 
+async def test_who_is_not_the_operator_is_not_told_where_the_store_is(opened, store):
+    await store.by_another(script("theirs", "echo"), script("ours", "echo", "public"))
+    async with opened() as boss:
+        client = boss.client("test", PUBLIC)
+        answers = []
+        store.failing = "the disk of /secret/place fails"
+        with captured() as logs:
+            boss.submit(client, "theirs", on_done=lambda run: answers.append(run.answer))
+            boss.submit_source(client, "ours", answers.append)
+            boss.submit_compile(client, protocol.Compile(script_name="b", script="echo"), answers.append)
+            boss.batch.flush()
+            while len(answers) < 3:
+                await wait_all_tasks_blocked()
+        assert {(each.reason, each.detail) for each in answers} == {
+            (protocol.STORE_UNAVAILABLE, "the log of the server says why")
+        }
+        assert [log["why"] for log in logs if log["event"] == "store.unavailable"] == [store.failing]
+
+
 async def test_what_was_missed_while_the_store_failed_is_learnt_when_it_is_back(
     opened, store, autojump_clock
 ):

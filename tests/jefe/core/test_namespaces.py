@@ -1,4 +1,4 @@
-"""Whose a name is: what one namespace makes, no other sees, changes or notices. Children are fakes."""
+"""Namespaces: no namespace sees, changes or notices the names of another one. Children are fakes."""
 
 from functools import partial
 

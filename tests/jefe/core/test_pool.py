@@ -1,4 +1,4 @@
-"""What becomes of the work when children are slow, stuck or dead: time and children are virtual."""
+"""Jobs when children are slow, stuck or dead: time and children are virtual."""
 
 import msgspec
 import pytest

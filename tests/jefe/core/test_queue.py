@@ -1,4 +1,4 @@
-"""The queue before the children: whose turn it is, and who has to give when it is full."""
+"""The queue for children: which client is next, and whose job is refused when it is full."""
 
 from collections import deque
 from typing import NamedTuple

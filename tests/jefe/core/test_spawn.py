@@ -1,4 +1,4 @@
-"""Births: real zygotes, real children."""
+"""Spawning: real zygotes, real children."""
 
 import errno
 import json

@@ -1,4 +1,4 @@
-"""What is promised to whoever asks a supervisor, with children that are no processes."""
+"""The promises of a supervisor to its callers, with fake children."""
 
 import json
 import math

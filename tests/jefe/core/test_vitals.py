@@ -1,4 +1,4 @@
-"""What a process takes, and whether it could run: read from real ones."""
+"""The CPU time and memory of a process, and whether it could run: read from real processes."""
 
 import errno
 import os

@@ -1,4 +1,4 @@
-"""The clock of those who watch: virtual time, and a supervisor that is away for a while."""
+"""The watchdog's clock: virtual time, and a supervisor that does not run for a while."""
 
 import pytest
 import trio

@@ -1,4 +1,4 @@
-"""What ends at the worst moment: a run ends once, nothing is asked twice, nothing stays on an account."""
+"""Ends at the worst moment: a run ends once, no host call is made twice, no account keeps a charge."""
 
 import json
 import os

@@ -1,4 +1,4 @@
-"""How many connections there may be, and what becomes of the others."""
+"""The bound on connections, and the connections beyond it."""
 
 from contextlib import suppress
 from functools import partial

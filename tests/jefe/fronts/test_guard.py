@@ -1,4 +1,4 @@
-"""The patience with those who do not have the token."""
+"""How guesses of a token are slowed down."""
 
 import pytest
 import trio

@@ -1,4 +1,4 @@
-"""The doors of network fronts: where they are, who comes through them, what is read anew."""
+"""The doors of network fronts: where they listen, whom they admit, what they reload."""
 
 import errno
 import os

@@ -1,4 +1,4 @@
-"""The pipe front as a client sees it, over memory, with children that are no processes."""
+"""The pipe front as a client sees it, over memory, with fake children."""
 
 import json
 

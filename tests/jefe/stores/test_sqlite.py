@@ -1,4 +1,4 @@
-"""The store in a file: processes that share it, that are killed, that find something else in its place."""
+"""The store in a file: processes share it, are killed, or find another file in its place."""
 
 import os
 import shutil
@@ -10,11 +10,16 @@ from pathlib import Path
 
 import pytest
 import trio
+from msgspec import structs
 
 from child import protocol
 from jefe.core.store import Quotas, Row, StartAnew, StoreFailure, put, remove
+from jefe.core.supervisor import open_supervisor
+from jefe.errors import StoreUnavailable
 from jefe.stores import sqlite
 from jefe.stores.sqlite import open_store, state_file
+
+from ..conftest import captured
 
 ROOT = Path(__file__).parents[3]
 WIDE = Quotas(10**6, 2**40, 2**40)
@@ -36,6 +41,18 @@ def told_by(*given):
     out, _ = process.communicate(timeout=500)
     assert process.returncode == 0
     return out
+
+
+def edit(file, statement):
+    connection = sqlite3.connect(file)
+    with connection:
+        connection.execute(statement)
+    connection.close()
+
+
+async def rows_of(path):
+    async with open_store(path, WIDE, False) as store:
+        return await store.page("operator")
 
 
 def write(name, script="echo", expects=None):
@@ -85,7 +102,7 @@ def test_a_kill_at_any_moment_loses_nothing_that_was_acknowledged(file, times):
 
 def test_a_full_disk_is_a_sentence_and_costs_nothing_that_was_there(file):
     said, first, last, then = told_by("full", file, 400_000).splitlines()
-    assert said.startswith(f"no room is left for {file}")
+    assert said.startswith(f"no space is left for {file}")
     assert (first, last, then) == ("echo", "None", "Row")
 
 
@@ -135,7 +152,7 @@ async def test_a_store_of_a_later_version_is_left_alone(file):
     with sqlite3.connect(file) as connection:
         connection.execute("PRAGMA user_version = 7")
     connection.close()
-    assert "was written by a later version of jefe (form 7, and this one knows 1)" in await refused(file)
+    assert "was written by a later version of jefe (schema 7; this one knows 1)" in await refused(file)
 
 
 async def test_a_damaged_file_is_a_sentence(file):
@@ -158,6 +175,41 @@ async def test_a_script_that_is_damaged_is_a_sentence_and_the_others_can_be_read
     assert bad.reason == protocol.STORE_UNAVAILABLE
     assert bad.detail == f"the script of that name in {file} cannot be read: it is damaged"
     assert good.request.script == "echo"
+
+
+async def test_a_script_that_is_missing_is_a_sentence_and_the_others_can_be_read(file, store):
+    await store.write([write("a"), write("b")])
+    edit(file, "UPDATE scripts SET line = NULL WHERE name = CAST('a' AS BLOB)")
+    bad, good = await store.get([("operator", "a"), ("operator", "b")])
+    assert bad.reason == protocol.STORE_UNAVAILABLE
+    assert good.request.script == "echo"
+
+
+async def test_a_name_that_is_damaged_leaves_the_others_alone(file, store):
+    await store.write([write("a"), write("b")])
+    edit(file, "UPDATE scripts SET name = x'ff' WHERE name = CAST('a' AS BLOB)")
+    assert [row.name for row in (await store.changes(0)).rows] == ["\N{REPLACEMENT CHARACTER}", "b"]
+    assert (await store.get([("operator", "b")]))[0].request.script == "echo"
+
+
+@pytest.mark.parametrize(
+    "change",
+    [
+        "DELETE FROM state",
+        "UPDATE state SET sequence = 9223372036854775807",
+        "DROP TABLE held",
+    ],
+)
+async def test_whatever_somebody_made_of_the_file_is_a_sentence_and_ends_nothing(file, family, one, change):
+    settings = structs.replace(one, store=f"sqlite:{file}")
+    with captured():
+        async with open_supervisor(settings, spawn=family.spawn) as boss:
+            await boss.compile("a", "pick x")
+            edit(file, change)
+            with pytest.raises(StoreUnavailable) as caught:
+                await boss.compile("b", "echo")
+            assert str(file) in caught.value.advice
+            assert (await boss.run("a", {"x": 1})).result == 1
 
 
 @pytest.mark.skipif(os.geteuid() != 0, reason="only root can become another user")
@@ -184,7 +236,22 @@ def test_a_file_that_may_not_be_written_is_a_sentence(tmp_path):
 
 
 async def test_a_folder_in_the_place_of_the_file_is_a_sentence(tmp_path):
-    assert str(tmp_path) in await refused(tmp_path)
+    assert await refused(tmp_path) == (
+        f"{tmp_path} is no file: name one in JEFE_STORE, as sqlite:FOLDER/store.sqlite"
+    )
+
+
+async def test_a_queue_in_the_place_of_the_file_is_left_alone(tmp_path):
+    os.mkfifo(tmp_path / "queue")
+    assert "queue is no file" in await refused(tmp_path / "queue")
+    assert [each.name for each in tmp_path.iterdir()] == ["queue"]
+
+
+async def test_a_path_that_is_no_text_is_a_file_as_well(tmp_path):
+    path = os.fsdecode(os.fsencode(tmp_path) + b"/\xff?#%41.sqlite")
+    async with open_store(path, WIDE, True) as store:
+        await store.write([write("a")])
+    assert [row.name for row in await rows_of(path)] == ["a"]
 
 
 # ------------------------------------------------------------------------------------------------ changes
@@ -253,7 +320,7 @@ async def test_one_write_that_fails_by_its_size_takes_no_other_with_it(store):
     answers = await store.write([write("b"), write("large", "x" * 200_000), write("c")])
     assert [type(answer) for answer in answers] == [Row, type(answers[1]), Row]
     assert answers[1].reason == protocol.STORE_UNAVAILABLE
-    assert "no room is left for" in answers[1].detail
+    assert "no space is left for" in answers[1].detail
 
 
 def test_where_the_store_of_a_user_is(monkeypatch, tmp_path):

@@ -1,4 +1,4 @@
-"""What every store promises, held against a model: a plain dictionary. SQLite runs on real files."""
+"""The promises of every store, compared with a model, a plain dictionary. SQLite uses real files."""
 
 from contextlib import AsyncExitStack, asynccontextmanager
 
@@ -77,9 +77,10 @@ class Model:
         if not there and len(self.names(namespace)) >= self.quotas.names:
             return protocol.STORE_FULL
         more = size - before
-        if more > 0 and (
-            self.held(namespace) + more > self.quotas.size or self.held() + more > self.quotas.total
-        ):
+        room = self.quotas.size
+        if namespace == "public":
+            room = min(room, self.quotas.total // 2)
+        if more > 0 and (self.held(namespace) + more > room or self.held() + more > self.quotas.total):
             return protocol.STORE_FULL
         self.scripts[key] = (script, size)
         return None

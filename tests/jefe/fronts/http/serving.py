@@ -1,4 +1,4 @@
-"""An HTTP server over memory, with children that are no processes, and a client of a few lines."""
+"""An HTTP server over memory, with fake children, and a client of a few lines."""
 
 import json
 from typing import NamedTuple

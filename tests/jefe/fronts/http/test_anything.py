@@ -1,4 +1,4 @@
-"""Whatever a client sends, and whenever it goes: nothing fails, and nothing is left behind."""
+"""Whatever a client sends, and whenever it leaves: nothing fails, and nothing is left behind."""
 
 import trio
 from hypothesis import given, settings

@@ -1,4 +1,4 @@
-"""The HTTP server as its clients see it, over memory, with children that are no processes."""
+"""The HTTP server as its clients see it, over memory, with fake children."""
 
 from contextlib import suppress
 
@@ -110,7 +110,8 @@ async def test_changes_may_depend_on_the_version_that_is_there(server):
 
 
 async def test_names_are_listed_by_page(server):
-    client = (await server(token=TOKEN))()
+    connect = await server(token=TOKEN)
+    client = connect()
     for name in "cab":
         await client.ask(request("PUT", f"/v1/scripts/{name}", {"script": "echo"}, BEARER))
 
@@ -120,10 +121,15 @@ async def test_names_are_listed_by_page(server):
     assert await page() == {"scripts": ["a", "b", "c"]}
     assert await page("?limit=2") == {"scripts": ["a", "b"], "next": "b"}
     assert await page("?limit=2&after=b") == {"scripts": ["c"]}
+    for number in (0xD800, 0xE000):
+        await connect.boss.compile(chr(number), "echo")
+    assert await page("?limit=1&after=c") == {"scripts": ["\ud800"], "next": "\ud800"}
+    assert await page("?after=%ED%A0%80") == {"scripts": ["\ue000"]}
+    assert (await client.ask(request("GET", "/v1/scripts?after=%FF", None, BEARER))).status == 422
     wrong = await client.ask(request("GET", "/v1/scripts?limit=none", None, BEARER))
     assert (wrong.status, wrong.json["detail"]) == (
         422,
-        "the query: Expected `int`, got `str` - at `$.limit`",
+        "the query is not valid: Expected `int`, got `str` - at `$.limit`",
     )
 
 
@@ -193,7 +199,8 @@ async def test_paths_and_methods_that_there_are_not(server):
     assert (await client.ask(request("GET", "/v2"))).status == 404
     assert (await client.ask(request("GET", "/v1/scripts/a/b/run"))).status == 404
     assert (await client.ask(request("POST", "/v1/scripts//run"))).status == 404
-    assert (await client.ask(request("POST", "/v1/scripts/%ff/run"))).status == 400
+    for name in ("%ff", "%", "%1", "%+1", "%-1", "a%_1"):
+        assert (await client.ask(request("POST", f"/v1/scripts/{name}/run"))).status == 400
     assert (await client.ask(request("POST", "/v1/scripts/%4/run"))).status == 400
     assert (await client.ask(request("GET", "/v1/scripts/a#b"))).status == 400
     no = await client.ask(request("PATCH", "/v1/scripts/a"))
@@ -528,9 +535,25 @@ async def test_without_a_token_names_are_registered_and_never_changed(server):
     assert (await other.ask(request("GET", "/v1/stats"))).status == 403
     assert (await other.ask(request("GET", "/v1/stats?script=mine"))).json["response"]["runs"] == 1
     assert connect.boss.scripts() == ["operators"]
-    # Under a name of its own, a client of the public namespace hides the operator's script from nobody else.
-    assert (await other.ask(request("PUT", "/v1/scripts/operators", {"script": "pick a"}))).status == 201
-    assert (await connect.boss.run("operators", {"a": 1})).sandbox == {"a": 1}
+
+
+async def test_without_a_token_nothing_takes_the_place_of_an_operators_script(server):
+    connect = await server()
+    await connect.boss.compile("price", "pick own")
+    client = connect()
+    told = []
+    for fields in ([], ["If-None-Match: *"], ["If-Match: *"]):
+        answer = await client.ask(request("PUT", "/v1/scripts/price", {"script": "pick theirs"}, *fields))
+        told.append((answer.status, answer.json["reason"], "version" in answer.json.get("detail", "")))
+    assert told == [
+        (409, "the name is taken", False),
+        (412, "the name is taken", False),
+        (403, "not allowed", False),
+    ]
+    sandbox = {"own": 1, "theirs": 2}
+    ran = await client.ask(request("POST", "/v1/scripts/price/run", {"sandbox": sandbox}))
+    assert ran.json["response"]["result"] == 1
+    assert (await client.ask(request("GET", "/v1/scripts/price"))).status == 404
 
 
 async def test_the_public_namespace_is_bounded(server):
@@ -540,6 +563,29 @@ async def test_the_public_namespace_is_bounded(server):
         for number in range(3)
     ]
     assert statuses == [201, 201, 507]
+
+
+@pytest.mark.parametrize("method", ["GET", "DELETE"])
+async def test_who_is_answered_before_its_body_has_come_is_not_asked_again(server, method):
+    """The answer says that it is the last one, also if the core took its time."""
+    client = (await server(token=TOKEN))()
+    assert (await client.ask(request("PUT", "/v1/scripts/a", {"script": "echo"}, BEARER))).status == 201
+    await client.send(request(method, "/v1/scripts/a", None, BEARER, "Content-Length: 5"))
+    answer = await client.answer()
+    assert (answer.status, answer.headers["connection"]) == (200, "close")
+    await client.send(b"abcde", request("GET", "/v1/scripts", None, BEARER))
+    assert await client.end()
+
+
+async def test_what_stands_behind_a_change_waits_for_it_though_its_token_had_to_wait(server, autojump_clock):
+    connect = await server(token=TOKEN)
+    for _ in range(FREE + 1):
+        await connect().ask(request("GET", "/v1/scripts", None, "Authorization: Bearer wrong"))
+    client = connect()
+    put = request("PUT", "/v1/scripts/a", {"script": "echo"}, BEARER)
+    await client.send(put, request("GET", "/v1/scripts", None, BEARER))
+    assert (await client.answer()).status == 201
+    assert (await client.answer()).json["response"] == {"scripts": ["a"]}
 
 
 async def test_a_client_is_told_when_there_are_too_many(server):
@@ -600,9 +646,10 @@ async def test_readiness_says_whether_a_child_has_answered(server, family, monke
     family.births.set()
     await wait_all_tasks_blocked()
     assert (await connect().ask(request("GET", "/readyz"))).status == 200
-    monkeypatch.setattr(type(connect.boss), "store_trouble", "it is away")
+    monkeypatch.setattr(type(connect.boss), "store_trouble", "the disk of /secret/place fails")
     no = await connect().ask(request("GET", "/readyz"))
-    assert (no.status, no.json["reason"], no.json["detail"]) == (503, "store unavailable", "it is away")
+    assert (no.status, no.json["reason"]) == (503, "store unavailable")
+    assert b"secret" not in no.body  # anybody may ask
     assert (await connect().ask(request("GET", "/healthz"))).status == 200
 
 

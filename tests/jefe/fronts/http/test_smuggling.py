@@ -1,6 +1,6 @@
-"""Bytes that have two readings: they are refused; and what is read, h11 reads the same way.
+"""Ambiguous bytes are refused, and h11 reads accepted bytes in the same way.
 
-h11 shares no code with what reads here. Where it refuses what we take, the table says why that is safe.
+h11 shares no code with our parser. Where it refuses what we accept, the table says why that is safe.
 """
 
 import h11

@@ -1,6 +1,7 @@
 """The bytes of one connection: what is read of them, however they are cut, and where that ends."""
 
 import sys
+import tracemalloc
 from itertools import pairwise
 
 import pytest
@@ -160,9 +161,95 @@ def test_a_body_of_chunks_is_refused_while_it_is_read():
     wire = Wire(MAX_HEAD, MAX_BODY)
     wire.receive(b"POST / HTTP/1.1\r\nHost: a\r\nTransfer-Encoding: chunked\r\n\r\nffffff\r\n")
     assert isinstance(wire.next_event(), Request)
-    wire.receive(b"y" * (MAX_BODY + 1))
-    assert wire.next_event().status == 413
+    assert wire.next_event().status == 413  # nothing of it has come
     assert wire.next_event() is None
+
+
+def test_what_is_wrong_first_is_told_however_it_is_cut():
+    small = b"1\r\nx\r\n"
+    for body, status in (
+        (small + b"fff\r\n" + b"y" * 0xFFF + b"nothing", 413),
+        (small + b"nothing\r\nfff\r\n", 400),
+        (small + b"ffffffffffffffffff\r\n", 400),
+    ):
+        data = CHUNKED + body
+        for step in (1, 7, len(data)):
+            assert read([data[at : at + step] for at in range(0, len(data), step)]) == [status]
+
+
+def test_trailers_are_bounded_however_they_are_cut():
+    start = b"POST / HTTP/1.1\r\nHost: a\r\nTransfer-Encoding: chunked\r\n\r\n"
+    data = start + b"1\r\nx\r\n0\r\n" + b"T: y\r\n" * MAX_HEAD + b"\r\n"
+    assert read([data]) == read([data[at : at + 100] for at in range(0, len(data), 100)]) == [431]
+
+
+CHUNKED = b"POST / HTTP/1.1\r\nHost: a\r\nTransfer-Encoding: chunked\r\n\r\n"
+
+
+def test_what_stands_in_a_chunk_does_not_say_how_often_the_parser_is_asked(monkeypatch):
+    """A client that sends nothing but empty lines had the loop busy for a second with each megabyte."""
+    fed = []
+    feed = Wire._feed
+    monkeypatch.setattr(Wire, "_feed", lambda wire, piece: fed.append(piece) or feed(wire, piece))
+    data = b"\r\n\r\n" * 10_000
+    found = read([CHUNKED, b"%x\r\n%b\r\n0\r\n\r\n" % (len(data), data)], max_body=len(data))
+    assert [request[2] for request in found] == [data]
+    assert len(fed) < 10
+
+
+def test_many_chunks_are_read_in_several_goes():
+    wire = Wire(MAX_HEAD, 5000)
+    wire.receive(CHUNKED + b"1\r\nx\r\n" * 5000 + b"0\r\n\r\nGET /next HTTP/1.1\r\nHost: a\r\n\r\n")
+    request = wire.next_event()
+    goes = 0
+    assert isinstance(request, Request)
+    while wire.next_event() is None:
+        assert wire.has_unread
+        goes += 1
+    assert goes > 5
+    assert request.is_complete
+    assert request.body == b"x" * 5000
+    assert wire.next_event().target == b"/next"
+
+
+@pytest.mark.parametrize("is_chunked", [True, False])
+def test_a_body_in_many_pieces_takes_no_more_room_than_is_counted(is_chunked):
+    count = 50_000
+    wire = Wire(MAX_HEAD, 2 * count)
+    wire.receive(
+        CHUNKED if is_chunked else b"POST / HTTP/1.1\r\nHost: a\r\nContent-Length: %d\r\n\r\n" % (2 * count)
+    )
+    request = wire.next_event()
+    piece = b"2\r\nxy\r\n" if is_chunked else b"xy"
+    tracemalloc.start()
+    try:
+        for _ in range(count - 1):
+            wire.receive(piece)
+            assert wire.next_event() is None
+        held, _ = tracemalloc.get_traced_memory()
+    finally:
+        tracemalloc.stop()
+    assert request.size == 2 * count - 2
+    assert held < 2 * request.size + 10_000
+
+
+def test_nothing_is_held_of_a_request_that_is_given_up():
+    """Whoever is dropped since too much is held keeps its connection until it has been told."""
+    wire = Wire(MAX_HEAD, 2**20)
+    wire.receive(b"POST / HTTP/1.1\r\nHost: a\r\nContent-Length: %d\r\n\r\n" % 2**20)
+    request = wire.next_event()
+    tracemalloc.start()
+    try:
+        for _ in range(10):
+            wire.receive(bytes(50_000))
+            assert wire.next_event() is None
+        wire.close()
+        held, _ = tracemalloc.get_traced_memory()
+    finally:
+        tracemalloc.stop()
+    assert held < 10_000
+    assert wire.held == 0
+    assert not request.is_complete
 
 
 def test_an_answer_says_how_long_it_is():

@@ -1,4 +1,4 @@
-"""The OAF server as its clients see it, over memory, with children that are no processes."""
+"""The OAF server as its clients see it, over memory, with fake children."""
 
 import json
 

@@ -1,4 +1,4 @@
-"""The variables of a server: what runs at a time see of each other, and what is kept."""
+"""The variables of an OAF server: what concurrent runs see of each other, and what is kept."""
 
 import json
 
