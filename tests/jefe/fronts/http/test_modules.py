@@ -255,7 +255,7 @@ async def test_hostile_modules_leave_the_server_well(server):
         status, said = await ask("/", {"wasm_hex": hex_of(text), **call("f")})
         assert status in (200, 422), said
         assert "Traceback" not in said
-    too_large = (413, "input too large: a body may have 100000 bytes (JEFE_MAX_INPUT_SIZE)")
+    too_large = (413, "input too large: a body may have at most 100000 bytes (JEFE_MAX_INPUT_SIZE)")
     assert await ask("/", {"wasm_hex": "00" * 60_000, **call("f")}) == too_large
     asks = asker(connect())
     assert await asks("/", {"wasm_hex": DOUBLE, **call("double", 2)}) == (200, '[{"I32":4}]')
