@@ -20,6 +20,9 @@ from child import protocol
 from child.protocol import StackFrame, surrogates
 from child.protocol.depth import deeply
 
+HEXPUT: Final = "hexput"
+"""The language of a source that does not name one."""
+
 WELCOME: Final = b'{"type":"connection","status":"connected"}'
 
 ACTIONS: Final = ("parse", "execute", "compile", "run", "remove", "list", "stats", "cancel")
@@ -40,6 +43,8 @@ class Message(msgspec.Struct, frozen=True):
         action: what is requested; see `ACTIONS`.
         code: the source (parse, execute, compile).
         name: of a script (compile, run, remove, stats).
+        language: of the source (parse, execute, compile). None: Hexput.
+        encoding: how the code stands for the source, such as `base64`. None: as text.
         options: the language's, unchecked. None: none are given.
         context: JSON text of an object, the variables given to the script.
         secret_context: JSON text of any value, for the client's own functions only.
@@ -53,6 +58,8 @@ class Message(msgspec.Struct, frozen=True):
     action: str | None = None
     code: str | None = None
     name: str | None = None
+    language: str | None = None
+    encoding: str | None = None
     options: Options | None = None
     context: Raw = Raw()
     secret_context: Raw = Raw()
@@ -62,11 +69,15 @@ class Message(msgspec.Struct, frozen=True):
     error: Raw = Raw()
 
     @property
-    def choices(self) -> dict[str, bool | None]:
-        """The options as the language takes them, which checks them. An option's value is a boolean; None
-        stands for anything else, so that nothing unforeseen goes further.
+    def choices(self) -> dict[str, Any]:
+        """The options as the language takes them, which checks them. In Hexput an option's value is a
+        boolean; None stands for anything else, so that nothing unforeseen goes further.
         """
         given = self.options or {}
+        if self.encoding is not None:
+            given = {**given, "encoding": self.encoding}
+        if self.language not in (None, "", HEXPUT):
+            return {_whole(name): value for name, value in given.items()}
         return {_whole(name): value if isinstance(value, bool) else None for name, value in given.items()}
 
 

@@ -16,7 +16,7 @@ APART: Final = frozenset({"wasm"})
 death of the process, with all the runs in it.
 """
 
-SUFFIXES: Final[Mapping[str, str]] = {".hx": "hexput", ".wat": "wasm"}
+SUFFIXES: Final[Mapping[str, str]] = {".hx": "hexput", ".wat": "wasm", ".wasm": "wasm"}
 """What the names of files end with, and the language of the script in them; `.` and the name of a language is
 understood as well.
 """

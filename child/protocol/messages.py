@@ -92,11 +92,22 @@ class Limits(
         )
 
 
+def adopt_encoding(request: Any) -> None:
+    """Make the `encoding` of a source, which stands beside it on the wires, one of its options: what a source
+    means depends on its text, its language and its options alone.
+    """
+    if request.encoding is not None:
+        options = {**request.options, "encoding": request.encoding}
+        msgspec.structs.force_setattr(request, "options", options)
+        msgspec.structs.force_setattr(request, "encoding", None)
+
+
 class Compile(Request, frozen=True, kw_only=True, tag="compile"):
     """Compile a script under a name, in place of the script that had the name.
 
     Attributes:
         options: the language's own options.
+        encoding: how the text stands for the script; it is read as the option of that name.
         max_time: the limit of each run, in milliseconds of its own time; 0: unlimited. None: the default.
         max_mem: the limit of each run, in KiB of growth; 0: unlimited. None: the default.
         max_mem_percent: the limit of each run, as a share (0 to 1) of the machine's memory; 0: off. None: the
@@ -110,6 +121,10 @@ class Compile(Request, frozen=True, kw_only=True, tag="compile"):
     max_time: Annotated[float, Meta(ge=0)] | None = None
     max_mem: Annotated[int, Meta(ge=0)] | None = None
     max_mem_percent: Annotated[float, Meta(ge=0, le=1)] | None = None
+    encoding: str | None = None
+
+    def __post_init__(self) -> None:
+        adopt_encoding(self)
 
 
 class Run(Request, frozen=True, kw_only=True, tag="run"):
@@ -149,6 +164,10 @@ class Parse(Request, frozen=True, kw_only=True, tag="parse"):
     script: Source
     language: Name = "hexput"
     options: dict[str, Any] = {}
+    encoding: str | None = None
+
+    def __post_init__(self) -> None:
+        adopt_encoding(self)
 
 
 class Stats(Request, frozen=True, kw_only=True, tag="stats"):

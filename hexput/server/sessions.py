@@ -182,7 +182,11 @@ class Session:
     def _parse(self, message: Message, size: int) -> None:
         work = self._admit(message, size)
         if work is not None:
-            request = protocol.Parse(script=message.code or "\n", options=message.choices)
+            request = protocol.Parse(
+                script=message.code or "\n",
+                language=message.language or messages.HEXPUT,
+                options=message.choices,
+            )
             work.asked = self._supervisor.submit_parse(self.client, request, partial(self._answered, work))
 
     def _answered(self, work: Work, answer: Answer) -> None:
@@ -196,7 +200,9 @@ class Session:
             self._refuse(work, answer)
 
     def _execute(self, message: Message, size: int) -> None:
-        self._begin(message, size, Source(message.code or "\n", options=message.choices))
+        self._begin(
+            message, size, Source(message.code or "\n", message.language or messages.HEXPUT, message.choices)
+        )
 
     def _run(self, message: Message, size: int) -> None:
         self._begin(message, size, message.name or "")
@@ -254,7 +260,10 @@ class Session:
         work = self._admit(message, size)
         if work is not None:
             request = protocol.Compile(
-                script_name=message.name or "", script=message.code or "\n", options=message.choices
+                script_name=message.name or "",
+                script=message.code or "\n",
+                language=message.language or messages.HEXPUT,
+                options=message.choices,
             )
             self._supervisor.submit_compile(self.client, request, partial(self._answered, work))
 

@@ -3,8 +3,9 @@
 import os
 import re
 import sys
+from collections.abc import Mapping
 from pathlib import Path
-from typing import NamedTuple, TypeVar
+from typing import Any, NamedTuple, TypeVar
 
 from jefe.command.fronts import FRONTS, all_rows
 from jefe.command.options import overlay
@@ -16,10 +17,11 @@ Kind = TypeVar("Kind", bound=BaseSettings)
 
 
 class Text(NamedTuple):
-    """A source, and its name in messages."""
+    """A source, its name in messages, and the options that say how the text stands for the source."""
 
     name: str
     text: str
+    options: Mapping[str, Any] = {}
 
 
 def read_settings() -> Settings:
@@ -52,11 +54,12 @@ def with_store(settings: Settings) -> Settings:
 
 def read_text(file: str, settings: Settings) -> Text:
     """Read a source; `-` is standard input. Raises Misuse."""
+    from jefe.core.scripts import read_source
+
     name = "stdin" if file == "-" else file
     data = read_bytes(file, name, settings)
     try:
-        # An empty source is a valid script, but the protocol takes no empty one.
-        return Text(name, data.decode("utf-8-sig") or "\n")
+        return Text(name, *read_source(data, Path(file).suffix.lower()))
     except UnicodeDecodeError as error:
         raise Misuse(f"{name} is not UTF-8 text: its byte {error.start + 1} is invalid") from None
 

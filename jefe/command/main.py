@@ -32,6 +32,7 @@ from jefe.command.oaf import oaf, oaf_eval
 from jefe.command.options import SettingsCommand, SettingsGroup, overlay
 from jefe.command.scripts import scripts
 from jefe.command.serve import serve_command
+from jefe.command.wasm import wasm
 from jefe.errors import Misuse
 from jefe.logs import configure, harmless, is_control, wants_colour
 from jefe.settings import BaseSettings, Settings, shown, table
@@ -151,6 +152,7 @@ cli.add_command(http)
 cli.add_command(oaf)
 cli.add_command(oaf_eval)
 cli.add_command(scripts)
+cli.add_command(wasm)
 
 
 def takes_sandbox(command: Command) -> Command:
@@ -244,8 +246,12 @@ def run(
     source = read_text(file, settings)
     given = read_sandbox(sandbox, variables, settings)
     host = read_functions(functions, functions_file, settings)
-    script = Source(source.text, language=language_of(file, language), options=_chosen(features))
-    outcome = _run(source.name, script, given, host, "return", settings, is_timed=is_timed)
+    script = Source(
+        source.text,
+        language=language_of(file, language),
+        options={**source.options, **_chosen(features)},
+    )
+    outcome = run_source(source.name, script, given, host, "return", settings, is_timed=is_timed)
     if outcome is None:
         return FAILED
     result = outcome.result_json
@@ -288,7 +294,7 @@ def evaluate(
     given = read_sandbox(sandbox, variables, settings)
     host = read_functions(functions, functions_file, settings)
     script = Source(expression or "\n", language=language_of("", language), options=_chosen(features))
-    outcome = _run("expression", script, given, host, "expression", settings, is_timed=is_timed)
+    outcome = run_source("expression", script, given, host, "expression", settings, is_timed=is_timed)
     if outcome is None:
         return FAILED
     print_json(outcome.result_json or b"null")
@@ -306,7 +312,7 @@ def parse(file: str, locations: bool, pretty: bool, language: str | None, **feat
     settings = settings_for_one()
     source = read_text(file, settings)
     options = {"include_source_mapping": locations, **_chosen(features)}
-    (tree,) = _parse([source], options, settings, language)
+    (tree,) = parse_all([source], options, settings, language)
     if not isinstance(tree, bytes):
         report(source, tree)
         return FAILED
@@ -373,7 +379,7 @@ def check(
             else:
                 say(f"jefe: {error}")
             status = MISUSED
-    answers = _parse(sources, _chosen(features), settings, language, only_warnings=True)
+    answers = parse_all(sources, _chosen(features), settings, language, only_warnings=True)
     for source, answer in zip(sources, answers, strict=True):
         told = diagnose(source, answer, known)
         if any(each.severity == "error" or strict for each in told):
@@ -526,7 +532,7 @@ def _chosen(features: Mapping[str, bool]) -> dict[str, bool]:
     return {name: True for name, chosen in features.items() if chosen}
 
 
-def _run(
+def run_source(
     name: str,
     script: "jefe.Source",
     sandbox: bytes,
@@ -560,7 +566,7 @@ def _run(
     return outcome
 
 
-def _parse(
+def parse_all(
     sources: Sequence[Text],
     options: Mapping[str, bool],
     settings: Settings,
@@ -581,7 +587,7 @@ def _parse(
         async with open_supervisor(settings, warm=sorted(set(languages))) as supervisor:
             for source, known in zip(sources, languages, strict=True):
                 warns = only_warnings and known == "hexput"
-                wanted = {**options, "only_warnings": True} if warns else options
+                wanted = {**source.options, **options, **({"only_warnings": True} if warns else {})}
                 try:
                     tree = await supervisor.parse(source.text, language=known, options=wanted)
                     found.append(bytes(tree) if warns or not only_warnings else b"")

@@ -126,7 +126,21 @@ def show(name: str, namespace: str, json: bool) -> int:
 @click.option("--language", metavar="LANGUAGE", help="Without this: what the file's suffix says, or hexput.")
 @click.option("--new", is_flag=True, help="Refuse to replace a script.")
 @click.option("--replaces", metavar="VERSION", help="Replace that version only.")
-def put(file: str, name: str | None, language: str | None, new: bool, replaces: str | None) -> int:
+@click.option(
+    "--host-module",
+    "host_modules",
+    multiple=True,
+    metavar="NAME",
+    help="A module of the store from which this one imports; may be repeated.",
+)
+def put(
+    file: str,
+    name: str | None,
+    language: str | None,
+    new: bool,
+    replaces: str | None,
+    host_modules: tuple[str, ...],
+) -> int:
     """Compile the script in a file, and keep it under a name; print its version.
 
     A file that is not a script is not kept.
@@ -135,6 +149,7 @@ def put(file: str, name: str | None, language: str | None, new: bool, replaces: 
 
     from jefe import JefeError, StoreUnavailable, open_supervisor
     from jefe.command.main import report, settings_for_one
+    from jefe.core.answers import HOST_MODULES
 
     if new and replaces is not None:
         raise Misuse("--new and --replaces contradict each other")
@@ -146,12 +161,13 @@ def put(file: str, name: str | None, language: str | None, new: bool, replaces: 
         raise Misuse("a script from standard input needs a name: --name NAME")
     encode(name, "--name")
     language = language_of(file, language)
+    options = {**source.options, **({HOST_MODULES: list(host_modules)} if host_modules else {})}
 
     async def work() -> "str | JefeError":
         try:
             async with open_supervisor(settings, warm=()) as supervisor:
                 return await supervisor.compile(
-                    name, source.text, language=language, expects="" if new else replaces
+                    name, source.text, language=language, options=options, expects="" if new else replaces
                 )
         except JefeError as error:
             return error

@@ -5,7 +5,8 @@ bytes of its protocol. In between nobody decodes JSON to learn what happened. Th
 result, its variables, its tree) stay JSON text on the way.
 """
 
-from typing import Any
+from collections.abc import Mapping
+from typing import Any, Final
 
 import msgspec
 
@@ -96,6 +97,23 @@ class Accepted(msgspec.Struct, frozen=True, gc=False):
     version: str = ""
 
 
+HOST_MODULES: Final = "host_modules"
+"""The option of a source that names the modules that it needs (jefe/core/linking.py) ..."""
+
+MODULES: Final = "modules"
+"""... and that in which an engine gets them: by name, each with its `script` and its `encoding`."""
+
+
+def shown(options: Mapping[str, Any]) -> dict[str, Any]:
+    """The options of a script as people see them, and could give them again: its modules by name alone, since
+    they may be somebody else's.
+    """
+    modules = options.get(MODULES)
+    if not isinstance(modules, dict):
+        return dict(options)
+    return {**{name: value for name, value in options.items() if name != MODULES}, HOST_MODULES: [*modules]}
+
+
 class Stored(msgspec.Struct, frozen=True):
     """What a name means.
 
@@ -119,8 +137,8 @@ class Stored(msgspec.Struct, frozen=True):
 
     @property
     def options(self) -> dict[str, Any]:
-        """The language's own options."""
-        return self.request.options
+        """The language's own options; the modules that it was linked to are named, not shown."""
+        return shown(self.request.options)
 
     @property
     def limits(self) -> dict[str, float]:

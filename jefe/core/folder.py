@@ -23,6 +23,7 @@ import trio
 
 from child import protocol
 from jefe.core.namespaces import OPERATOR
+from jefe.core.scripts import read_source
 from jefe.core.store import put
 from jefe.errors import JefeError
 from jefe.logs import Logger
@@ -89,11 +90,12 @@ class Folder:
     async def _load_one(self, file: _File) -> None:
         limit = self._supervisor.settings.max_input_size + 1
         data = await trio.to_thread.run_sync(_beginning, file.path, limit)
-        # An empty source is a valid script, but the protocol takes no empty one.
-        source = data.decode("utf-8-sig") or "\n"
-        request = protocol.Compile(script_name=file.name, script=source, language=file.language)
+        source, options = read_source(data, file.path.suffix.lower())
+        request = protocol.Compile(
+            script_name=file.name, script=source, language=file.language, options=options
+        )
         if put(OPERATOR.store_key, request).version != self._supervisor.script_version(file.name):
-            await self._supervisor.compile(file.name, source, language=file.language)
+            await self._supervisor.compile(file.name, source, language=file.language, options=options)
 
     def _files(self) -> list[_File]:
         found = list(self._scripts())

@@ -14,6 +14,7 @@ when its source falls out of the memory for sources, or when its namespace ends.
 store is never replaced by something older (`Row.sequence`).
 """
 
+import binascii
 from bisect import bisect_left
 from collections import OrderedDict, deque
 from collections.abc import Callable, Mapping, Sequence
@@ -57,6 +58,25 @@ class Source(msgspec.Struct, frozen=True):
     language: str = "hexput"
     options: Mapping[str, Any] = {}
     limits: Limits | None = None
+
+
+_MODULE: Final = b"\0asm"
+"""What a WebAssembly module in its binary form begins with."""
+
+
+def read_source(data: bytes, suffix: str) -> tuple[str, dict[str, Any]]:
+    """The source in a file, and the options that say how it stands there: a binary module becomes base64.
+
+    Args:
+        data: what is in the file.
+        suffix: of its name, in lower case.
+
+    Raises UnicodeDecodeError if it is no text.
+    """
+    if data.startswith(_MODULE) or suffix == ".wasm":
+        return binascii.b2a_base64(data, newline=False).decode() or "\n", {"encoding": "base64"}
+    # An empty source is a valid script, but the protocol takes no empty one.
+    return data.decode("utf-8-sig") or "\n", {}
 
 
 def refusal_of(language: str, options: Mapping[str, Any]) -> Refused | None:
@@ -375,9 +395,15 @@ class Scripts:
             stamp=stamp,
         )
 
-    def version_of(self, source: Source, namespace: Namespace) -> Version:
-        """The version for a source without a name; a new one if the namespace has not run it lately."""
-        options = ordered(source.options) if source.options else b""
+    def version_of(self, source: Source, namespace: Namespace, linked: bytes = b"") -> Version:
+        """The version for a source without a name; a new one if the namespace has not run it lately.
+
+        Args:
+            source: the source.
+            namespace: whose it is.
+            linked: what its options are known by, if modules were put among them.
+        """
+        options = linked or (ordered(source.options) if source.options else b"")
         key = (namespace, source.language, options, source.text)
         version = self._sources.get(key)
         if version is not None:

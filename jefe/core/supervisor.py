@@ -19,7 +19,7 @@ from functools import partial
 from typing import Any, Final, NamedTuple, Protocol, get_args
 
 import trio
-from msgspec import Raw
+from msgspec import Raw, structs
 
 from child import protocol
 from child.protocol.depth import deeply
@@ -31,6 +31,7 @@ from jefe.core.folder import Folder
 from jefe.core.functions import NamedFunctions
 from jefe.core.index import Index
 from jefe.core.jobs import Question
+from jefe.core.linking import Link, Linked, must_link, without_names
 from jefe.core.metrics import Metrics
 from jefe.core.namespaces import OPERATOR, Namespace
 from jefe.core.pool import Pool
@@ -213,12 +214,11 @@ class Supervisor:
             self._submit_named(run, self._scripts.entry(script, client.namespace))
         elif (refused := refusal_of(script.language, script.options)) is not None:
             self._end(run, refused)
+        elif must_link(script.language, script.options):
+            link = Link(self, "", client.namespace, script.options, self._largest)
+            self._when_linked(client, len(script.text), link, partial(self._begin_linked, run, script, link))
         else:
-            version = self._scripts.version_of(script, client.namespace)
-            if version.size > self._largest:
-                self._end(run, Refused(protocol.INPUT_TOO_LARGE))
-            else:
-                self._begin(run, version)
+            self._begin_source(run, script)
         return run
 
     def call_script(
@@ -279,7 +279,10 @@ class Supervisor:
                     self._soon(on_answer, Refused(protocol.NAME_TAKEN, detail))
                     return
                 expects = ""
-            action = partial(self._compile, client, request, entry, on_answer, expects)
+            link = None
+            if must_link(request.language, request.options):
+                link = Link(self, entry.name, client.namespace, request.options, self._largest)
+            action = partial(self._compile, client, request, entry, on_answer, expects, link)
             self._in_turn(entry, client, len(request.script), action, on_answer)
 
     def submit_remove(
@@ -324,7 +327,7 @@ class Supervisor:
                 id=_QUESTION_ID,
                 script=request.script,
                 language=request.language,
-                options=request.options,
+                options=without_names(request.options),
                 tree=True,
                 max_time=settings.max_compile_time,
                 max_mem=settings.max_compile_mem,
@@ -344,6 +347,23 @@ class Supervisor:
         self._ask_compiler(request.language, question)
         return question
 
+    def read_source(self, name: str, namespace: Namespace, on_answer: OnAnswer) -> Stored | Refused | None:
+        """What a name means, as seen from a namespace, when all that was asked of it before has been done.
+        Returns that if it is known at once; otherwise `on_answer` is told later.
+        """
+        entry = self._scripts.entry(name, namespace)
+        if entry is None:
+            return Refused(protocol.NO_SUCH_SCRIPT)
+        if not entry.is_held:
+            return self._read(entry, on_answer)
+
+        def read() -> None:
+            answer = self._read(entry, on_answer)
+            if answer is not None:
+                on_answer(answer)
+
+        return None if self._scripts.hold(entry, read) else self._too_many_held()
+
     def knows(self, name: str, namespace: Namespace = OPERATOR) -> bool:
         """Whether a namespace sees a script of that name, or one that is about to have it."""
         return self._scripts.entry(name, namespace) is not None
@@ -362,6 +382,11 @@ class Supervisor:
         """The version of a script of this namespace itself; empty if there is none."""
         entry = self._scripts.own_entry(name, namespace)
         return "" if entry is None else entry.meaning
+
+    def script_language(self, name: str, namespace: Namespace = OPERATOR) -> str:
+        """The language of a script, as seen from a namespace; empty if there is none, or none yet."""
+        entry = self._scripts.entry(name, namespace)
+        return "" if entry is None or entry.row is None else entry.row.language
 
     def script_names(self, namespace: Namespace = OPERATOR) -> Sequence[str]:
         """The names of the scripts of a namespace, sorted; not to be changed."""
@@ -487,7 +512,76 @@ class Supervisor:
         pool = self.pools.get(version.language) or self.pool(version.language)
         pool.put(run)
 
+    def _when_linked(self, client: Client, size: int, link: Link, linked: Linked) -> None:
+        """Go on with a request with so many bytes of source when its modules are found."""
+
+        def found(result: dict[str, Any] | Refused) -> None:
+            client.hold(-size)
+            linked(result)
+
+        if link.result is None:
+            client.hold(size)
+            link.then(found)
+        else:
+            linked(link.result)
+
+    def _begin_source(self, run: Run, source: Source, linked: bytes = b"") -> None:
+        version = self._scripts.version_of(source, run.client.namespace, linked)
+        if version.size > self._largest:
+            self._end(run, Refused(protocol.INPUT_TOO_LARGE))
+        else:
+            self._begin(run, version)
+
+    def _begin_linked(self, run: Run, source: Source, link: Link, linked: dict[str, Any] | Refused) -> None:
+        if run.is_over:
+            return
+        if isinstance(linked, Refused):
+            self._end(run, linked)
+        else:
+            self._begin_source(run, structs.replace(source, options=linked), link.key)
+
     def _compile(
+        self,
+        client: Client,
+        request: protocol.Compile,
+        entry: Entry,
+        on_answer: OnAnswer,
+        expects: str | None,
+        link: Link | None,
+    ) -> None:
+        if link is None:
+            self._compile_now(client, request, entry, on_answer, expects)
+        elif (refused := check(expects, entry.meaning)) is not None:
+            self._give_up(entry, on_answer, refused)
+        else:
+            entry.is_changing = link.result is None
+            go_on = partial(self._compile_linked, client, request, entry, on_answer, expects)
+            self._when_linked(client, len(request.script), link, go_on)
+
+    def _compile_linked(
+        self,
+        client: Client,
+        request: protocol.Compile,
+        entry: Entry,
+        on_answer: OnAnswer,
+        expects: str | None,
+        linked: dict[str, Any] | Refused,
+    ) -> None:
+        if isinstance(linked, Refused):
+            self._give_up(entry, on_answer, linked)
+        else:
+            request = structs.replace(request, options=linked)
+            self._compile_now(client, request, entry, on_answer, expects)
+
+    def _give_up(self, entry: Entry, on_answer: OnAnswer, refused: Refused) -> None:
+        """A name keeps its meaning, since what was to be compiled is refused."""
+        self._soon(on_answer, refused)
+        if entry.is_changing:
+            self._scripts.changed(entry)
+        else:
+            self._scripts.tidy(entry)
+
+    def _compile_now(
         self,
         client: Client,
         request: protocol.Compile,
@@ -502,8 +596,7 @@ class Supervisor:
         if version.size > self._largest:
             refused = Refused(protocol.INPUT_TOO_LARGE)
         if refused is not None:
-            self._scripts.tidy(entry)
-            self._soon(on_answer, refused)
+            self._give_up(entry, on_answer, refused)
             return
 
         def built(refused: Refused | None) -> None:
@@ -516,8 +609,7 @@ class Supervisor:
         if refused is None:
             entry.is_changing = True
         else:
-            self._scripts.tidy(entry)
-            self._soon(on_answer, refused)
+            self._give_up(entry, on_answer, refused)
 
     def _remove(self, entry: Entry, on_answer: OnAnswer, expects: str | None) -> None:
         if entry.row is None:
@@ -529,6 +621,17 @@ class Supervisor:
             on_answer = partial(self._soon, on_answer)
             self.index.write(entry, write, partial(self._written, entry, None, on_answer))
 
+    def _read(self, entry: Entry, on_answer: OnAnswer) -> Stored | Refused | None:
+        """As `read_source`, for a name that nothing waits for."""
+        if entry.row is None:
+            own = None if entry.namespace is OPERATOR else self._scripts.own_entry(entry.name, OPERATOR)
+            missing = Refused(protocol.NO_SUCH_SCRIPT)
+            return missing if own is None else self.read_source(entry.name, OPERATOR, on_answer)
+        if entry.version is not None and not entry.is_stale:
+            return Stored(entry.row.version, entry.version.request)
+        self._read_stored(entry, on_answer)
+        return None
+
     def _tell_source(self, entry: Entry, on_answer: OnAnswer) -> None:
         if entry.row is None:
             self._scripts.tidy(entry)
@@ -536,14 +639,16 @@ class Supervisor:
         elif entry.version is not None and not entry.is_stale:
             self._soon(on_answer, Stored(entry.row.version, entry.version.request))
         else:
+            self._read_stored(entry, on_answer)
 
-            def kept(kept: Kept | Refused | None) -> None:
-                missing = Refused(protocol.NO_SUCH_SCRIPT)
-                on_answer(
-                    kept.stored if isinstance(kept, Kept) else _told_to(entry.namespace, kept or missing)
-                )
+    def _read_stored(self, entry: Entry, on_answer: OnAnswer) -> None:
+        """Ask the store for a script that is not here."""
 
-            self.index.read(entry, kept)
+        def kept(kept: Kept | Refused | None) -> None:
+            missing = Refused(protocol.NO_SUCH_SCRIPT)
+            on_answer(kept.stored if isinstance(kept, Kept) else _told_to(entry.namespace, kept or missing))
+
+        self.index.read(entry, kept)
 
     def _written(
         self, entry: Entry, version: Version | None, on_answer: OnAnswer, row: Row | Refused

@@ -48,6 +48,7 @@ BENCHMARKS: dict[str, Callable[[], Iterator[Figure]]] = {
     "wasm/run": wasm.run,
     "wasm/host_calls": wasm.host_calls,
     "wasm/waiting": wasm.waiting,
+    "wasm/http": http_front.modules,
 }
 
 

@@ -545,7 +545,8 @@ def carry_out(page: Path, folder: Path) -> dict[str, str]:
     }
 
     def ours(text: str) -> str:
-        return re.sub("|".join(map(re.escape, here)), lambda found: here[found[0]], text)
+        wanted = "|".join(rf"\b{each}\b" if each.isdigit() else re.escape(each) for each in here)
+        return re.sub(wanted, lambda found: here[found[0]], text)
 
     with ExitStack() as servers:
         for command, printed in commands:

@@ -33,10 +33,11 @@ from jefe.fronts.connections import Visit
 from jefe.fronts.flow import Flow
 from jefe.fronts.http.admission import Refusal, shown_token
 from jefe.fronts.http.exchange import OVERHEAD, Exchange
+from jefe.fronts.http.modules import is_module
 from jefe.fronts.http.routes import Place, Served, Target
 from jefe.fronts.http.shared import Shared
 from jefe.fronts.http.upgrades import Given
-from jefe.fronts.http.wire import CONTINUE, Failure, Request, Wire, encode
+from jefe.fronts.http.wire import CONTINUE, PROBLEM, Failure, Request, Wire, encode
 from jefe.fronts.listen import Stream
 from jefe.fronts.ordered import Ordered
 from jefe.fronts.shutdown import CANCELLED, SHUTTING_DOWN, Shutdown
@@ -353,6 +354,7 @@ class Connection:
                 return
             path = told
         target = self._shared.table.read(path)
+        exchange.is_plain = _is_plain(target.place, request)
         if target.place is not None and target.place.is_public:
             self._begin_public(exchange, target)
             return
@@ -521,7 +523,10 @@ class Connection:
             exchange.size += size
             self._flow.grew(size)
         asked = exchange.asked
-        if served.decoder is not None:
+        if served.raw is not None and is_module(request.headers):
+            asked = served.raw(request.body, asked)
+            request.body = b""
+        elif served.decoder is not None:
             try:
                 asked = protocol.decode_shape(served.decoder, request.body or b"{}")
             except msgspec.ValidationError as error:
@@ -603,6 +608,9 @@ class Connection:
         exchange = self._newest
         if exchange is None or exchange.request.is_complete:
             exchange = self._newest = Exchange(self, Request(b"", {}), self._ordered.place())
+            if failure.request is not None:
+                place = self._shared.table.read(failure.request.target).place
+                exchange.is_plain = _is_plain(place, failure.request)
             self._working.add(exchange)
             self._shared.working += 1
             self._flow.began(0)
@@ -615,3 +623,9 @@ class Connection:
         """Whether a failure of this client is logged; after too many, only their number is."""
         self._failures += 1
         return self._failures <= _COMPLAINTS
+
+
+def _is_plain(place: Place | None, request: Request) -> bool:
+    """Whether a failure of a request is told in one plain sentence."""
+    is_plain = place is not None and place.is_plain
+    return is_plain and PROBLEM not in request.headers.get(b"accept", b"")

@@ -9,7 +9,7 @@ from jefe.core.jobs import Question
 from jefe.core.run import Run
 from jefe.core.supervisor import Supervisor
 from jefe.fronts.http import problems
-from jefe.fronts.http.wire import JSON, PROBLEM, Request
+from jefe.fronts.http.wire import JSON, PLAIN, PROBLEM, Request
 from jefe.fronts.objects import line_of
 from jefe.fronts.ordered import Place
 
@@ -45,6 +45,7 @@ class Exchange:
         asked: its query, in the route's shape.
         is_over: whether it has been answered, or needs no answer any more.
         is_change: whether it changes something, so that later requests have to wait.
+        is_plain: whether a failure is told in one plain sentence.
     """
 
     __slots__ = (
@@ -52,6 +53,7 @@ class Exchange:
         "host",
         "is_change",
         "is_over",
+        "is_plain",
         "job",
         "more",
         "name",
@@ -73,6 +75,7 @@ class Exchange:
         self.more = b""
         self.is_over = False
         self.is_change = False
+        self.is_plain = False
 
     @property
     def supervisor(self) -> Supervisor:
@@ -88,17 +91,25 @@ class Exchange:
         """Answer with JSON."""
         self._end(status, body, JSON, more)
 
-    def refuse(self, refused: Refused, status: int = 0, more: bytes = b"") -> None:
+    def write(self, sentence: str, more: bytes = b"") -> None:
+        """Answer with a sentence, as plain text."""
+        self._end(200, sentence.encode("utf-8", "backslashreplace"), PLAIN, more)
+
+    def refuse(self, refused: Refused, status: int = 0, more: bytes = b"", *, sentence: str = "") -> None:
         """Answer with a refusal of the core.
 
         Args:
             refused: the refusal.
             status: of the answer; 0: the one for its reason.
             more: further fields of the answer.
+            sentence: the body for clients that want one plain sentence; empty: the reason and its detail.
         """
         status = status or problems.status_of(refused.reason)
         if status == 503:
             more += problems.RETRY
+        if self.is_plain:
+            self._end(status, problems.sentence_of(refused, sentence), PLAIN, more)
+            return
         self._end(status, problems.body_of(status, refused), PROBLEM, more)
 
     def deny(self, status: int, sentence: str, more: bytes = b"") -> None:

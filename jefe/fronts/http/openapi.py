@@ -6,6 +6,7 @@ from typing import Any, Final
 import msgspec
 
 from jefe import __version__
+from jefe.fronts.http import modules
 from jefe.fronts.http.routes import NAME, Route
 from jefe.fronts.http.shapes import Problem
 from jefe.fronts.http.wire import PHRASES
@@ -20,7 +21,7 @@ def document_of(routes: Iterable[Route]) -> bytes:
     """The description, as JSON."""
     routes = list(routes)
     shapes = {shape for route in routes for shape in (route.body, route.query, route.answer) if shape}
-    kinds = [*sorted(shapes, key=lambda shape: shape.__name__), Problem]
+    kinds = [*sorted(shapes, key=lambda shape: getattr(shape, "__name__", "")), Problem]
     schemas, components = msgspec.json.schema_components(kinds, ref_template=_REFERENCE)
     by_shape = dict(zip(kinds, schemas, strict=True))
     paths: dict[str, dict[str, Any]] = {}
@@ -87,16 +88,20 @@ def _operation(route: Route, schemas: dict[Any, Any], components: dict[str, Any]
             "required": bool(needed),
             "content": {"application/json": {"schema": schemas[route.body]}},
         }
+        if route.raw is not None:
+            binary = {"schema": {"type": "string", "contentMediaType": modules.MEDIA_TYPE}}
+            operation["requestBody"]["content"][modules.MEDIA_TYPE] = binary
     return operation
 
 
 def _responses(route: Route, schemas: dict[Any, Any]) -> dict[str, Any]:
     told = {"type": "object"} if route.answer is None else schemas[route.answer]
+    kind = "text/plain" if route.answer is str else "application/json"
     responses: dict[str, Any] = {}
     for status in route.successes:
         responses[str(status)] = {
             "description": PHRASES[status],
-            "content": {"application/json": {"schema": told}},
+            "content": {kind: {"schema": told}},
         }
         if route.conditions and route.method != "DELETE":
             version = {"description": "The version of the script.", "schema": {"type": "string"}}
@@ -109,6 +114,8 @@ def _responses(route: Route, schemas: dict[Any, Any]) -> dict[str, Any]:
     if route.body is not None:
         failures |= {400, 408, 413, 415, 422}
     problem = {"application/problem+json": {"schema": schemas[Problem]}}
+    if route.is_plain:
+        problem["text/plain"] = {"schema": {"type": "string"}}
     for status in sorted(failures):
         responses[str(status)] = {"description": PHRASES[status], "content": problem}
     responses["default"] = {"description": "Any other failure.", "content": problem}

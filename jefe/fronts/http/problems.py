@@ -12,6 +12,7 @@ from msgspec import UNSET
 
 from child import protocol
 from jefe.core.answers import Refused
+from jefe.core.linking import NO_SUCH_MODULE
 from jefe.errors import CANCELLED, CLOSED, NO_CHILD, NOT_THE_OPERATOR
 from jefe.fronts import shutdown
 from jefe.fronts.http.shapes import Problem
@@ -43,6 +44,7 @@ STATUSES: Final[Mapping[str, int]] = {
 
 _BEGINNINGS: Final[Mapping[str, int]] = {
     protocol.SYNTAX_ERROR: 422,
+    NO_SUCH_MODULE: 404,
     protocol.UNKNOWN_LANGUAGE: 422,
     protocol.INTERNAL_ERROR: 500,
 }
@@ -75,6 +77,15 @@ def status_of(reason: str) -> int:
 def reason_of(status: int) -> str:
     """The reason for a status of HTTP itself."""
     return _REASONS.get(status) or PHRASES[status].lower()
+
+
+def sentence_of(refused: Refused, sentence: str = "") -> bytes:
+    """The body of an answer that refuses a request, for those who want one plain sentence: that one, or else
+    the reason and its detail.
+    """
+    reason, detail = refused.reason, refused.detail
+    told = f"{reason}: {detail}" if detail and reason != protocol.MALFORMED_REQUEST else detail or reason
+    return (sentence or told).encode("utf-8", "backslashreplace")
 
 
 def body_of(status: int, refused: Refused) -> bytes:

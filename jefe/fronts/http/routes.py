@@ -5,13 +5,13 @@ takes one or two look-ups in a dictionary, however many routes there are.
 """
 
 import re
-from collections.abc import Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from typing import Any, Final, NamedTuple
 from urllib.parse import unquote_to_bytes
 
 import msgspec
 
-from jefe.fronts.http import shapes, verbs
+from jefe.fronts.http import modules, shapes, verbs
 from jefe.fronts.http.exchange import Verb
 
 NAME: Final = "{name}"
@@ -28,12 +28,16 @@ class Route(NamedTuple):
         summary: what it does, in one line.
         body: the shape of the body; None: there is none.
         query: the shape of the query; None: there is none.
-        answer: the shape of the answer to a request that was carried out; None: it is described elsewhere.
+        raw: makes the request from a body that is a WebAssembly module, and the query; None: a body is always
+            JSON.
+        answer: the shape of the answer to a request that was carried out; None: it is described elsewhere;
+            str: text.
         successes: the statuses of such answers.
         failures: the statuses of refusals, beside those of every route.
         conditions: fields of a request that make it depend on the version of a script.
         is_public: whether it needs no token, and takes any `Host`.
         is_change: whether it changes something: then later requests on the same connection wait for it.
+        is_plain: whether failures are one plain sentence, unless the client accepts problem+json.
     """
 
     method: str
@@ -42,12 +46,14 @@ class Route(NamedTuple):
     summary: str
     body: type[shapes.Shape] | None = None
     query: type[shapes.Shape] | None = None
-    answer: type[shapes.Shape] | None = shapes.Done
+    raw: Callable[[bytes, Any], shapes.Shape] | None = None
+    answer: Any = shapes.Done
     successes: tuple[int, ...] = (200,)
     failures: tuple[int, ...] = ()
     conditions: tuple[str, ...] = ()
     is_public: bool = False
     is_change: bool = False
+    is_plain: bool = False
 
     @property
     def operation(self) -> str:
@@ -94,6 +100,8 @@ ROUTES: Final = (
         verbs.put_script,
         "Keep a source under a name.",
         body=shapes.PutScript,
+        raw=modules.put_script_of,
+        query=modules.RawQuery,
         successes=(200, 201),
         failures=(409, 412, 507, *_RUN),
         conditions=("If-Match", "If-None-Match"),
@@ -144,6 +152,37 @@ ROUTES: Final = (
         answer=shapes.Told,
         failures=(404, 422),
     ),
+    Route(
+        "POST",
+        "/",
+        modules.run_module,
+        "Run a function of a WebAssembly module.",
+        body=modules.RunModule,
+        answer=modules.Results,
+        failures=(404, *_RUN),
+        is_plain=True,
+    ),
+    Route(
+        "POST",
+        "/register",
+        modules.register_module,
+        "Keep a WebAssembly module under a name that is free.",
+        body=modules.RegisterModule,
+        answer=str,
+        failures=(404, 409, 507, *_RUN),
+        is_change=True,
+        is_plain=True,
+    ),
+    Route(
+        "POST",
+        "/execute",
+        modules.execute_module,
+        "Run a function of a WebAssembly module that is kept.",
+        body=modules.ExecuteModule,
+        answer=modules.Results,
+        failures=(404, *_RUN),
+        is_plain=True,
+    ),
     Route("GET", "/healthz", verbs.health, "Check that the process is alive.", is_public=True),
     Route(
         "GET",
@@ -164,11 +203,13 @@ class Place(NamedTuple):
         routes: the routes of the path, by method.
         allowed: the methods, as `Allow` lists them.
         is_public: whether all of its routes are public.
+        is_plain: whether failures are one plain sentence.
     """
 
     routes: Mapping[bytes, "Served"]
     allowed: bytes
     is_public: bool
+    is_plain: bool
 
 
 class Target(NamedTuple):
@@ -199,6 +240,7 @@ class Served(NamedTuple):
     verb: Verb
     decoder: Any
     query: type[shapes.Shape] | None
+    raw: Callable[[bytes, Any], shapes.Shape] | None
     is_change: bool
 
 
@@ -276,8 +318,15 @@ def _place(routes: list[Route]) -> Place:
     served = {}
     for route in routes:
         decoder = None if route.body is None else msgspec.json.Decoder(route.body)
-        served[route.method.encode()] = each = Served(route.verb, decoder, route.query, route.is_change)
+        served[route.method.encode()] = each = Served(
+            route.verb, decoder, route.query, route.raw, route.is_change
+        )
         if route.method == "GET":
             served[b"HEAD"] = each
     allowed = b", ".join(sorted([*served, b"OPTIONS"]))
-    return Place(served, allowed, all(route.is_public for route in routes))
+    return Place(
+        served,
+        allowed,
+        all(route.is_public for route in routes),
+        any(route.is_plain for route in routes),
+    )

@@ -11,11 +11,15 @@ import msgspec
 from msgspec import UNSET, Meta, Raw, UnsetType
 
 from child import protocol
+from child.protocol.messages import adopt_encoding
 
 Name = Annotated[str, Meta(min_length=1)]
 Text = Annotated[str, Meta(min_length=1, description="The source.")]
 Language = Annotated[str, Meta(min_length=1, description="The name of the language.")]
 Options = Annotated[dict[str, Any], Meta(description="The language's own options.")]
+Encoding = Annotated[
+    str | None, Meta(description="How the text stands for the source, such as `base64` for a module.")
+]
 Sandbox = Annotated[
     Raw,
     Meta(
@@ -64,7 +68,12 @@ class RunSource(RunScript, frozen=True, kw_only=True):
 
     script: Text
     language: Language = "hexput"
+    encoding: Encoding = None
     options: Options = {}
+
+    def __post_init__(self) -> None:
+        RunScript.__post_init__(self)
+        adopt_encoding(self)
 
 
 class PutScript(Shape, frozen=True, kw_only=True):
@@ -72,8 +81,12 @@ class PutScript(Shape, frozen=True, kw_only=True):
 
     script: Text
     language: Language = "hexput"
+    encoding: Encoding = None
     options: Options = {}
     limits: Limits = None
+
+    def __post_init__(self) -> None:
+        adopt_encoding(self)
 
 
 class ParseSource(Shape, frozen=True, kw_only=True):
@@ -81,7 +94,11 @@ class ParseSource(Shape, frozen=True, kw_only=True):
 
     script: Text
     language: Language = "hexput"
+    encoding: Encoding = None
     options: Options = {}
+
+    def __post_init__(self) -> None:
+        adopt_encoding(self)
 
 
 class PageQuery(Shape, frozen=True, kw_only=True):

@@ -87,6 +87,7 @@ PHRASES: Final[Mapping[int, str]] = {
 
 JSON: Final = b"application/json"
 PROBLEM: Final = b"application/problem+json"
+PLAIN: Final = b"text/plain; charset=utf-8"
 """The media types of bodies."""
 
 _STARTS: Final = {
@@ -96,7 +97,7 @@ _STARTS: Final = {
     ): b"HTTP/1.1 %d %b\r\n%bCache-Control: no-store\r\nX-Content-Type-Options: nosniff\r\nDate: "
     % (status, phrase.encode(), b"Content-Type: %b\r\n" % kind if kind else b"")
     for status, phrase in PHRASES.items()
-    for kind in (b"", JSON, PROBLEM)
+    for kind in (b"", JSON, PROBLEM, PLAIN)
 }
 
 
@@ -106,13 +107,15 @@ class Failure:
     Attributes:
         status: of the answer.
         sentence: what is wrong, for the person who wrote the client.
+        request: whose fault it is, if its head was read and found good; else None.
     """
 
-    __slots__ = ("sentence", "status")
+    __slots__ = ("request", "sentence", "status")
 
-    def __init__(self, status: int, sentence: str) -> None:
+    def __init__(self, status: int, sentence: str, request: "Request | None" = None) -> None:
         self.status = status
         self.sentence = sentence
+        self.request = request
 
     def __repr__(self) -> str:
         return f"Failure({self.status}, {self.sentence!r})"
@@ -353,7 +356,9 @@ class Wire:
             length = headers.get(b"content-length")
             self._body_left = 0 if length is None else int(length)
             if self._body_left > self._max_body:
-                return self._too_large()
+                failure = self._too_large()
+                failure.request = request
+                return failure
         if b"expect" in headers and headers[b"expect"].lower() != b"100-continue":
             return self._fail(417, "the only expectation that this server knows is 100-continue")
         if parser.should_upgrade():

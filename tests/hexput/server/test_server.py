@@ -792,3 +792,32 @@ async def test_a_secret_leaves_the_server_in_function_calls_alone_and_is_never_l
     logged = capfd.readouterr().err
     assert '"action":"dance"' in logged or "a request" in logged
     assert "hush" not in logged
+
+
+async def test_modules_of_webassembly_run_with_functions_of_the_client():
+    pytest.importorskip("wasmtime")
+    text = """(module (import "host" "ask" (func $ask (param i32) (result i32)))
+      (func (export "f") (param i32) (result i32) (call $ask (local.get 0))))"""
+    linked = '(module (import "m" "f" (func $f (param i32) (result i32))) (export "g" (func $f)))'
+    empty = {"language": "wasm", "encoding": "base64", "code": "AGFzbQEAAAA="}
+    async with serving() as server, server.client() as client:
+        assert (await client.ask(id=1, action="compile", name="m", language="wasm", code=text))["success"]
+        await client.send(
+            id=2,
+            action="execute",
+            language="wasm",
+            code=linked,
+            options={"host_modules": ["m"]},
+            context={"function_name": "g", "params": [4]},
+        )
+        question = await client.receive()
+        assert (question["action"], question["function_name"]) == ("is_function_exists", "ask")
+        await client.send(id=question["id"], exists=True)
+        question = await client.receive()
+        assert (question["function_name"], question["arguments"]) == ("ask", [4])
+        await client.send(id=question["id"], result=5)
+        assert await client.receive() == {"id": 2, "success": True, "result": [{"I32": 5}]}
+        parsed = await client.ask(id=3, action="parse", **empty)
+        assert parsed["result"] == {"imports": [], "exports": []}
+        refused = await client.ask(id=4, action="execute", **{**empty, "language": "hexput"})
+        assert "unknown option 'encoding'" in refused["error"]
