@@ -88,15 +88,17 @@ def read_bytes(file: str, name: str, settings: Settings) -> bytes:
     return data
 
 
-def language_of(file: str, given: str | None) -> str:
-    """The language of a source: `given`, or the one for the file's suffix; else Hexput.
+def language_of(file: str, given: str | None, source: Text | None = None) -> str:
+    """The language of a source: `given`, or the one for the file's suffix, or WebAssembly for a binary
+    module; else Hexput.
 
     Raises Misuse: there is no such language.
     """
     from child.protocol import languages
 
     if given is None:
-        return languages.language_of(Path(file).suffix.lower()) or "hexput"
+        is_module = source is not None and source.options.get("encoding") == "base64"
+        return languages.language_of(Path(file).suffix.lower()) or ("wasm" if is_module else "hexput")
     name = given.lower()
     if name not in languages.LANGUAGES:
         known = ", ".join(sorted(languages.LANGUAGES))

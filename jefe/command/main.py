@@ -248,7 +248,7 @@ def run(
     host = read_functions(functions, functions_file, settings)
     script = Source(
         source.text,
-        language=language_of(file, language),
+        language=language_of(file, language, source),
         options={**source.options, **_chosen(features)},
     )
     outcome = run_source(source.name, script, given, host, "return", settings, is_timed=is_timed)
@@ -580,7 +580,7 @@ def parse_all(
     """
     from jefe import JefeError, open_supervisor
 
-    languages = [language_of(source.name, language) for source in sources]
+    languages = [language_of(source.name, language, source) for source in sources]
 
     async def work() -> "list[bytes | JefeError]":
         found: list[bytes | JefeError] = []

@@ -160,7 +160,7 @@ def put(
     if not name:
         raise Misuse("a script from standard input needs a name: --name NAME")
     encode(name, "--name")
-    language = language_of(file, language)
+    language = language_of(file, language, source)
     options = {**source.options, **({HOST_MODULES: list(host_modules)} if host_modules else {})}
 
     async def work() -> "str | JefeError":

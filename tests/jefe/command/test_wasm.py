@@ -123,6 +123,7 @@ def test_what_a_module_has(jefe):
 def test_files_of_modules_are_sources_everywhere(jefe):
     asked = ["--set", 'function_name="double"', "--set", "params=[4]"]
     assert jefe("run", "utils.wasm", *asked) == (0, '[{"I32":8}]\n', "")
+    assert jefe("run", "-", *asked, given=DOUBLE) == (0, '[{"I32":8}]\n', "")
     assert jefe("check", "utils.wasm", "bad.wasm")[:2] == (1, "utils.wasm: ok\n")
     assert json.loads(jefe("parse", "utils.wasm")[1])["imports"] == []
 
