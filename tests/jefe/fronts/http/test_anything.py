@@ -37,7 +37,7 @@ REQUESTS = st.sampled_from(
 CUT = REQUESTS.flatmap(lambda data: st.integers(1, len(data)).map(lambda size: data[:size]))
 
 
-@settings(max_examples=150, deadline=None)
+@settings(max_examples=60, deadline=None)
 @given(
     st.lists(st.one_of(REQUESTS, REQUESTS, PIECES, CUT), max_size=8),
     st.sampled_from(["wait", "go", "shutdown", "hurry"]),
