@@ -160,7 +160,7 @@ class Room:
 
 
 def stretch() -> None:
-    """Grow the stack of this process to 2 MiB: three times what any script, or the compilation of one, was
+    """Grow the stack of this process to 2 MiB: twice what any script, or the compilation of one, was
     seen to need.
 
     Children inherit it, and a grown stack never shrinks.

@@ -49,28 +49,33 @@ EVENTS: Final[Mapping[str, Event]] = {
     "server.state": Event(
         "warning",
         "the state of the server",
-        "Requested by SIGUSR1. `queued`: jobs that wait for a child; `busy`: children at work; `waiting`: "
+        "Requested by SIGUSR1. `pid`; `uptime_s`; `queued`: jobs that wait for a child; `busy`: children "
+        "at work; `waiting`: "
         "runs that wait for their host; `runs` and `killed` since the start; `scripts`: names; `children` "
-        "and `starting`: processes; `store`: where names are kept; `store_trouble`: why that cannot be used.",
+        "and `starting`: processes; `store`: where names are kept; `store_trouble`: why that cannot be "
+        "used.",
     ),
     "front.state": Event(
         "warning",
         "the state of a front",
-        "Requested by SIGUSR1. `clients` now; `unproven`: connections that have not shown a token; "
+        "Requested by SIGUSR1. `front`; `listens`: where; `clients` now; `unproven`: connections that "
+        "have not shown a token; "
         "`refused`: clients refused since the start because there were too many; `most`: the most clients "
         "of all fronts together.",
     ),
     "child.state": Event(
         "warning",
         "the state of a child",
-        "Requested by SIGUSR1; the 50 largest children, the largest first. `age_s`; `runs`; `memory_kib` and "
+        "Requested by SIGUSR1; the 50 largest children, the largest first. `pid`; `age_s`; `runs`; "
+        "`memory_kib` and "
         "`cpu_ms`, as the system counts them; `pending`: requests that it has not answered; `waiting`: its "
         "runs that wait for their host.",
     ),
     "front.exposed": Event(
         "warning",
         "a front listens where other machines reach it",
-        "`why` names the risk, and the setting that removes it: the front has no token, which JEFE_INSECURE "
+        "`why` names the risk, and the setting that removes it: the front has no token, which "
+        "JEFE_INSECURE "
         "allows; or its token is sent unencrypted.",
     ),
     "reload.done": Event(
@@ -117,7 +122,8 @@ EVENTS: Final[Mapping[str, Event]] = {
     "store.exposed": Event(
         "warning",
         "other users may open the store",
-        "Whoever can write to the store decides what clients run. Its mode is `mode`: make it accessible to "
+        "Whoever can write to the store decides what clients run. Its mode is `mode`: make it accessible "
+        "to "
         "its user alone (`chmod 600`).",
     ),
     "store.unavailable": Event(
@@ -163,20 +169,23 @@ EVENTS: Final[Mapping[str, Event]] = {
     "connection.displaced": Event(
         "warning",
         "an unproven client was dropped to make room",
-        "More connections arrive than show a token, and most of them come from the address `peer`: somebody "
-        "floods the port, or the limit of open files is low.",
+        "More connections arrive than show a token. Most of them come from the address `peer`: perhaps "
+        "somebody "
+        "floods the port. Or the limit of open files is low.",
     ),
     "connection.too_slow": Event(
         "info",
         "an unproven client was dropped: it took too long",
-        "It showed no token, or did not finish its handshake, within 10 seconds (1 second while many of its "
+        "It showed no token, or did not finish its handshake, within 10 seconds (1 second while many of "
+        "its "
         "address wait).",
     ),
     "client.connected": Event("info", "a client connected", "Over WebSocket."),
     "client.disconnected": Event(
         "info",
         "a client disconnected",
-        "`code` is the close code (1006: the client sent none; null: the server ended the connection); `why` "
+        "`code` is the close code (1006: the client sent none; null: the server ended the connection); "
+        "`why` "
         "is set if the server dropped the client.",
     ),
     "client.foreign": Event(
@@ -199,8 +208,10 @@ EVENTS: Final[Mapping[str, Event]] = {
     "client.idle": Event(
         "info",
         "an idle client was dropped",
-        "It sent nothing, or read nothing, for JEFE_OAF_IDLE_TIMEOUT or JEFE_HTTP_IDLE_TIMEOUT; over OAF, it "
-        "showed a wrong token and no right one in time; over HTTP, the head or the body of a request did not "
+        "It sent nothing, or read nothing, for JEFE_OAF_IDLE_TIMEOUT or JEFE_HTTP_IDLE_TIMEOUT; over OAF, "
+        "it "
+        "showed a wrong token and no right one in time; over HTTP, the head or the body of a request did "
+        "not "
         "arrive in time (JEFE_HTTP_HEAD_TIMEOUT, JEFE_HTTP_BODY_TIMEOUT). `why` says which.",
     ),
     "client.no_reply": Event(
@@ -239,7 +250,8 @@ EVENTS: Final[Mapping[str, Event]] = {
         "warning",
         "a run was killed",
         "It broke a limit, or its child died several times: `reason`. `script` is its name, or "
-        "`sha256:` and the first 12 digits of its source's SHA-256; `limit` is what it was allowed to take, "
+        "`sha256:` and the first 12 digits of its source's SHA-256; `limit` is what it was allowed to "
+        "take, "
         "`taken` what it took; `client` is who requested it (`pipe`, or an address).",
     ),
     "compile.killed": Event(
@@ -251,7 +263,8 @@ EVENTS: Final[Mapping[str, Event]] = {
     "child.killed": Event(
         "warning",
         "the watchdog killed a child",
-        "`why`. `replayed` runs of this child begin again in another one. If it `was stopped` (SIGSTOP), or "
+        "`why`. `replayed` runs of this child begin again in another one. If it `was stopped` (SIGSTOP), "
+        "or "
         "`got no CPU time`, no run is to blame.",
     ),
     "child.died": Event(
@@ -269,7 +282,8 @@ EVENTS: Final[Mapping[str, Event]] = {
     "child.start_failed": Event(
         "error",
         "a child could not be started",
-        "`why`. Further attempts back off exponentially; nothing runs until one succeeds. Check memory, the "
+        "`why`. Further attempts back off exponentially; nothing runs until one succeeds. Check memory, "
+        "the "
         "limit of processes (`ulimit -u`) and the limit of open files.",
     ),
     "child.said": Event(
@@ -293,13 +307,15 @@ EVENTS: Final[Mapping[str, Event]] = {
     "zygote.start_failed": Event(
         "error",
         "the zygote could not be started",
-        "`why`. Further attempts back off exponentially; nothing runs until one succeeds. Check memory, the "
+        "`why`. Further attempts back off exponentially; nothing runs until one succeeds. Check memory, "
+        "the "
         "limit of processes (`ulimit -u`) and the limit of open files.",
     ),
     "zygote.died": Event(
         "error",
         "the zygote died",
-        "The process that forks children died of `of`. It is started again, and runs begin again.",
+        "The process that forks children died; `of` names the signal. It is started again, and runs begin "
+        "again.",
     ),
     "zygote.hung": Event(
         "error", "the zygote hangs, and is killed", "`why`. It is started again, and runs begin again."

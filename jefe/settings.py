@@ -142,7 +142,7 @@ class Settings(BaseSettings, frozen=True, kw_only=True, forbid_unknown_fields=Tr
         Literal["native", "interpreted"],
         Meta(
             description="What WebAssembly modules become: machine code, in children that may make memory "
-            "executable; or bytecode that is interpreted, far slower, and nothing that strangers send ever "
+            "executable; or bytecode that is interpreted, which is far slower, but no code of strangers ever "
             "becomes machine code.",
             extra={"unit": "mode"},
         ),
@@ -216,9 +216,9 @@ class Settings(BaseSettings, frozen=True, kw_only=True, forbid_unknown_fields=Tr
         Meta(
             ge=1,
             le=2**50,
-            description="How large all scripts of a store may be together; 2 KiB are counted for each name, "
-            "beside the name and the source. Scripts that end with their connection may take as much again, "
-            "and each connection may always have its share of half of that (JEFE_MAX_CONNECTIONS).",
+            description="The size of all scripts of a store together; 2 KiB are counted for each name, "
+            "beside the name and the source. Scripts that end with their connection may take as much again. "
+            "Half of that is divided evenly among JEFE_MAX_CONNECTIONS connections, so none is left without.",
             extra={"unit": "bytes"},
         ),
     ] = 256 * _MIB
@@ -245,8 +245,8 @@ class Settings(BaseSettings, frozen=True, kw_only=True, forbid_unknown_fields=Tr
         str,
         Meta(
             max_length=4096,
-            description="A folder of scripts that are compiled at the start, and again on SIGHUP: `NAME.hx` "
-            "is the script NAME, in Hexput.",
+            description="A folder of scripts that are compiled at the start and, by network fronts, again on "
+            "SIGHUP: `NAME.hx` is the script NAME in Hexput; `.wat` and `.wasm` are modules.",
             extra={"unit": "folder"},
         ),
     ] = ""
@@ -548,8 +548,9 @@ def as_markdown(rows: Iterable[Setting]) -> str:
         "A command that serves has an option for each of its settings: `JEFE_HEXPUT_PORT` is",
         "`--hexput-port`. The option overrides the variable. A yes-or-no setting is a pair, such as",
         "`--insecure` and `--no-insecure`. A command of one front has short names, too: `jefe oaf --port`.",
-        "`jefe run` and `jefe eval` have the options that limit a script. A token is no option, since `ps`",
-        "shows options to every user of the machine: use the variable, or `--oaf-token-file`.",
+        "`jefe run`, `jefe eval` and `jefe wasm run` have the options that limit a script. A token is not an",
+        "option, since `ps` shows options to every user of the machine: use the variable, or an option that",
+        "names a file, such as `--oaf-token-file`.",
         "",
         "| variable | default | unit | accepted | meaning |",
         "| --- | --- | --- | --- | --- |",
