@@ -266,7 +266,8 @@ class Table:
                 self._places[path.encode()] = place
         self._known: dict[bytes, Target] = {}
         self._befores = sorted({before for before, _ in self._named}, key=len, reverse=True)
-        self.methods = b", ".join(sorted({method for each in self.places() for method in each.routes}))
+        allowed = b", ".join(each.allowed for each in self.places())
+        self.methods = b", ".join(sorted(set(allowed.split(b", "))))
         """All methods of all routes, as `Allow` lists them."""
 
     def places(self) -> Iterator[Place]:

@@ -316,7 +316,7 @@ class Wire:
         no = self._feed(head)
         if no is not None:
             if is_first and buffer[start] == _TLS:
-                no.sentence = "this is TLS, which this server does not speak (JEFE_TLS_CERT)"
+                return self._fail(400, "this is TLS, which this server does not speak (JEFE_TLS_CERT)")
             return no
         if not self._has_head:
             self._tail = (self._tail + head)[-3:]

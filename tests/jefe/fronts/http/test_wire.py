@@ -145,6 +145,16 @@ def test_a_head_may_have_so_many_bytes(length):
     assert read([data[:500], data[500:]]) == [found]
 
 
+def test_tls_is_told_for_what_it_is():
+    wire = Wire(MAX_HEAD, MAX_BODY)
+    wire.receive(b"\x16\x03\x01\x02\x00\x01")
+    no = wire.next_event()
+    assert (no.status, no.sentence) == (
+        400,
+        "this is TLS, which this server does not speak (JEFE_TLS_CERT)",
+    )
+
+
 def test_empty_lines_before_a_head_are_bounded_with_it():
     assert read([b"\r\n" * MAX_HEAD]) == [431]
     assert read([b"\r\n"] * MAX_HEAD) == [431]
