@@ -259,8 +259,8 @@ class Supervisor:
             request: the name and the source.
             on_answer: called with the answer.
             expects: None: replace any script. Empty: the name must be free, else the request is refused as
-                `NAME_TAKEN`. `ANY` of jefe/core/store.py: it must have a script. Otherwise the version that it
-                must have. Both are refused as `VERSION_CHANGED`.
+                `NAME_TAKEN`. `ANY` of jefe/core/store.py: it must have a script. Otherwise the version that
+                it must have. Both are refused as `VERSION_CHANGED`.
         """
         if client.must_wait:
             self._soon(on_answer, self._overloaded(client))
